@@ -1,0 +1,127 @@
+"""The catalogue of refusals: code, status, words. Codes are metric labels and never change.
+
+Statuses follow RFC 9110 15, RFC 6585 (429, 431), RFC 4918 11.5 (507) and XEP-0363's peers.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Refusal(NamedTuple):
+    """One way to say no."""
+
+    code: str
+    """Stable, lower_snake_case; label in metrics, last part of the problem's type URI."""
+    status: int
+    """HTTP status."""
+    words: str
+    """What is wrong and, where there is something to do, what to do."""
+    close: bool = False
+    """Whether framing or trust is lost, so that the connection must end."""
+    fields: tuple[tuple[str, str], ...] = ()
+    """Fields that the status demands (WWW-Authenticate, Allow, Retry-After)."""
+
+
+class Refused(Exception):  # noqa: N818 - a refusal is an answer, not an error
+    """Raised where a request is refused; carries the catalogue's line and optional detail."""
+
+    def __init__(self, refusal: Refusal, detail: str = "", fields: tuple[tuple[str, str], ...] = ()) -> None:
+        """Refuse with `refusal`; `detail` says what exactly, `fields` adds header fields."""
+        super().__init__(refusal.code, detail)
+        self.refusal = refusal
+        self.detail = detail
+        self.fields = refusal.fields + fields
+
+
+# Framing and syntax (RFC 9112): the connection ends, since its next byte may mean anything.
+BAD_REQUEST_LINE: Final = Refusal("bad_request_line", 400, "the request line is malformed", close=True)
+BAD_TARGET: Final = Refusal("bad_target", 400, "the request target is malformed", close=True)
+BAD_HOST: Final = Refusal("bad_host", 400, "exactly one valid Host field is required", close=True)
+BAD_FIELD: Final = Refusal("bad_field", 400, "a header field is malformed or repeated", close=True)
+BAD_FRAMING: Final = Refusal("bad_framing", 400, "the body's framing is ambiguous or malformed", close=True)
+BAD_CHUNK: Final = Refusal("bad_chunk", 400, "the chunked body is malformed", close=True)
+BAD_EXPECT: Final = Refusal("bad_expect", 417, "only Expect: 100-continue is understood", close=True)
+TARGET_TOO_LONG: Final = Refusal("target_too_long", 414, "the request target is too long", close=True)
+HEAD_TOO_LARGE: Final = Refusal("head_too_large", 431, "the request head is too large", close=True)
+TRAILER_TOO_LARGE: Final = Refusal("trailer_too_large", 431, "the trailer section is too large", close=True)
+METHOD_UNKNOWN: Final = Refusal("method_unknown", 501, "this method is not implemented", close=True)
+CODING_UNKNOWN: Final = Refusal(
+    "coding_unknown", 501, "only the chunked transfer coding is implemented", close=True
+)
+UPGRADE_REFUSED: Final = Refusal(
+    "upgrade_refused", 501, "no protocol upgrade is offered with a body", close=True
+)
+VERSION_UNSUPPORTED: Final = Refusal(
+    "version_unsupported", 505, "only HTTP/1.0 and HTTP/1.1 are spoken", close=True
+)
+REQUEST_TIMEOUT: Final = Refusal("request_timeout", 408, "the request did not arrive in time", close=True)
+BODY_TOO_SLOW: Final = Refusal(
+    "body_too_slow", 408, "the body arrived more slowly than the minimum rate", close=True
+)
+
+# The path and the method.
+BAD_PATH: Final = Refusal(
+    "bad_path", 400, "the path holds an empty, dot or control segment, or an encoded slash"
+)
+NAME_TOO_LONG: Final = Refusal(
+    "name_too_long", 400, "a segment of the path is longer than the storage can name"
+)
+NOT_FOUND: Final = Refusal("not_found", 404, "there is no such file")
+METHOD_NOT_ALLOWED: Final = Refusal("method_not_allowed", 405, "this resource does not take this method")
+BAD_RANGE: Final = Refusal("range_not_satisfiable", 416, "no byte of the file lies in the range")
+PRECONDITION_FAILED: Final = Refusal(
+    "precondition_failed", 412, "a precondition of the request does not hold"
+)
+
+# Tokens.
+TOKEN_MISSING: Final = Refusal(
+    "token_missing", 403, "the URL holds no token of a protocol that is enabled here"
+)
+TOKEN_WRONG: Final = Refusal("token_wrong", 403, "the token does not match path, size and type")
+TOKEN_EXPIRED: Final = Refusal("token_expired", 403, "the token has expired; ask for a new slot")
+JWT_MISSING: Final = Refusal(
+    "jwt_missing",
+    401,
+    "this endpoint needs a bearer token",
+    fields=(("WWW-Authenticate", "Bearer"),),
+)
+JWT_WRONG: Final = Refusal("jwt_wrong", 403, "the bearer token is not valid for this request")
+QUERY_MALFORMED: Final = Refusal("query_malformed", 400, "a query parameter is malformed or repeated")
+
+# Uploads.
+LENGTH_REQUIRED: Final = Refusal("length_required", 411, "uploads need a Content-Length")
+TOO_LARGE: Final = Refusal("too_large", 413, "the body is larger than this server takes")
+SIZE_MISMATCH: Final = Refusal("size_mismatch", 413, "the body's size is not the one that was granted")
+EXISTS: Final = Refusal("exists", 409, "a file of this name exists already and is not replaced")
+BODY_INCOMPLETE: Final = Refusal(
+    "body_incomplete", 400, "the body ended before its announced length", close=True
+)
+TYPE_UNSUPPORTED: Final = Refusal("type_unsupported", 415, "the form must be multipart/form-data")
+FORM_MALFORMED: Final = Refusal(
+    "form_malformed", 400, "the multipart form is malformed or holds no field named file"
+)
+RANGE_ON_PUT: Final = Refusal("range_on_put", 400, "Content-Range is not understood on an upload")
+ENCODING_ON_PUT: Final = Refusal(
+    "encoding_on_put", 415, "uploads are stored as they are: send no Content-Encoding"
+)
+
+# The machine.
+DISK_FULL: Final = Refusal("disk_full", 507, "there is no room for this upload")
+STORAGE_FAILED: Final = Refusal("storage_failed", 500, "the storage reported an error")
+INTERNAL: Final = Refusal("internal", 500, "the server failed", close=True)
+BUSY: Final = Refusal("busy", 503, "the server is busy; try again soon", fields=(("Retry-After", "5"),))
+DRAINING: Final = Refusal(
+    "draining", 503, "the server is shutting down", close=True, fields=(("Retry-After", "5"),)
+)
+TOO_MANY_CONNECTIONS: Final = Refusal(
+    "too_many_connections",
+    503,
+    "all connections are taken; try again soon",
+    close=True,
+    fields=(("Retry-After", "5"),),
+)
+
+CATALOGUE: Final[tuple[Refusal, ...]] = tuple(
+    value for value in globals().values() if isinstance(value, Refusal)
+)

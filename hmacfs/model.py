@@ -1,0 +1,220 @@
+"""The nouns that every room shares; values only, no behaviour that needs a room.
+
+All sizes are bytes, all durations seconds, all spans half-open.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+KiB: Final = 1024
+MiB: Final = 1024 * KiB
+GiB: Final = 1024 * MiB
+TiB: Final = 1024 * GiB
+
+
+class Span(NamedTuple):
+    """A half-open range of bytes of one file."""
+
+    start: int
+    """First byte."""
+    stop: int
+    """One past the last byte."""
+
+    @property
+    def length(self) -> int:
+        """How many bytes the span covers."""
+        return self.stop - self.start
+
+
+class Secret:
+    """Key bytes that do not show themselves in logs, errors or tracebacks."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: bytes) -> None:
+        """Hide `value`."""
+        self._value = value
+
+    def reveal(self) -> bytes:
+        """Give the key itself; only signing and verifying may ask."""
+        return self._value
+
+    def __repr__(self) -> str:
+        """Show that there is a secret, never which."""
+        return "Secret(...)"
+
+    def __eq__(self, other: object) -> bool:
+        """Compare two configured secrets (not for tokens: this is not constant-time)."""
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        """Hash as the value does, so that settings can be compared."""
+        return hash(self._value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One public door: a URL prefix, the directory behind it and who may upload."""
+
+    prefix: str
+    """Literal start of the decoded path, beginning and ending in "/"; never part of a MAC."""
+    directory: str
+    """Where its files lie below the storage path: "" or "a/b", no outer slashes."""
+    protocols: tuple[str, ...]
+    """Token dialects accepted, of `hmacfs.auth.DIALECTS`."""
+    secrets: tuple[Secret, ...]
+    """Keys that verify a token; the first one also signs. Never empty."""
+    delete_secret: Secret | None = None
+    """Second secret inside Metronome's DELETE token; None: no DELETE."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Head:
+    """A parsed and accepted request head. Not frozen: one is made per request, and that is dear.
+
+    Field names are lower case; a repeated list-type field is joined with ", " (RFC 9110 5.3).
+    """
+
+    method: str
+    """One of GET, HEAD, PUT, POST, DELETE, OPTIONS."""
+    target: bytes
+    """The request target as it came, for the log, which escapes and redacts it."""
+    path: str
+    """The path, percent-decoded once; starts with "/" (or is "*" for OPTIONS)."""
+    query: str
+    """What follows the first "?", as it came (ASCII); "" if nothing does."""
+    http10: bool
+    """Whether the client speaks HTTP/1.0."""
+    keep_alive: bool
+    """Whether the client lets the connection stay open (RFC 9112 9.3)."""
+    fields: Mapping[bytes, bytes]
+    """Header fields, optional white space stripped."""
+    length: int | None
+    """Content-Length; None if the field is absent."""
+    chunked: bool
+    """Whether the body comes chunked; then `length` is None."""
+    expect_continue: bool
+    """Whether the client waits for 100 Continue before it sends the body."""
+
+    @property
+    def has_body(self) -> bool:
+        """Whether body bytes follow the head."""
+        return self.chunked or bool(self.length)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """One upload's place: the only thing a path below the storage is made from."""
+
+    endpoint: Endpoint
+    rel: str
+    """Path below the endpoint's prefix, as the token signs it: "UUID/name"."""
+    key: str
+    """Path below the storage path: "upload/UUID/name"."""
+
+    @property
+    def name(self) -> str:
+        """The last segment: the file's own name."""
+        return self.rel.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a verified token permits."""
+
+    dialect: str
+    """Which dialect verified it, of `hmacfs.auth.DIALECTS`."""
+    size: int | None
+    """Exact bytes of the file; None only for multipart POST, whose form holds more than the file."""
+    content_type: str | None
+    """Type to serve; None if the token does not sign one."""
+    owner: str = ""
+    """Uploader as the XMPP server names it (bare JID); "" if unknown."""
+    expires: float | None = None
+    """Wall-clock time at which the file must be gone; None: the site's file_ttl decides."""
+
+
+class Durability(enum.StrEnum):
+    """What 201 promises."""
+
+    FULL = "full"
+    """The file, its index row and its directories are on stable storage."""
+    RELAXED = "relaxed"
+    """They are in the page cache: they survive a crash of the server, not of the machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What the index knows of one published file."""
+
+    key: str
+    """Path below the storage path."""
+    mtime_ns: int
+    """Modification time: with the key it names one upload, whatever is renamed or restored."""
+    size: int
+    """Bytes."""
+    content_type: str | None
+    """The signed type, or None if nothing was signed."""
+    owner: str
+    """Uploader, or ""."""
+    digest: bytes | None
+    """BLAKE3 of the content; None for a file that this server did not receive."""
+    created: float
+    """Wall-clock time of publication."""
+    expires: float | None
+    """Wall-clock time at which the file must be gone; None: file_ttl decides."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What policy may know of a transfer before it begins."""
+
+    length: int | None
+    """Bytes to move; None if not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How the bytes of one transfer move."""
+
+    slab: int
+    """Bytes asked of one read."""
+    budget: int
+    """Bytes moved before the loop gets its turn back."""
+
+
+class File(NamedTuple):
+    """An open, published file. Whoever holds it closes `fd`."""
+
+    fd: int
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Reply:
+    """Status, fields and body of one answer. Not frozen: made per request."""
+
+    status: int
+    code: str
+    """Stable word for log and metrics: "ok", "created", or a refusal's code."""
+    fields: list[tuple[str, str]]
+    """Header fields without the framing ones, which `http.reply` adds."""
+    pieces: list[bytes | Span] = field(default_factory=list)
+    """The body in order: bytes as they are, Spans out of `file`."""
+    file: File | None = None
+    """Open file behind the Spans; the connection closes it when the reply is done."""
+    close: bool = False
+    """Whether the connection must end after this reply."""
+
+    @property
+    def length(self) -> int:
+        """Bytes of the body: what Content-Length says."""
+        return sum(p.length if isinstance(p, Span) else len(p) for p in self.pieces)
