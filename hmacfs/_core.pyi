@@ -1,0 +1,42 @@
+"""Mechanism: slabs, the receive step, the send loop, and two system calls that Python lacks."""
+
+from typing import final
+
+from typing_extensions import Buffer
+
+from hmacfs.model import Span
+
+DONE: int
+WAIT: int
+BUDGET: int
+ENDED: int
+
+def open_beneath(dir_fd: int, path: bytes, flags: int, mode: int = 0) -> int:
+    """Open `path` below `dir_fd`, never leaving it and never following a link; openat2(2)."""
+
+def fallocate_keep(file: int, length: int) -> None:
+    """Reserve `length` bytes on disk without changing the file's size; fallocate(2)."""
+
+class Slab:
+    """A page-aligned block of memory, allocated once and lent for reads; a writable buffer."""
+
+    size: int
+    def __init__(self, size: int) -> None: ...
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+class Intake:
+    """Where the bytes of one upload go: an open file, written in order without the GIL."""
+
+    moved: int
+    def __init__(self, file: int) -> None: ...
+    def take(self, data: Buffer) -> None:
+        """Write `data` after what has been written so far. Raises OSError."""
+
+class Outflow:
+    """One answer on its way out: pieces of memory and spans of one file, in order."""
+
+    moved: int
+    def __init__(self, sock: int, file: int, pieces: tuple[bytes | Span, ...]) -> None: ...
+    def step(self, budget: int) -> int:
+        """Send up to `budget` bytes; give DONE, WAIT, BUDGET or ENDED. Raises OSError."""
