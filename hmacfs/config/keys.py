@@ -1,0 +1,76 @@
+"""What may be said of one key of the configuration: its kind, its bounds, its meaning.
+
+Knows no key by name: `settings` names them, `load` reads them, `render` prints them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import typing
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+
+class Kind(enum.Enum):
+    """How a value is written in TOML; the value is what the reference calls it."""
+
+    COUNT = "whole number"
+    SIZE = "size"
+    DURATION = "duration"
+    MODE = "octal mode"
+    TEXT = "text"
+    FLAG = "true or false"
+    CHOICE = "one of"
+    PATH = "path"
+    LISTEN = "address"
+    LISTENS = "address or list of addresses"
+    SECRETS = "secret or list of secrets"
+    SECRET = "one secret"
+    NAMES = "list of protocols"
+    ORIGINS = "list of origins"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """One key, as `Annotated[type, Key(...)]` on the field that holds its value."""
+
+    kind: Kind
+    """How it is written."""
+    meaning: str
+    """One line for the reference: what it does, with its unit and its dangers."""
+    name: str = ""
+    """The key in TOML; "" if it is the field's own name (fields may add a unit: `_s`)."""
+    least: float = 0
+    """Smallest number accepted, in bytes, seconds or pieces."""
+    most: float = 2**62
+    """Largest number accepted."""
+    choices: tuple[str, ...] = ()
+    """The words accepted, if `kind` is CHOICE or NAMES."""
+    fixed: bool = False
+    """Whether a change needs a restart (SIGHUP cannot apply it)."""
+
+
+class Entry(NamedTuple):
+    """A field of a settings class together with its key."""
+
+    field: str
+    """Name of the dataclass field."""
+    name: str
+    """Name of the key in TOML."""
+    key: Key
+    """Its rules."""
+    default: object
+    """The field's default, in bytes, seconds or as its class has it."""
+
+
+def entries(table: type) -> tuple[Entry, ...]:
+    """Give the entries of a settings class in order; fields without a `Key` are left out."""
+    hints = typing.get_type_hints(table, include_extras=True)
+    found: Final[list[Entry]] = []
+    for field in dataclasses.fields(table):
+        marks = getattr(hints[field.name], "__metadata__", ())
+        for key in marks:
+            if isinstance(key, Key):
+                found.append(Entry(field.name, key.name or field.name, key, field.default))
+    return tuple(found)

@@ -1,0 +1,337 @@
+"""The settings: one frozen class per TOML table, every key with its default and its meaning.
+
+The meaning stands in the annotation, not in a docstring, because `gen-config` and
+docs/configuration.md are made from it. Sizes are bytes, durations seconds. Values only: `load` makes
+them and has checked them.
+"""
+
+# No `from __future__ import annotations` here: the annotations are data.
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from hmacfs.config.keys import Key, Kind
+from hmacfs.model import Durability, Endpoint, GiB, KiB, MiB, Secret
+
+PROTOCOLS: Final = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt")
+"""Token dialects an endpoint may name; equal to `hmacfs.auth.DIALECTS`, which may not be imported here."""
+
+DEFAULT_PROTOCOLS: Final = ("v2", "v", "token")
+"""What an endpoint accepts that does not say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """Table [server]: sockets, storage and limits."""
+
+    listen_address: Annotated[
+        tuple[str, ...],
+        Key(
+            kind=Kind.LISTENS,
+            fixed=True,
+            meaning='"host:port" (":8080": every address; "[::1]:8080": IPv6) or "unix:/path"; several in a list.',
+        ),
+    ] = ("127.0.0.1:8080",)
+    socket_mode: Annotated[
+        int,
+        Key(kind=Kind.MODE, fixed=True, most=0o777, meaning="Mode of unix sockets."),
+    ] = 0o660
+    socket_group: Annotated[
+        str,
+        Key(
+            kind=Kind.TEXT, fixed=True, meaning='Group that owns unix sockets; "" leaves the process\'s own.'
+        ),
+    ] = ""
+    storage_path: Annotated[
+        str,
+        Key(
+            kind=Kind.PATH,
+            fixed=True,
+            meaning="Directory of the files; a relative one starts at the working directory.",
+        ),
+    ] = "./var"
+    workers: Annotated[
+        int,
+        Key(kind=Kind.COUNT, most=1024, fixed=True, meaning="Worker processes; 0 is one per core."),
+    ] = 0
+    max_upload_size: Annotated[
+        int,
+        Key(kind=Kind.SIZE, least=1, meaning="Largest file taken; larger ones are refused with 413."),
+    ] = 10 * GiB
+    min_free_bytes: Annotated[
+        int,
+        Key(kind=Kind.SIZE, meaning="Disk space kept free; an upload that would go below it gets 507."),
+    ] = 1 * GiB
+    max_header_bytes: Annotated[
+        int,
+        Key(kind=Kind.SIZE, least=1 * KiB, most=1 * MiB, meaning="Largest request head; above it 431."),
+    ] = 16 * KiB
+    max_header_fields: Annotated[
+        int,
+        Key(kind=Kind.COUNT, least=8, most=10_000, meaning="Most header fields of a request; above it 431."),
+    ] = 100
+    max_pipelined: Annotated[
+        int,
+        Key(
+            kind=Kind.COUNT,
+            least=1,
+            most=1024,
+            meaning="Most requests of one connection that may wait for their answers; more are not read yet.",
+        ),
+    ] = 16
+    max_connections: Annotated[
+        int,
+        Key(
+            kind=Kind.COUNT,
+            most=10_000_000,
+            meaning="Most connections of one worker; 0 follows from the limit of open files.",
+        ),
+    ] = 0
+    durability: Annotated[
+        Durability,
+        Key(
+            kind=Kind.CHOICE,
+            choices=("full", "relaxed"),
+            meaning='What 201 promises: "full" survives a power cut, "relaxed" only a crash of the server.',
+        ),
+    ] = Durability.FULL
+    file_ttl: Annotated[
+        float | None,
+        Key(
+            kind=Kind.DURATION,
+            meaning='Files are deleted at this age unless their token says otherwise; "0" keeps them.',
+        ),
+    ] = None
+    sweep_interval_s: Annotated[
+        float,
+        Key(
+            kind=Kind.DURATION,
+            name="sweep_interval",
+            least=1,
+            meaning="How often expired files are looked for.",
+        ),
+    ] = 60
+    file_mode: Annotated[
+        int,
+        Key(kind=Kind.MODE, least=0o400, most=0o777, meaning="Mode of stored files; the owner must read."),
+    ] = 0o640
+    directory_mode: Annotated[
+        int,
+        Key(
+            kind=Kind.MODE,
+            least=0o700,
+            most=0o2777,
+            meaning="Mode of directories made below storage_path; the owner needs all of 7.",
+        ),
+    ] = 0o750
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    """Table [metrics]: the listener for operators."""
+
+    listen_address: Annotated[
+        str,
+        Key(
+            kind=Kind.LISTEN,
+            fixed=True,
+            meaning='Serves /metrics, /livez and /readyz; "" switches them off. Never a public address.',
+        ),
+    ] = "127.0.0.1:9090"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Security:
+    """Table [security]: the keys shared with the XMPP server."""
+
+    secrets: Annotated[
+        tuple[Secret, ...],
+        Key(
+            kind=Kind.SECRETS,
+            name="secret",
+            meaning='Shared with the XMPP server, >= 32 bytes; "${NAME}" reads the environment. '
+            "In a list, while one replaces another, the first signs and all verify.",
+        ),
+    ] = ()
+    secret_file: Annotated[
+        str,
+        Key(kind=Kind.PATH, meaning="File that holds the secret instead; one newline at its end is dropped."),
+    ] = ""
+    delete_secret: Annotated[
+        Secret | None,
+        Key(kind=Kind.SECRET, meaning='Metronome\'s http_file_delete_secret; "" allows no DELETE.'),
+    ] = None
+    allow_weak_secret: Annotated[
+        bool,
+        Key(kind=Kind.FLAG, meaning="Accept short, example and guessable secrets. For tests only."),
+    ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Table [timeouts]: when a slow client is given up. 0 is not "never": each must be positive."""
+
+    headertimeout_s: Annotated[
+        float,
+        Key(
+            kind=Kind.DURATION,
+            name="headertimeout",
+            least=0.001,
+            meaning="A whole request head must arrive within it; else 408.",
+        ),
+    ] = 15
+    readtimeout_s: Annotated[
+        float,
+        Key(
+            kind=Kind.DURATION,
+            name="readtimeout",
+            least=0.001,
+            meaning="Window over which a body must average min_rate; else 408. No limit of the total time.",
+        ),
+    ] = 30
+    min_rate: Annotated[
+        int,
+        Key(kind=Kind.SIZE, meaning="Bytes per second that a body must average over readtimeout."),
+    ] = 512
+    writetimeout_s: Annotated[
+        float,
+        Key(
+            kind=Kind.DURATION,
+            name="writetimeout",
+            least=0.001,
+            meaning="A client that takes no byte for so long is dropped. No limit of the total time.",
+        ),
+    ] = 60
+    idletimeout_s: Annotated[
+        float,
+        Key(
+            kind=Kind.DURATION,
+            name="idletimeout",
+            least=0.001,
+            meaning="How long a connection may wait between two requests.",
+        ),
+    ] = 75
+    shutdown_s: Annotated[
+        float,
+        Key(
+            kind=Kind.DURATION,
+            name="shutdown",
+            meaning="How long transfers in flight may take to end after SIGTERM.",
+        ),
+    ] = 30
+    linger_s: Annotated[
+        float,
+        Key(
+            kind=Kind.DURATION,
+            name="linger",
+            meaning="How long the rest of a refused body is read, so that the refusal reaches its client.",
+        ),
+    ] = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logging:
+    """Table [logging]: one line per request and event."""
+
+    level: Annotated[
+        str,
+        Key(
+            kind=Kind.CHOICE,
+            choices=("debug", "info", "warn", "error"),
+            meaning="The least that is logged.",
+        ),
+    ] = "info"
+    file: Annotated[
+        str,
+        Key(kind=Kind.PATH, meaning='File to append to; "" is standard error.'),
+    ] = ""
+    format: Annotated[
+        str,
+        Key(kind=Kind.CHOICE, choices=("logfmt", "json"), meaning="How a line is written."),
+    ] = "logfmt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cors:
+    """Table [cors]: which web pages may use the server (Fetch standard, CORS protocol)."""
+
+    allow_origins: Annotated[
+        tuple[str, ...],
+        Key(kind=Kind.ORIGINS, meaning='Origins allowed, such as "https://chat.example"; "*" is any.'),
+    ] = ("*",)
+    max_age_s: Annotated[
+        int,
+        Key(
+            kind=Kind.DURATION,
+            name="max_age",
+            most=31_536_000,
+            meaning="How long a browser may remember the answer of a preflight.",
+        ),
+    ] = 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """Table [[endpoint]] as it is written; `load` makes a `model.Endpoint` of it."""
+
+    prefix: Annotated[
+        str,
+        Key(
+            kind=Kind.TEXT,
+            meaning='Start of the URL path, "/" at both ends; not part of the MAC. The longest match wins.',
+        ),
+    ] = "/upload/"
+    directory: Annotated[
+        str,
+        Key(
+            kind=Kind.TEXT,
+            meaning='Directory below storage_path; by default the prefix without its outer "/". '
+            '"" adopts a store that lies in storage_path itself.',
+        ),
+    ] = "upload"
+    protocols: Annotated[
+        tuple[str, ...],
+        Key(kind=Kind.NAMES, choices=PROTOCOLS, meaning="Token dialects accepted."),
+    ] = DEFAULT_PROTOCOLS
+    secrets: Annotated[
+        tuple[Secret, ...],
+        Key(kind=Kind.SECRETS, name="secret", meaning="Its own secret; by default that of [security]."),
+    ] = ()
+    secret_file: Annotated[
+        str,
+        Key(kind=Kind.PATH, meaning="File that holds its own secret."),
+    ] = ""
+    delete_secret: Annotated[
+        Secret | None,
+        Key(kind=Kind.SECRET, meaning="Its own delete_secret; by default that of [security]."),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything the server may know of its site; nothing reads the environment later."""
+
+    server: Server = Server()
+    """Table [server]."""
+    metrics: Metrics = Metrics()
+    """Table [metrics]."""
+    security: Security = Security()
+    """Table [security]."""
+    timeouts: Timeouts = Timeouts()
+    """Table [timeouts]."""
+    logging: Logging = Logging()
+    """Table [logging]."""
+    cors: Cors = Cors()
+    """Table [cors]."""
+    endpoints: tuple[Endpoint, ...] = ()
+    """Tables [[endpoint]], longest prefix first; `load` never leaves it empty."""
+
+
+TABLES: Final[dict[str, type]] = {
+    "server": Server,
+    "metrics": Metrics,
+    "security": Security,
+    "timeouts": Timeouts,
+    "logging": Logging,
+    "cors": Cors,
+}
+"""The single tables by name, in the order in which they are printed."""
