@@ -13,22 +13,22 @@ from typing import Final, NamedTuple
 
 
 class Kind(enum.Enum):
-    """How a value is written in TOML; the value is what the reference calls it."""
+    """How a value is written in TOML."""
 
-    COUNT = "whole number"
-    SIZE = "size"
-    DURATION = "duration"
-    MODE = "octal mode"
-    TEXT = "text"
-    FLAG = "true or false"
-    CHOICE = "one of"
-    PATH = "path"
-    LISTEN = "address"
-    LISTENS = "address or list of addresses"
-    SECRETS = "secret or list of secrets"
-    SECRET = "one secret"
-    NAMES = "list of protocols"
-    ORIGINS = "list of origins"
+    COUNT = enum.auto()
+    SIZE = enum.auto()
+    DURATION = enum.auto()
+    MODE = enum.auto()
+    TEXT = enum.auto()
+    FLAG = enum.auto()
+    CHOICE = enum.auto()
+    PATH = enum.auto()
+    LISTEN = enum.auto()
+    LISTENS = enum.auto()
+    SECRETS = enum.auto()
+    SECRET = enum.auto()
+    NAMES = enum.auto()
+    ORIGINS = enum.auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ class Server:
         Key(
             kind=Kind.LISTENS,
             fixed=True,
-            meaning='"host:port" (":8080": every address; "[::1]:8080": IPv6) or "unix:/path"; several in a list.',
+            meaning='"host:port" (":8080": every address; "[::1]:8080": IPv6) or "unix:/path"; or a list.',
         ),
     ] = ("127.0.0.1:8080",)
     socket_mode: Annotated[
