@@ -1,0 +1,47 @@
+"""HMAC-SHA256 under any of several secrets: the only place that compares a MAC of the query's forms.
+
+A secret being replaced stays valid beside its successor, so there may be several.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hmacfs.model import Secret
+
+MAC_BYTES: Final = 32
+"""Length of an HMAC-SHA256."""
+
+_HEX_DIGITS: Final = 2 * MAC_BYTES
+
+
+def sign(secret: Secret, message: bytes) -> bytes:
+    """Give the MAC of `message`, 32 raw bytes."""
+    return hmac.digest(secret.reveal(), message, "sha256")
+
+
+def from_hex(text: str) -> bytes:
+    """Give the MAC that 64 hex digits of either case write; else b"", which verifies nothing."""
+    if len(text) != _HEX_DIGITS:
+        return b""
+    try:
+        mac = bytes.fromhex(text)
+    except ValueError:
+        return b""
+    # fromhex skips white space, which shows in the length.
+    return mac if len(mac) == MAC_BYTES else b""
+
+
+def verifies(secrets: Sequence[Secret], message: bytes, mac: bytes) -> bool:
+    """Say whether `mac` is the MAC of `message` under any secret; an empty secret verifies nothing."""
+    found = False
+    # Every key is tried and compared in equal time, so that neither the MAC nor the matching
+    # key can be learnt from how long a refusal takes.
+    for secret in secrets:
+        key = secret.reveal()
+        found |= hmac.compare_digest(hmac.digest(key, message, "sha256"), mac) and key != b""
+    return found
