@@ -1,0 +1,27 @@
+"""Types: mypy --strict over everything, and the stub of the compiled core against the core itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_module(*arguments: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.timeout(300)  # a first run without a cache
+def test_everything_is_typed() -> None:
+    run_module("mypy")
+
+
+def test_the_stub_tells_the_truth_about_the_core() -> None:
+    run_module("mypy.stubtest", "hmacfs._core", "--allowlist", "tests/arch/stubtest.allow")

@@ -1,0 +1,81 @@
+"""What the tests of every room share, and the gate's law: a run with HMACFS_NO_SKIPS=1 skips nothing."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hypothesis
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+NO_SKIPS = os.environ.get("HMACFS_NO_SKIPS") == "1"
+# Servers live in sbin, which is not on everybody's PATH.
+PROGRAM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+
+# How long one example takes says more about the machine's other work than about the code.
+hypothesis.settings.register_profile("hmacfs", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("hmacfs")
+
+
+def fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turn a skip into a failure that tells its reason; leave expected failures alone."""
+    if NO_SKIPS and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"skipped, where every test must run: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Judge the outcome of each test."""
+    report = yield
+    fail_if_skipped(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Judge modules that skip themselves as a whole."""
+    report = yield
+    fail_if_skipped(report)
+    return report
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str], str]:
+    """Give the path of a real program, or skip the test that needs it."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name, path=PROGRAM_PATH)
+        if path is None:
+            pytest.skip(f"needs the program {name}; as root, `make test` installs it")
+        return path
+
+    return find
+
+
+def open_fds() -> dict[int, str]:
+    """Give each open descriptor of this process and what it is open on."""
+    fds: dict[int, str] = {}
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            fds[int(link.name)] = str(link.readlink())
+        except FileNotFoundError:  # the descriptor of this very listing
+            continue
+    return fds
+
+
+@pytest.fixture
+def no_fd_leak() -> Iterator[None]:
+    """Fail the test that leaves a descriptor of this process open."""
+    before = open_fds()
+    yield
+    gc.collect()
+    leaked = {fd: target for fd, target in open_fds().items() if before.get(fd) != target}
+    assert not leaked, f"descriptors left open: {leaked}"
