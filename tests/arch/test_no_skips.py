@@ -17,7 +17,6 @@ SKIPS = {
     "fixture": "def test_it(program) -> None:\n    program('no-such-peer')\n",
     "module": "import pytest\npytest.skip('no peer', allow_module_level=True)\n",
     "import": "import pytest\npytest.importorskip('no_such_peer')\n",
-    "unittest": "import unittest\nclass TestIt(unittest.TestCase):\n    def test_it(self):\n        self.skipTest('no peer')\n",
 }
 
 

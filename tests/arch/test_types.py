@@ -24,4 +24,5 @@ def test_everything_is_typed() -> None:
 
 
 def test_the_stub_tells_the_truth_about_the_core() -> None:
-    run_module("mypy.stubtest", "hmacfs._core", "--allowlist", "tests/arch/stubtest.allow")
+    allowed = ["--allowlist", "tests/arch/stubtest.allow", "--ignore-unused-allowlist"]  # Pythons differ
+    run_module("mypy.stubtest", "hmacfs._core", *allowed)
