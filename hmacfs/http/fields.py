@@ -1,0 +1,85 @@
+"""Header fields of a request: the raw lines of one head in, a mapping or a refusal out.
+
+The grammar is httptools'; what it leaves open (white space, repeated fields) is decided here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import httptools
+
+from hmacfs.errors import BAD_FIELD, BAD_FRAMING, BAD_HOST, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Fields on which something is decided and that hold one value: a second one is an attempt to have two
+# readers decide differently. Every other repeated field is joined (RFC 9110 5.3).
+_SINGLE: Final = {
+    b"authorization": BAD_FIELD,
+    b"content-length": BAD_FRAMING,
+    b"content-range": BAD_FIELD,
+    b"content-type": BAD_FIELD,
+    b"expect": BAD_FIELD,
+    b"host": BAD_HOST,
+    b"if-modified-since": BAD_FIELD,
+    b"if-range": BAD_FIELD,
+    b"if-unmodified-since": BAD_FIELD,
+    b"origin": BAD_FIELD,
+    b"range": BAD_FIELD,
+    b"transfer-encoding": BAD_FRAMING,
+}
+# The parser sees a request line of ours: the client's was read already, and one of another method or
+# version would change what the parser makes of the fields.
+_LINE: Final = b"GET / HTTP/1.1\r\n"
+_OWS: Final = b" \t"
+
+
+class _Sink:
+    """The one callback that httptools gets."""
+
+    __slots__ = ("on_header",)
+
+    def __init__(self, on_header: Callable[[bytes, bytes], object]) -> None:
+        self.on_header = on_header
+
+
+def read(lines: bytes) -> tuple[dict[bytes, bytes], bool]:
+    """Give the fields, and whether they ask for a protocol upgrade (RFC 9110 7.8).
+
+    `lines` are field lines, each with its CRLF, and the empty line. Names are lower case, values without
+    the white space around them. Refuses with BAD_FIELD, BAD_HOST or BAD_FRAMING.
+    """
+    found: dict[bytes, bytes] = {}
+    upgrade = False
+    # setdefault instead of a method of ours: no Python frame per field. It keeps the first of a repeated
+    # field only, which the count below notices.
+    parser = httptools.HttpRequestParser(_Sink(found.setdefault))
+    try:
+        parser.feed_data(_LINE + lines)
+    except httptools.HttpParserUpgrade:
+        upgrade = True
+    except httptools.HttpParserError as error:
+        words = str(error)
+        framing = "Content-Length" in words or "Transfer-Encoding" in words
+        raise Refused(BAD_FRAMING if framing else BAD_FIELD, words) from None
+    fields = {name.lower(): value.strip(_OWS) for name, value in found.items()}
+    if len(fields) != lines.count(b"\r\n") - 1:
+        fields = _join(lines)
+    return fields, upgrade
+
+
+def _join(lines: bytes) -> dict[bytes, bytes]:
+    """Read lines that the parser found sound, but of which some repeat a name."""
+    fields: dict[bytes, bytes] = {}
+    for line in lines[:-4].split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        key, value = name.lower(), value.strip(_OWS)
+        if key not in fields:
+            fields[key] = value
+        elif key in _SINGLE:
+            raise Refused(_SINGLE[key], f"repeated {key.decode('ascii')}")
+        else:
+            fields[key] += b", " + value
+    return fields

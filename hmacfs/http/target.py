@@ -1,0 +1,97 @@
+"""Request targets: the four forms of RFC 9112 3.2, the Host grammar, and the one decoding of a path.
+
+Knows nothing of endpoints or files: whether a path names something is for others to say.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Final, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from hmacfs.errors import BAD_PATH, BAD_TARGET, NAME_TOO_LONG, Refused
+
+# NAME_MAX of Linux's file systems: a longer segment cannot become a file's or a directory's name.
+SEGMENT_BYTES: Final = 255
+_PORT_MAX: Final = 65535
+
+# RFC 3986 3.2.2 without IPvFuture, which names no address in use. A reg-name here is never empty.
+_AUTHORITY: Final = re.compile(
+    rb"(?:\[([0-9A-Fa-f:.]+)\]|(?:[-A-Za-z0-9._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::([0-9]*))?"
+)
+_ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?]*)([^?]*)(.*)")
+_BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_HIDDEN_SEPARATOR: Final = re.compile(rb"%(?:2[Ff]|5[Cc])")
+_PLAIN_PATH: Final = re.compile(r"(?:/[^/\\\x00-\x1f\x7f]+)+/?|/")
+_DOT_SEGMENT: Final = re.compile(r"/\.{1,2}(?:/|\Z)")
+
+
+class Target(NamedTuple):
+    """What a request target names, still encoded."""
+
+    authority: bytes | None
+    """Host and port of an absolute-form target; None for the other forms."""
+    path: bytes
+    """Percent-encoded path, starting with "/"; or "*"."""
+    query: bytes
+    """What follows the first "?"; empty if nothing does."""
+
+
+def split(raw: bytes, *, is_options: bool) -> Target:
+    """Take a target of visible ASCII apart; refuse with BAD_TARGET what no form allows.
+
+    Fragments and broken escapes are refused in every form (RFC 9112 3.2, RFC 3986 2.1); "*" is for
+    OPTIONS alone (RFC 9112 3.2.4). Scheme and authority of the absolute form are dropped from the path.
+    """
+    if b"#" in raw or (b"%" in raw and _BAD_ESCAPE.search(raw)):
+        raise Refused(BAD_TARGET)
+    if raw.startswith(b"/"):
+        path, _, query = raw.partition(b"?")
+        return Target(None, path, query)
+    if raw == b"*" and is_options:
+        return Target(None, raw, b"")
+    absolute = _ABSOLUTE.fullmatch(raw)
+    # RFC 9110 4.2.1 and 4.2.4: an empty host and userinfo are errors; the grammar knows neither.
+    if absolute is None or not is_authority(absolute[1]):
+        raise Refused(BAD_TARGET)
+    return Target(absolute[1], absolute[2] or b"/", absolute[3][1:])
+
+
+def is_authority(raw: bytes) -> bool:
+    """Tell whether `raw` is a host with an optional port (RFC 3986 3.2.2 and 3.2.3), without userinfo."""
+    match = _AUTHORITY.fullmatch(raw)
+    if match is None:
+        return False
+    address, port = match.groups()
+    if address is not None:
+        try:
+            ipaddress.IPv6Address(address.decode("ascii"))
+        except ValueError:
+            return False
+    # Leading zeros are allowed, thousands of them are not an int Python would read.
+    digits = (port or b"").lstrip(b"0")
+    return len(digits) <= len(str(_PORT_MAX)) and int(digits or b"0") <= _PORT_MAX
+
+
+def decode_path(raw: bytes) -> str:
+    """Give the path percent-decoded once, as UTF-8; "+" stays "+".
+
+    Refuses with BAD_PATH what could name another file than the token signed: control bytes, an encoded
+    slash, any backslash, empty and dot segments, broken escapes and bytes that are not UTF-8 (overlong
+    forms and surrogates included). A segment over 255 bytes is NAME_TOO_LONG. A path may end in "/":
+    such a path names no file, and whoever makes a Slot of it must answer so.
+    """
+    if b"%" in raw:
+        if _BAD_ESCAPE.search(raw) or _HIDDEN_SEPARATOR.search(raw):
+            raise Refused(BAD_PATH)
+        raw = unquote_to_bytes(raw)
+    try:
+        path = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Refused(BAD_PATH, "the path is not UTF-8") from None
+    if _PLAIN_PATH.fullmatch(path) is None or ("/." in path and _DOT_SEGMENT.search(path)):
+        raise Refused(BAD_PATH)
+    if len(raw) > SEGMENT_BYTES and max(map(len, raw.split(b"/"))) > SEGMENT_BYTES:
+        raise Refused(NAME_TOO_LONG)
+    return path
