@@ -42,9 +42,9 @@ class Key:
     name: str = ""
     """The key in TOML; "" if it is the field's own name (fields may add a unit: `_s`)."""
     least: float = 0
-    """Smallest number accepted, in bytes, seconds or pieces."""
+    """Smallest number accepted, in bytes, seconds or pieces; of a MODE, the bits that must be set."""
     most: float = 2**62
-    """Largest number accepted."""
+    """Largest number accepted; of a MODE, the bits that may be set."""
     choices: tuple[str, ...] = ()
     """The words accepted, if `kind` is CHOICE or NAMES."""
     fixed: bool = False

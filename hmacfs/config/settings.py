@@ -112,7 +112,7 @@ class Server:
     ] = 60
     file_mode: Annotated[
         int,
-        Key(kind=Kind.MODE, least=0o400, most=0o777, meaning="Mode of stored files; the owner must read."),
+        Key(kind=Kind.MODE, least=0o400, most=0o666, meaning="Mode of stored files; the owner must read."),
     ] = 0o640
     directory_mode: Annotated[
         int,
