@@ -1,0 +1,84 @@
+"""Cross-origin rules: an Origin and the allowed ones in, Access-Control fields out (WHATWG Fetch 3.3).
+
+Goes with every answer, refusals included: without it a browser turns a 413 into "network error". Credentials
+are never allowed: tokens travel in the URL or in Authorization, which a script sets itself, and "*" is void
+beside credentials. Access-Control-Allow-Private-Network is never sent: a public page has no business here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+METHODS: Final = "GET, HEAD, PUT, POST, DELETE, OPTIONS"
+
+_ANY: Final = "*"
+_ORIGIN: Final = "Access-Control-Allow-Origin"
+_EXPOSED: Final = (
+    "Access-Control-Expose-Headers",
+    (
+        "Content-Length, Content-Range, Content-Type, Content-Disposition, Accept-Ranges, ETag, "
+        "Last-Modified, Location, Retry-After, X-Request-Id"
+    ),
+)
+_VARY: Final = ("Vary", "Origin")
+# "*" would not cover Authorization (Fetch 3.3.4). Expires is one of the three names that XEP-0363 4 lets a
+# slot dictate; the other lists are of what downloads and the Go server's browser clients send.
+_REQUEST_FIELDS: Final = (
+    "Authorization, Content-Type, Content-Length, Range, If-Range, If-Match, If-None-Match, "
+    "If-Modified-Since, If-Unmodified-Since, Cache-Control, Expires, X-Requested-With"
+)
+_KNOWN: Final = frozenset(_REQUEST_FIELDS.lower().split(", "))
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]{1,64}")
+_ASKED_MAX: Final = 16
+"""So many further names are granted to one preflight: more than any page needs, a bound for our answer."""
+
+
+def fields(origin: bytes | None, allow_origins: Sequence[str]) -> list[tuple[str, str]]:
+    """Give the fields of an ordinary answer; none that allow anything if the origin is not allowed.
+
+    `allow_origins` are serialised origins ("https://chat.example") or "*". Unless it is "*" or empty, the
+    answer depends on the origin, and says so whether one was sent or not (Fetch 3.3.5).
+    """
+    allowed = _allowed(origin, allow_origins)
+    return [*allowed, _EXPOSED] if allowed and allowed[0][0] == _ORIGIN else allowed
+
+
+def preflight(
+    origin: bytes | None, asked_fields: bytes | None, allow_origins: Sequence[str], max_age_s: int
+) -> list[tuple[str, str]]:
+    """Give the fields of the answer to a preflight.
+
+    `asked_fields` is Access-Control-Request-Headers: well-formed names in it are granted beside the usual
+    ones, since a field that is not understood does nothing here. All methods are listed; which of them a
+    resource takes is for the request itself to learn.
+    """
+    allowed = _allowed(origin, allow_origins)
+    if not allowed or allowed[0][0] != _ORIGIN:
+        return allowed
+    return [
+        *allowed,
+        ("Access-Control-Allow-Methods", METHODS),
+        ("Access-Control-Allow-Headers", ", ".join([_REQUEST_FIELDS, *_further(asked_fields or b"")])),
+        ("Access-Control-Max-Age", str(max_age_s)),
+    ]
+
+
+def _allowed(origin: bytes | None, allow_origins: Sequence[str]) -> list[tuple[str, str]]:
+    if _ANY in allow_origins:
+        return [(_ORIGIN, _ANY)]
+    # What is sent back is the configured text that equals the client's, so nothing of his gets out. "null" is
+    # every sandboxed page's origin; it is allowed only if the configuration lists it.
+    if origin is not None and (text := origin.decode("latin-1")) in allow_origins:
+        return [(_ORIGIN, text), _VARY]
+    return [_VARY] if allow_origins else []
+
+
+def _further(asked: bytes) -> list[str]:
+    """Give the well-formed names asked for that are not granted anyway."""
+    names = (name.strip(" \t").lower() for name in asked.decode("latin-1").split(","))
+    wanted = dict.fromkeys(name for name in names if _NAME.fullmatch(name) and name not in _KNOWN)
+    return list(wanted)[:_ASKED_MAX]
