@@ -1,0 +1,75 @@
+"""Counting: one row of 64-bit integers per worker in shared memory, and what a scrape makes of them.
+
+A worker counts with `Row.add(column)`, one writer per row and so without locks. The supervisor sums the
+rows when it is asked, so totals survive the death of a worker. Knows nothing of requests or replies: whoever
+counts names the column.
+"""
+
+from hmacfs.metrics.collector import Collector, registry, render
+from hmacfs.metrics.columns import (
+    ACCEPTED_CONNECTIONS,
+    ACTIVE_DOWNLOADS,
+    ACTIVE_UPLOADS,
+    COLUMNS,
+    COMMIT_SECONDS,
+    CONNECTIONS,
+    DELETED_FILES,
+    DOWNLOAD_ERRORS,
+    DOWNLOAD_LATENCY,
+    EXPIRED_FILES,
+    HEARTBEAT_MS,
+    LOG_DROPPED_LINES,
+    LOOP_LAG,
+    METRICS,
+    RANGE_REQUESTS,
+    RECEIVED_BYTES,
+    REQUESTS,
+    SENT_BYTES,
+    UPLOAD_ERRORS,
+    UPLOAD_LATENCY,
+    UPLOAD_SIZE,
+    UPLOADS,
+    WORKER_DEATHS,
+    WORKER_STARTS,
+    Column,
+    Histogram,
+    Metric,
+)
+from hmacfs.metrics.rows import Row, attach, create, memory_bytes
+
+__all__ = [
+    "ACCEPTED_CONNECTIONS",
+    "ACTIVE_DOWNLOADS",
+    "ACTIVE_UPLOADS",
+    "COLUMNS",
+    "COMMIT_SECONDS",
+    "CONNECTIONS",
+    "DELETED_FILES",
+    "DOWNLOAD_ERRORS",
+    "DOWNLOAD_LATENCY",
+    "EXPIRED_FILES",
+    "HEARTBEAT_MS",
+    "LOG_DROPPED_LINES",
+    "LOOP_LAG",
+    "METRICS",
+    "RANGE_REQUESTS",
+    "RECEIVED_BYTES",
+    "REQUESTS",
+    "SENT_BYTES",
+    "UPLOADS",
+    "UPLOAD_ERRORS",
+    "UPLOAD_LATENCY",
+    "UPLOAD_SIZE",
+    "WORKER_DEATHS",
+    "WORKER_STARTS",
+    "Collector",
+    "Column",
+    "Histogram",
+    "Metric",
+    "Row",
+    "attach",
+    "create",
+    "memory_bytes",
+    "registry",
+    "render",
+]

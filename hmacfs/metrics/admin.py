@@ -1,0 +1,222 @@
+"""The listener for operators: /metrics, /livez and /readyz. Never the public one.
+
+Runs on threads of the supervisor, so that a scrape costs no worker's loop a turn. Knows nothing of what
+makes the server ready: it asks.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+from http import HTTPStatus
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING, Final, NamedTuple
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from prometheus_client import make_wsgi_app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from prometheus_client import CollectorRegistry
+
+REQUEST_TIMEOUT_S: Final = 10.0
+"""How long one read or write of an operator's connection may take."""
+# A scraper, two probes and a person with a browser need four; more is somebody else, or a scraper in trouble.
+MOST_THREADS: Final = 16
+SOCKET_MODE: Final = 0o660
+"""Of a unix socket: the service's user and group."""
+
+
+class Check(NamedTuple):
+    """One thing that must hold for the server to be ready."""
+
+    name: str
+    """Short and stable: "disk", "storage", "draining"."""
+    ok: bool
+    words: str = ""
+    """What is wrong, or what was found."""
+
+
+def application(
+    registry: CollectorRegistry, live: Callable[[], bool], ready: Callable[[], list[Check]]
+) -> WSGIApplication:
+    """Give the WSGI application that answers operators' GET and HEAD.
+
+    `live` and `ready` are asked at each probe, on a thread of the listener. What is not ready is always
+    said; with ?verbose, what is ready too. The lines are those of Kubernetes' API server.
+    """
+    scrape = make_wsgi_app(registry)
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        method = environ["REQUEST_METHOD"]
+        if method not in {"GET", "HEAD"}:
+            return _say(
+                start_response,
+                method,
+                HTTPStatus.METHOD_NOT_ALLOWED,
+                "only GET and HEAD\n",
+                ("Allow", "GET, HEAD"),
+            )
+        match environ["PATH_INFO"]:
+            case "/metrics":
+                body: Iterable[bytes] = scrape({**environ, "REQUEST_METHOD": "GET"}, start_response)
+                return body if method == "GET" else ()
+            case "/livez":
+                alive = live()
+                status = HTTPStatus.OK if alive else HTTPStatus.SERVICE_UNAVAILABLE
+                return _say(start_response, method, status, "ok\n" if alive else "failed\n")
+            case "/readyz":
+                query = environ.get("QUERY_STRING", "").split("&")
+                verbose = any(part.partition("=")[0] == "verbose" for part in query)
+                return _say(start_response, method, *_readiness(ready(), verbose=verbose))
+            case _:
+                words = "here are /metrics, /livez and /readyz\n"
+                return _say(start_response, method, HTTPStatus.NOT_FOUND, words)
+
+    return answer
+
+
+def _say(
+    start_response: StartResponse, method: str, status: HTTPStatus, text: str, *fields: tuple[str, str]
+) -> Iterable[bytes]:
+    body = text.encode("utf-8", "backslashreplace")
+    start_response(
+        f"{status.value} {status.phrase}",
+        [
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("Content-Length", str(len(body))),
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+            *fields,
+        ],
+    )
+    return () if method == "HEAD" else (body,)
+
+
+def _readiness(checks: list[Check], *, verbose: bool) -> tuple[HTTPStatus, str]:
+    if all(check.ok for check in checks):
+        lines = [_line(check) for check in checks] if verbose else []
+        lines.append("readyz check passed" if verbose else "ok")
+        return HTTPStatus.OK, "\n".join(lines) + "\n"
+    lines = [_line(check) for check in checks if verbose or not check.ok]
+    return HTTPStatus.SERVICE_UNAVAILABLE, "\n".join([*lines, "readyz check failed"]) + "\n"
+
+
+def _line(check: Check) -> str:
+    words = " ".join(check.words.split())
+    if check.ok:
+        return f"[+]{check.name} ok" + (f": {words}" if words else "")
+    return f"[-]{check.name} failed" + (f": {words}" if words else "")
+
+
+class _Request(WSGIRequestHandler):
+    """One operator's request; quiet, since probes come every few seconds."""
+
+    timeout = REQUEST_TIMEOUT_S
+    server_version = "hmacfs"
+    sys_version = ""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Log nothing."""
+
+
+class Server(ThreadingMixIn, WSGIServer):
+    """The bound listener; `server_port` tells the port (0 on a unix socket). `stop` ends it."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, address: str) -> None:
+        """Bind `address`: "host:port", "[v6]:port" or "unix:/path". Raises OSError and ValueError."""
+        self._path = Path(address.removeprefix("unix:")) if address.startswith("unix:") else None
+        self._free = threading.BoundedSemaphore(MOST_THREADS)
+        self._thread = threading.Thread(target=self.serve_forever, name="hmacfs-admin", daemon=True)
+        if self._path:
+            self.address_family = socket.AF_UNIX
+            super().__init__((str(self._path), 0), _Request)  # `server_bind` takes the path
+            return
+        host, _, port = address.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, int(port)), _Request)
+
+    def server_bind(self) -> None:
+        """Bind without the base class's look-up of the host's name, which may wait for a DNS server."""
+        if self._path is not None:
+            _remove_socket(self._path)
+            self.socket.bind(str(self._path))
+            self._path.chmod(SOCKET_MODE)
+            self.server_name, self.server_port = "localhost", 0
+        else:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self.socket.bind(self.server_address)
+            self.server_address = self.socket.getsockname()
+            self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+    def get_request(self) -> tuple[socket.socket, object]:
+        """Accept a connection; over a unix socket the peer has no address, which the base class expects."""
+        request, address = self.socket.accept()
+        return request, address or ("unix", 0)
+
+    def start(self) -> None:
+        """Answer on a daemon thread from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop listening; requests under way end by themselves."""
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+        if self._path:
+            _remove_socket(self._path)
+
+    def process_request(
+        self, request: socket.socket | tuple[bytes, socket.socket], client_address: object
+    ) -> None:
+        """Answer on a thread of its own, or hang up if too many are busy."""
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no thread to be had
+            self._free.release()
+            raise
+
+    def process_request_thread(
+        self, request: socket.socket | tuple[bytes, socket.socket], client_address: object
+    ) -> None:
+        """Answer, then make room for the next."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(
+        self, request: socket.socket | tuple[bytes, socket.socket], client_address: object
+    ) -> None:
+        """Pass over an operator who hung up or fell silent; anything else is a fault to be seen."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
+def _remove_socket(path: Path) -> None:
+    """Remove a socket left by a server before; anything else at `path` makes bind fail, as it should."""
+    if path.is_socket():
+        path.unlink(missing_ok=True)
+
+
+def listen(address: str, app: WSGIApplication) -> Server:
+    """Bind `address`, answer with `app` on a daemon thread and give the server, bound and running.
+
+    Raises OSError if the address cannot be bound, ValueError if it is none.
+    """
+    server = Server(address)
+    server.set_app(app)
+    server.start()
+    return server

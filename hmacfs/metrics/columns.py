@@ -1,0 +1,318 @@
+"""The static table of everything that is counted: names, kinds, words, labels and the column of each.
+
+Knows nothing of memory or of rendering. Names and units follow Prometheus' naming conventions; label
+values come from closed lists only, since one made from a client's text would grow without bound.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+
+from hmacfs import errors
+from hmacfs.model import GiB, KiB, MiB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LabelT = TypeVar("LabelT")
+
+OTHER: Final = "other"
+"""Label value of everything that is on no list."""
+METHODS: Final = ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", OTHER)
+SUCCESSES: Final = ("ok", "created", "partial", "not_modified", "no_content")
+REFUSALS: Final = (*dict.fromkeys(refusal.code for refusal in errors.CATALOGUE), OTHER)
+CODES: Final = (*SUCCESSES, *REFUSALS)
+DIALECTS: Final = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt", OTHER)
+
+NANOSECONDS: Final = 1_000_000_000
+"""A row holds integers: sums of seconds are kept in nanoseconds, enough for 292 years."""
+
+
+class Kind(enum.StrEnum):
+    """What a column's number means over time."""
+
+    COUNTER = "counter"
+    """Only grows; survives a worker's restart."""
+    GAUGE = "gauge"
+    """The state now; set back to 0 when a worker starts."""
+    HISTOGRAM = "histogram"
+    """Counts by size, and their sum; survives a worker's restart."""
+    INTERNAL = "internal"
+    """Between supervisor and worker; not exported."""
+
+
+class Metric(NamedTuple):
+    """One family of numbers as the scrape shows it."""
+
+    name: str
+    """Full name, with unit and "_total" where it has them."""
+    kind: Kind
+    help: str
+    unit: str = ""
+    """Base unit, last word of the name (before "_total")."""
+    labels: tuple[str, ...] = ()
+    bounds: tuple[float, ...] = ()
+    """Upper, inclusive bounds of a histogram's buckets, rising; the bucket beyond the last is implied."""
+    scale: int = 1
+    """What a histogram's sum is multiplied by to be kept as an integer."""
+    sparse: bool = False
+    """Whether label combinations that never happened are left out of the scrape."""
+
+
+class Column(NamedTuple):
+    """One 64-bit integer of a row."""
+
+    metric: Metric
+    values: tuple[str, ...] = ()
+    """Label values; of a histogram its bucket's upper bound, or "sum"."""
+
+
+class Histogram(NamedTuple):
+    """Where a histogram lies in a row."""
+
+    bounds: tuple[float, ...]
+    first: int
+    """Column of the first bucket; one for each bound follows, and one for what lies beyond the last."""
+    sum: int
+    """Column of the sum of all values, in 1/scale of the unit."""
+    scale: int
+
+
+class Labelled(dict[LabelT, int]):
+    """Columns by label; a label on no list counts as "other", for counting must never fail a request."""
+
+    __slots__ = ("_other",)
+
+    def __init__(self, columns: Iterable[tuple[LabelT, int]], other: int) -> None:
+        """Map labels to `columns`, and everything else to the column `other`."""
+        super().__init__(columns)
+        self._other = other
+
+    def __missing__(self, label: LabelT) -> int:
+        """Give the column of what is on no list."""
+        return self._other
+
+
+# Filled by the definitions below while this module is imported, then frozen as METRICS and COLUMNS.
+_metrics: list[Metric] = []
+_columns: list[Column] = []
+
+
+def _plain(metric: Metric) -> int:
+    _metrics.append(metric)
+    _columns.append(Column(metric))
+    return len(_columns) - 1
+
+
+def _by_label(metric: Metric, values: tuple[str, ...]) -> Labelled[str]:
+    _metrics.append(metric)
+    first = len(_columns)
+    _columns.extend(Column(metric, (value,)) for value in values)
+    return Labelled(zip(values, range(first, len(_columns)), strict=True), first + values.index(OTHER))
+
+
+class _Requests(Labelled[tuple[str, str]]):
+    """Columns by method and code; where one of them is on no list, the other still tells."""
+
+    __slots__ = ()
+
+    def __missing__(self, label: tuple[str, str]) -> int:
+        method, code = label
+        return self[method if method in METHODS else OTHER, code if code in CODES else OTHER]
+
+
+def _by_method_and_code(metric: Metric) -> Labelled[tuple[str, str]]:
+    _metrics.append(metric)
+    first = len(_columns)
+    pairs = [(method, code) for method in METHODS for code in CODES]
+    _columns.extend(Column(metric, pair) for pair in pairs)
+    return _Requests(zip(pairs, range(first, len(_columns)), strict=True), len(_columns) - 1)
+
+
+def _histogram(metric: Metric) -> Histogram:
+    _metrics.append(metric)
+    first = len(_columns)
+    _columns.extend(Column(metric, (str(float(bound)),)) for bound in metric.bounds)
+    _columns.extend((Column(metric, ("+Inf",)), Column(metric, ("sum",))))
+    return Histogram(metric.bounds, first, len(_columns) - 1, metric.scale)
+
+
+# From an avatar on a good line to 10 GiB on a bad one.
+_TRANSFER_BOUNDS_S = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1,
+    2.5,
+    5,
+    10,
+    30,
+    60,
+    300,
+    1800,
+)
+# From a write cache with a battery to a disk in trouble.
+_COMMIT_BOUNDS_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+# Steps of 4, with the sizes that XMPP clients announce as their limits among them.
+_SIZE_BOUNDS_BYTES = (
+    KiB,
+    4 * KiB,
+    16 * KiB,
+    64 * KiB,
+    256 * KiB,
+    MiB,
+    4 * MiB,
+    16 * MiB,
+    64 * MiB,
+    256 * MiB,
+    GiB,
+    4 * GiB,
+    10 * GiB,
+)
+_LAG_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+
+REQUESTS: Final = _by_method_and_code(
+    Metric(
+        "hmacfs_requests_total",
+        Kind.COUNTER,
+        "Requests answered, by method and by the stable word of the answer.",
+        labels=("method", "code"),
+        sparse=True,
+    )
+)
+RECEIVED_BYTES: Final = _plain(
+    Metric("hmacfs_received_bytes_total", Kind.COUNTER, "Body bytes received from clients.", "bytes")
+)
+SENT_BYTES: Final = _plain(
+    Metric("hmacfs_sent_bytes_total", Kind.COUNTER, "Body bytes sent to clients.", "bytes")
+)
+UPLOADS: Final = _by_label(
+    Metric(
+        "hmacfs_uploads_total",
+        Kind.COUNTER,
+        "Uploads stored and acknowledged, by token dialect.",
+        labels=("dialect",),
+    ),
+    DIALECTS,
+)
+UPLOAD_ERRORS: Final = _by_label(
+    Metric(
+        "hmacfs_upload_errors_total",
+        Kind.COUNTER,
+        "Uploads refused or broken off, by the refusal's code.",
+        labels=("code",),
+    ),
+    REFUSALS,
+)
+DOWNLOAD_ERRORS: Final = _by_label(
+    Metric(
+        "hmacfs_download_errors_total",
+        Kind.COUNTER,
+        "Downloads refused or broken off, by the refusal's code.",
+        labels=("code",),
+    ),
+    REFUSALS,
+)
+RANGE_REQUESTS: Final = _plain(
+    Metric("hmacfs_range_requests_total", Kind.COUNTER, "Downloads that asked for a part of the file.")
+)
+CONNECTIONS: Final = _plain(Metric("hmacfs_connections", Kind.GAUGE, "Client connections open now."))
+ACCEPTED_CONNECTIONS: Final = _plain(
+    Metric("hmacfs_accepted_connections_total", Kind.COUNTER, "Client connections accepted.")
+)
+ACTIVE_UPLOADS: Final = _plain(
+    Metric("hmacfs_active_uploads", Kind.GAUGE, "Uploads whose body is being received now.")
+)
+ACTIVE_DOWNLOADS: Final = _plain(
+    Metric("hmacfs_active_downloads", Kind.GAUGE, "Downloads whose body is being sent now.")
+)
+UPLOAD_LATENCY: Final = _histogram(
+    Metric(
+        "hmacfs_upload_latency_seconds",
+        Kind.HISTOGRAM,
+        "Time from the end of an upload's head to its acknowledgement.",
+        "seconds",
+        bounds=_TRANSFER_BOUNDS_S,
+        scale=NANOSECONDS,
+    )
+)
+DOWNLOAD_LATENCY: Final = _histogram(
+    Metric(
+        "hmacfs_download_latency_seconds",
+        Kind.HISTOGRAM,
+        "Time from the end of a download's head to its last byte given to the kernel.",
+        "seconds",
+        bounds=_TRANSFER_BOUNDS_S,
+        scale=NANOSECONDS,
+    )
+)
+UPLOAD_SIZE: Final = _histogram(
+    Metric(
+        "hmacfs_upload_size_bytes",
+        Kind.HISTOGRAM,
+        "Sizes of the files stored.",
+        "bytes",
+        bounds=_SIZE_BOUNDS_BYTES,
+    )
+)
+COMMIT_SECONDS: Final = _histogram(
+    Metric(
+        "hmacfs_commit_seconds",
+        Kind.HISTOGRAM,
+        "Time that publishing one upload took, from its last byte to durable on disk and in the index.",
+        "seconds",
+        bounds=_COMMIT_BOUNDS_S,
+        scale=NANOSECONDS,
+    )
+)
+EXPIRED_FILES: Final = _plain(
+    Metric("hmacfs_expired_files_total", Kind.COUNTER, "Files removed because their time was over.")
+)
+DELETED_FILES: Final = _plain(
+    Metric("hmacfs_deleted_files_total", Kind.COUNTER, "Files removed by a signed DELETE.")
+)
+LOOP_LAG: Final = _histogram(
+    Metric(
+        "hmacfs_loop_lag_seconds",
+        Kind.HISTOGRAM,
+        "How late each worker's tick came: time for which its event loop answered nobody.",
+        "seconds",
+        bounds=_LAG_BOUNDS_S,
+        scale=NANOSECONDS,
+    )
+)
+LOG_DROPPED_LINES: Final = _plain(
+    Metric(
+        "hmacfs_log_dropped_lines_total",
+        Kind.COUNTER,
+        "Log lines given up because the log took no more.",
+    )
+)
+WORKER_STARTS: Final = _plain(
+    Metric("hmacfs_worker_starts_total", Kind.COUNTER, "Workers started, replacements included.")
+)
+WORKER_DEATHS: Final = _plain(
+    Metric("hmacfs_worker_deaths_total", Kind.COUNTER, "Workers that ended without being told to.")
+)
+HEARTBEAT_MS: Final = _plain(
+    Metric(
+        "hmacfs_heartbeat_milliseconds",
+        Kind.INTERNAL,
+        "Monotonic time of the worker's last tick, by which the supervisor knows a stuck one.",
+        "milliseconds",
+    )
+)
+
+METRICS: Final = tuple(_metrics)
+"""Every family, in the order of the scrape."""
+COLUMNS: Final = tuple(_columns)
+"""Every integer of a row, in order."""
+GAUGES: Final = tuple(n for n, column in enumerate(COLUMNS) if column.metric.kind is Kind.GAUGE)
+"""Columns that mean nothing once their worker is gone."""

@@ -1,0 +1,50 @@
+"""What one finished request adds to the counters: the only place that decides it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hmacfs.metrics import columns
+
+if TYPE_CHECKING:
+    from hmacfs.metrics.rows import Row
+
+FIRST_ERROR: Final = 400
+RECEIVING: Final = frozenset({"PUT", "POST"})
+SENDING: Final = frozenset({"GET", "HEAD"})
+
+
+def request(  # noqa: PLR0913 - each is a different fact of the request
+    row: Row,
+    *,
+    method: str,
+    status: int,
+    code: str,
+    dialect: str,
+    received: int,
+    sent: int,
+    elapsed_s: float,
+    broken: str,
+) -> None:
+    """Count a request whose reply is out, or never will be (`broken` says why, "" if it is out).
+
+    `received` and `sent` are bytes on the wire, heads included.
+    """
+    row.add(columns.REQUESTS[method, code])
+    row.add(columns.RECEIVED_BYTES, received)
+    row.add(columns.SENT_BYTES, sent)
+    failed = status >= FIRST_ERROR or bool(broken)
+    if method in SENDING:
+        if failed:
+            row.add(columns.DOWNLOAD_ERRORS[broken or code])
+        else:
+            row.observe(columns.DOWNLOAD_LATENCY, elapsed_s)
+        if code == "partial":
+            row.add(columns.RANGE_REQUESTS)
+    elif method in RECEIVING:
+        if status >= FIRST_ERROR:
+            row.add(columns.UPLOAD_ERRORS[code])
+        else:
+            row.add(columns.UPLOADS[dialect])
+            row.observe(columns.UPLOAD_LATENCY, elapsed_s)
+            row.observe(columns.UPLOAD_SIZE, received)

@@ -1,0 +1,175 @@
+"""The operators' listener, over real sockets."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hmacfs import metrics
+from hmacfs.metrics import admin
+from hmacfs.metrics.admin import Check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from wsgiref.types import WSGIApplication
+
+GOOD = [Check("disk", ok=True), Check("storage", ok=True, words="written in 2 ms")]
+BAD = [Check("disk", ok=False, words="1.2 GiB free,\n2 GiB wanted"), Check("storage", ok=True)]
+
+
+class State:
+    """What the probes are told."""
+
+    def __init__(self) -> None:
+        self.live = True
+        self.checks = GOOD
+
+    def application(self) -> WSGIApplication:
+        collector = metrics.Collector(memoryview(bytearray(metrics.memory_bytes(1))), 1)
+        return admin.application(metrics.registry(collector), lambda: self.live, lambda: self.checks)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[tuple[State, admin.Server]]:
+    state = State()
+    running = admin.listen("127.0.0.1:0", state.application())
+    yield state, running
+    running.stop()
+
+
+@pytest.fixture
+def state(shared: tuple[State, admin.Server]) -> State:
+    shared[0].live, shared[0].checks = True, GOOD
+    return shared[0]
+
+
+@pytest.fixture
+def server(shared: tuple[State, admin.Server]) -> admin.Server:
+    return shared[1]
+
+
+def ask(
+    server: admin.Server, target: str, method: str = "GET", **fields: str
+) -> tuple[int, str, dict[str, str]]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection.request(method, target, headers=fields)
+    answer = connection.getresponse()
+    got = answer.status, answer.read().decode(), {name.lower(): value for name, value in answer.getheaders()}
+    connection.close()
+    return got
+
+
+@pytest.mark.parametrize(
+    ("live", "checks", "target", "want"),
+    [
+        (True, GOOD, "/livez", (200, "ok\n")),
+        (False, GOOD, "/livez", (503, "failed\n")),
+        (True, BAD, "/livez", (200, "ok\n")),
+        (True, GOOD, "/readyz", (200, "ok\n")),
+        (True, [], "/readyz", (200, "ok\n")),
+        (
+            True,
+            GOOD,
+            "/readyz?verbose",
+            (200, "[+]disk ok\n[+]storage ok: written in 2 ms\nreadyz check passed\n"),
+        ),
+        (
+            True,
+            BAD,
+            "/readyz?x&verbose=1",
+            (503, "[-]disk failed: 1.2 GiB free, 2 GiB wanted\n[+]storage ok\nreadyz check failed\n"),
+        ),
+        (True, BAD, "/readyz", (503, "[-]disk failed: 1.2 GiB free, 2 GiB wanted\nreadyz check failed\n")),
+        (True, GOOD, "/", (404, "here are /metrics, /livez and /readyz\n")),
+        (True, GOOD, "/metrics/", (404, "here are /metrics, /livez and /readyz\n")),
+    ],
+)
+def test_probes(  # noqa: PLR0913, PLR0917 - a table's row
+    server: admin.Server,
+    state: State,
+    live: bool,  # noqa: FBT001 - a table's column
+    checks: list[Check],
+    target: str,
+    want: tuple[int, str],
+) -> None:
+    state.live, state.checks = live, checks
+    assert ask(server, target)[:2] == want
+
+
+def test_metrics_come_in_the_format_that_is_asked_for(server: admin.Server) -> None:
+    status, text, fields = ask(server, "/metrics")
+    assert (status, fields["content-type"].partition(";")[0]) == (200, "text/plain")
+    assert "hmacfs_connections 0.0\n" in text
+    status, text, fields = ask(server, "/metrics", Accept="application/openmetrics-text; version=1.0.0")
+    assert fields["content-type"].startswith("application/openmetrics-text")
+    assert text.endswith("# EOF\n")
+
+
+@pytest.mark.parametrize("target", ["/metrics", "/livez", "/readyz", "/none"])
+def test_head_is_get_without_the_body(server: admin.Server, target: str) -> None:
+    status, text, _ = ask(server, target, "HEAD")
+    assert (status, text) == (ask(server, target)[0], "")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "BREW"])
+@pytest.mark.parametrize("target", ["/metrics", "/livez", "/none"])
+def test_other_methods_are_refused(server: admin.Server, method: str, target: str) -> None:
+    status, _, fields = ask(server, target, method)
+    assert (status, fields["allow"]) == (405, "GET, HEAD")
+
+
+def test_silent_operators_do_not_pile_up(server: admin.Server) -> None:
+    silent = [socket.create_connection(("127.0.0.1", server.server_port)) for _ in range(admin.MOST_THREADS)]
+    late = socket.create_connection(("127.0.0.1", server.server_port))
+    late.settimeout(10)
+    assert late.recv(1) == b""  # hung up on at once
+    late.close()
+    for one in silent:
+        one.close()
+
+
+def test_an_operator_who_hangs_up_is_no_fault(
+    server: admin.Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_connection(("127.0.0.1", server.server_port)) as rude:
+        rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        rude.send(b"GET /metr")
+    assert ask(server, "/livez")[0] == 200
+    assert capfd.readouterr().err == ""
+
+
+def test_a_unix_socket_serves_too(state: State, tmp_path: Path) -> None:
+    path = tmp_path / "admin"
+    for _ in range(2):  # the second time over a socket that a killed server left
+        server = admin.listen(f"unix:{path}", state.application())
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(10)
+            client.connect(str(path))
+            client.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+            text = b"".join(iter(lambda: client.recv(4096), b""))
+        assert text.startswith(b"HTTP/1.0 200 OK\r\n")
+        assert text.endswith(b"\r\n\r\nok\n")
+        server.stop()
+        assert not path.exists()
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(path))
+
+
+def test_a_file_in_the_sockets_place_is_not_removed(state: State, tmp_path: Path) -> None:
+    path = tmp_path / "precious"
+    path.write_text("data")
+    with pytest.raises(OSError, match="in use"):
+        admin.listen(f"unix:{path}", state.application())
+    assert path.read_text() == "data"
+
+
+def test_ipv6(state: State) -> None:
+    server = admin.listen("[::1]:0", state.application())
+    with socket.create_connection(("::1", server.server_port)) as client:
+        client.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+        assert client.recv(12) == b"HTTP/1.0 200"
+    server.stop()
