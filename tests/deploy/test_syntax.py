@@ -1,0 +1,73 @@
+"""Every documented configuration is accepted by the program it is for."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.deploy.conftest import Proxy
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+UNITS = ["hmacfs.service", "hmacfs.socket"]
+# systemd-analyze security: 10.0 is a service without any restriction, 9.2 systemd's default.
+EXPOSURE_LIMIT = 1.8
+
+# Caddy: what the test itself changed. nginx: the only spelling that releases before 1.25 know, too.
+FORGIVEN = re.compile(r"OCSP|redirects are disabled|not formatted|http2. directive is deprecated")
+
+
+def run(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_the_proxy_accepts_its_configuration(
+    write_proxy: Callable[[str, int], tuple[Proxy, str]],
+) -> None:
+    proxy, _ = write_proxy("127.0.0.1:8080", 9090)
+    said = run(proxy.check)
+    warnings = re.findall(r"^.*\b(?:warn|warning|alert)\b.*$", said, re.IGNORECASE | re.MULTILINE)
+    assert not [line for line in warnings if not FORGIVEN.search(line)], said
+
+
+def test_the_caddyfile_has_caddys_own_format(program: Callable[[str], str]) -> None:
+    assert run([program("caddy"), "fmt", str(DEPLOY / "Caddyfile")]) == (DEPLOY / "Caddyfile").read_text()
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> list[str]:
+    """Give copies of the units, whose commands are there (verify looks for them)."""
+    for name in UNITS:
+        text = (DEPLOY / name).read_text().replace("/opt/hmacfs/bin/hmacfs", "/bin/true")
+        (tmp_path / name).write_text(text)
+    return [str(tmp_path / name) for name in UNITS]
+
+
+def test_systemd_accepts_the_units(units: list[str], program: Callable[[str], str]) -> None:
+    said = run([program("systemd-analyze"), "verify", "--man=no", *units])
+    assert not [line for line in said.splitlines() if "hmacfs" in line], said
+
+
+def test_the_service_is_confined(units: list[str], program: Callable[[str], str]) -> None:
+    limit = f"--threshold={EXPOSURE_LIMIT * 10:.0f}"
+    run([program("systemd-analyze"), "security", "--offline=yes", "--no-pager", limit, units[0]])
+
+
+def test_the_service_never_dies_of_its_own_shutdown() -> None:
+    """The stop timeout leaves room for the default drain of 30 s."""
+    text = (DEPLOY / "hmacfs.service").read_text()
+    assert int(re.findall(r"^TimeoutStopSec=(\d+)s$", text, re.MULTILINE)[0]) > 30
+
+
+def test_the_container_configuration_is_toml() -> None:
+    text = (DEPLOY / "container.toml").read_text()
+    assert tomllib.loads(text)["server"]["storage_path"] == "/srv/hmacfs"
