@@ -1,0 +1,63 @@
+"""The shape of the repository: what stands at its top; and no file knows the machine it was written on."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TOP = """
+pyproject.toml setup.py README.md CHANGELOG.md CONTRIBUTING.md LICENSE Makefile Dockerfile
+.dockerignore .gitignore .ci/run .ci/setup hmacfs/__init__.py hmacfs/py.typed hmacfs/_core.pyx hmacfs/_core.pyi tests benches deploy
+"""
+TEXTS = {
+    "",
+    ".md",
+    ".py",
+    ".pyi",
+    ".pyx",
+    ".pxd",
+    ".toml",
+    ".conf",
+    ".cfg",
+    ".service",
+    ".socket",
+    ".lua",
+    ".sh",
+}
+# A home folder is always somebody's; that of this checkout too, unless it is where the documents install to.
+HOMES = re.compile(r"(?<![\w.])/(home|Users)/[a-z]\w*/|(?<![\w./])/root/")
+DOCUMENTED = {"/srv/hmacfs", "/opt/hmacfs", "/src"}
+
+
+def texts() -> list[Path]:
+    """Give every file of ours: the top and the folders without what tools leave there."""
+    files = [path for path in ROOT.iterdir() if path.is_file() and not path.name.startswith(".coverage")]
+    for folder in (".ci", "hmacfs", "tests", "benches", "deploy", "docs"):
+        files += [path for path in (ROOT / folder).rglob("*") if path.is_file()]
+    return [path for path in files if path.suffix in TEXTS and "__pycache__" not in path.parts]
+
+
+@pytest.mark.parametrize("name", TOP.split())
+def test_the_top_level_is_there(name: str) -> None:
+    assert (ROOT / name).exists()
+
+
+@pytest.mark.parametrize("name", [".ci/run", ".ci/setup"])
+def test_scripts_can_be_run(name: str) -> None:
+    assert os.access(ROOT / name, os.X_OK)
+
+
+def test_no_file_names_this_machine() -> None:
+    here = re.compile(rf"(?<![\w./-]){re.escape(str(ROOT))}(?![\w-])")
+    named = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in texts()
+        if path != Path(__file__)
+        for line in path.read_text().splitlines()
+        if HOMES.search(line) or (str(ROOT) not in DOCUMENTED and here.search(line))
+    ]
+    assert named == []
