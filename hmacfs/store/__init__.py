@@ -1,0 +1,14 @@
+"""The only room that opens, publishes, removes or lists files, and the index of what is known of them.
+
+`Store` is the interface; nothing above it may assume that an object is a local path. Order of one
+publication: file synced, index row committed, name linked, directories synced, then the answer.
+"""
+
+from __future__ import annotations
+
+from hmacfs.store.facade import Known, Rules, Store
+from hmacfs.store.faults import StorageError
+from hmacfs.store.part import Part
+from hmacfs.store.publish import Stored
+
+__all__ = ["Known", "Part", "Rules", "StorageError", "Store", "Stored"]

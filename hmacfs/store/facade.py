@@ -1,0 +1,261 @@
+"""The store as the rooms above see it: find, know, begin, remove, and the upkeep in the background.
+
+What blocks runs on the store's own threads. One writer and one reader hold the index; the
+upkeep has a connection of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, Self, TypeVar
+
+from hmacfs import errors
+from hmacfs.errors import Refused
+from hmacfs.store import faults, recent, reconcile, start, sweep
+from hmacfs.store import part as parts
+from hmacfs.store.files import PRIVATE
+from hmacfs.store.index import NAME, Identity, Index
+from hmacfs.store.publish import NANO, Publisher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hmacfs.model import Durability, File, Slot
+    from hmacfs.store.files import Tree
+    from hmacfs.store.part import Part
+    from hmacfs.store.publish import Stored, Upload
+    from hmacfs.store.reconcile import Reconciled
+    from hmacfs.store.sweep import Swept
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Reservations, removals and the closing of dropped files; syncs have threads of their own, so
+# that a few large files being synced do not keep small ones from beginning.
+THREADS: Final = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What the site's configuration says to the store."""
+
+    durability: Durability
+    min_free_bytes: int
+    """Free space that uploads leave to others."""
+    file_ttl_s: float | None
+    """Age at which a file without an expiry of its own must be gone; None: never."""
+    file_mode: int
+    directory_mode: int
+    directories: frozenset[str]
+    """The endpoints' directories: they stay when they become empty."""
+
+
+class Known(NamedTuple):
+    """What the index knows of a file that a reader may have."""
+
+    content_type: str | None
+    """The signed type; None if nothing was signed."""
+    expires: float | None
+    """Wall-clock time at which it will be gone; None: it stays."""
+
+
+class Store:
+    """One worker's door to the files. Its coroutines belong to one event loop."""
+
+    def __init__(  # noqa: PLR0913 - only `open` calls it
+        self,
+        path: str,
+        tree: Tree,
+        rules: Rules,
+        *,
+        writer: Index,
+        reader: Index,
+        clock_ns: Callable[[], int],
+    ) -> None:
+        """Own all that is given; `Store.open` makes it."""
+        self._path = path
+        self._tree = tree
+        self._rules = rules
+        self._reader = reader
+        self._clock_ns = clock_ns
+        self._recent = recent.Recent()
+        self._publisher = Publisher(tree, writer, rules.durability, clock_ns)
+        self._pool = ThreadPoolExecutor(THREADS, "hmacfs-store")
+        self._reading = ThreadPoolExecutor(1, "hmacfs-lookup")
+        self._upkeep = ThreadPoolExecutor(1, "hmacfs-upkeep")
+        self._stop = threading.Event()
+
+    @classmethod
+    def open(cls, path: str, rules: Rules, *, clock_ns: Callable[[], int] = time.time_ns) -> Self:
+        """Open the storage at `path`, making it if need be; blocks.
+
+        `clock_ns` gives wall-clock nanoseconds. Raises StorageError, whose words are for the operator.
+        """
+        tree = start.open_tree(path, file_mode=rules.file_mode, directory_mode=rules.directory_mode)
+        with contextlib.ExitStack() as undo:
+            undo.callback(tree.close)
+            # Workers start together, and only one may make or migrate the index.
+            with tree.locked("open.lock"):
+                writer = Index(index_path(path), rules.durability)
+                undo.callback(writer.close)
+                reader = Index(index_path(path), rules.durability)
+                undo.callback(reader.close)
+                os.fsync(tree.private_fd)
+            undo.pop_all()
+        return cls(path, tree, rules, writer=writer, reader=reader, clock_ns=clock_ns)
+
+    def close(self) -> None:
+        """Finish what has been submitted and let go of everything; blocks."""
+        self._stop.set()
+        self._upkeep.shutdown(cancel_futures=True)
+        self._publisher.close()
+        self._pool.shutdown()
+        self._reading.shutdown()
+        self._reader.close()
+        self._tree.close()
+
+    def adopt(self, rules: Rules) -> None:
+        """Go by other rules from the next request on."""
+        self._rules = rules
+        self._tree.file_mode = rules.file_mode
+        self._tree.directory_mode = rules.directory_mode
+        self._publisher.keep(rules.durability)
+
+    def find(self, key: str) -> File:
+        """Open a file for reading; quick. The caller closes it. Raises Refused."""
+        return self._tree.open(key)
+
+    def known(self, key: str, file: File) -> Known | None:
+        """Give what is known of an open file, or None: then ask `learn`. Quick.
+
+        Raises Refused NOT_FOUND if the file has expired; the caller still closes it.
+        """
+        facts = self._recent.get(key, file)
+        return None if facts is None else self._judge(facts)
+
+    async def learn(self, key: str, file: File) -> Known:
+        """Give what the index knows of an open file. Raises Refused, as `known` does, or BUSY."""
+        try:
+            record = await self._run(self._reading, self._reader.lookup, key, file.mtime_ns)
+        except sqlite3.Error as error:
+            raise faults.indexing(error) from error
+        facts = recent.facts_of(record, file.mtime_ns)
+        self._recent.put(key, file.mtime_ns, file.inode, facts)
+        return self._judge(facts)
+
+    async def begin(self, slot: Slot, length: int) -> Part:
+        """Reserve `length` bytes for an upload to `slot`.
+
+        Raises Refused: EXISTS, DISK_FULL, NAME_TOO_LONG, BUSY, STORAGE_FAILED. The part is to be
+        used as a context. A form of unknown size reserves its bound and tells `commit` the size.
+        """
+        job = self._pool.submit(
+            parts.reserve, self._tree, slot, length, min_free_bytes=self._rules.min_free_bytes
+        )
+        try:
+            fd = await asyncio.wrap_future(job)
+        except asyncio.CancelledError:
+            job.add_done_callback(self._discard)
+            raise
+        return parts.Part(fd, slot, length, publish=self._publish, drop=self._drop)
+
+    async def remove(self, slot: Slot) -> None:
+        """Remove a file for good. Raises Refused: NOT_FOUND if there is none, STORAGE_FAILED."""
+        identity = await self._run(self._pool, self._remove, slot)
+        # The file is gone, which is what was asked for; a row that stays is dropped by `reconcile`.
+        with contextlib.suppress(sqlite3.Error):
+            await asyncio.wrap_future(self._publisher.drop([identity]))
+
+    async def sweep(self) -> Swept | None:
+        """Remove what has expired; None if another process is at it. Raises Refused."""
+        rules = self._rules
+        return await self._keep_up(
+            lambda index: sweep.sweep(
+                self._tree,
+                index,
+                now=self._now(),
+                ttl_s=rules.file_ttl_s,
+                keep=rules.directories,
+                stop=self._stop,
+            )
+        )
+
+    async def reconcile(self) -> Reconciled | None:
+        """Make index and tree agree; None if another process is at it. Raises Refused."""
+        return await self._keep_up(
+            lambda index: reconcile.reconcile(self._tree, index, now=self._now(), stop=self._stop)
+        )
+
+    def _now(self) -> float:
+        return self._clock_ns() / NANO
+
+    def _judge(self, facts: recent.Facts) -> Known:
+        """Apply the site's rules to what the index says."""
+        expires = facts.expires
+        if expires is None and self._rules.file_ttl_s is not None:
+            expires = facts.created + self._rules.file_ttl_s
+        # The sweeper may come later; nobody reads what must be gone.
+        if expires is not None and expires <= self._now():
+            raise Refused(errors.NOT_FOUND)
+        return Known(facts.content_type, expires)
+
+    async def _publish(self, upload: Upload) -> Stored:
+        stored = await asyncio.wrap_future(self._publisher.submit(upload))
+        facts = recent.facts_of(upload.record(), stored.mtime_ns)
+        self._recent.put(stored.key, stored.mtime_ns, stored.inode, facts)
+        return stored
+
+    def _remove(self, slot: Slot) -> Identity:
+        try:
+            removed = self._tree.unlink(slot.key)
+            if removed is None:
+                raise Refused(errors.NOT_FOUND)
+            # Synced whatever the durability: a file that comes back has lost its signed expiry.
+            self._tree.sync_directory(self._tree.prune(slot.key, self._rules.directories))
+        except OSError as error:
+            raise faults.writing(error) from None
+        return Identity(slot.key, removed.st_mtime_ns)
+
+    def _drop(self, fd: int) -> None:
+        """Close the file of a dropped part; giving back gigabytes takes its time."""
+        try:
+            self._pool.submit(os.close, fd)
+        except RuntimeError:  # the store is closed already
+            os.close(fd)
+
+    def _discard(self, job: Future[int]) -> None:
+        """Close what a reservation gave that nobody waits for any more."""
+        if not job.cancelled() and job.exception() is None:
+            self._drop(job.result())
+
+    async def _keep_up(self, work: Callable[[Index], T]) -> T:
+        """Run upkeep on its own thread with its own connection."""
+
+        def run() -> T:
+            index = Index(index_path(self._path), self._rules.durability)
+            with contextlib.closing(index):
+                return work(index)
+
+        try:
+            return await self._run(self._upkeep, run)
+        except sqlite3.Error as error:
+            raise faults.indexing(error) from error
+        except OSError as error:
+            raise faults.writing(error) from error
+
+    @staticmethod
+    async def _run(pool: ThreadPoolExecutor, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.wrap_future(pool.submit(work, *args, **kwargs))
+
+
+def index_path(path: str) -> str:
+    """Give the path of the index of the storage at `path`."""
+    return str(Path(path, PRIVATE, NAME))

@@ -1,0 +1,84 @@
+"""What the system said, turned into what the client is told: the border where errors become refusals."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from typing import Final
+
+from hmacfs import errors
+from hmacfs.errors import Refused
+
+# What nobody may read is not there: a storage's own "lost+found" must not answer 500 to a probe.
+READING: Final = {
+    errno.ENOENT: errors.NOT_FOUND,
+    errno.ENOTDIR: errors.NOT_FOUND,
+    errno.ELOOP: errors.NOT_FOUND,  # a symbolic link on the way: RESOLVE_NO_SYMLINKS
+    errno.EXDEV: errors.NOT_FOUND,  # out of the tree: RESOLVE_BENEATH
+    errno.EISDIR: errors.NOT_FOUND,
+    errno.ENXIO: errors.NOT_FOUND,  # a UNIX socket, or a device without a driver
+    errno.ENODEV: errors.NOT_FOUND,
+    errno.EACCES: errors.NOT_FOUND,
+    errno.EPERM: errors.NOT_FOUND,
+    errno.ENAMETOOLONG: errors.NAME_TOO_LONG,
+    errno.EMFILE: errors.BUSY,
+    errno.ENFILE: errors.BUSY,
+    errno.ENOMEM: errors.BUSY,
+    errno.EAGAIN: errors.BUSY,  # openat2 could not rule out that a rename led it astray
+}
+WRITING: Final = {
+    errno.EEXIST: errors.EXISTS,
+    errno.ENOTDIR: errors.EXISTS,  # a file where the name needs a directory
+    errno.ELOOP: errors.NOT_FOUND,
+    errno.EXDEV: errors.NOT_FOUND,
+    errno.ENAMETOOLONG: errors.NAME_TOO_LONG,
+    errno.ENOSPC: errors.DISK_FULL,
+    errno.EDQUOT: errors.DISK_FULL,
+    errno.EFBIG: errors.DISK_FULL,
+    errno.EMFILE: errors.BUSY,
+    errno.ENFILE: errors.BUSY,
+    errno.ENOMEM: errors.BUSY,
+    errno.EAGAIN: errors.BUSY,
+}
+INDEX: Final = {
+    sqlite3.SQLITE_BUSY: errors.BUSY,
+    sqlite3.SQLITE_LOCKED: errors.BUSY,
+    sqlite3.SQLITE_NOMEM: errors.BUSY,
+    sqlite3.SQLITE_FULL: errors.DISK_FULL,
+}
+DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+class StorageError(Exception):
+    """The storage cannot be used at all; the words say why and what to do. Raised at start only."""
+
+
+def reading(error: OSError) -> Refused:
+    """Give the refusal for a failed open or look-up."""
+    return _refused(error, READING)
+
+
+def writing(error: OSError) -> Refused:
+    """Give the refusal for a failed reservation, publication or removal."""
+    return _refused(error, WRITING)
+
+
+def indexing(error: sqlite3.Error) -> Refused:
+    """Give the refusal for a failed transaction of the index."""
+    refusal = INDEX.get(primary(error), errors.STORAGE_FAILED)
+    return Refused(refusal, f"index: {error}")
+
+
+def primary(error: sqlite3.Error) -> int:
+    """Give SQLite's primary result code; 0 for errors that Python itself raised."""
+    code: int = getattr(error, "sqlite_errorcode", 0)  # set by SQLite's own errors only
+    return code & 0xFF
+
+
+def _refused(error: OSError, table: dict[int, errors.Refusal]) -> Refused:
+    refusal = table.get(error.errno or 0, errors.STORAGE_FAILED)
+    if refusal is errors.NOT_FOUND or error.errno is None:
+        return Refused(refusal)
+    # The words of the error only: a path would tell the client where the storage lies.
+    return Refused(refusal, os.strerror(error.errno))

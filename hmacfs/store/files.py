@@ -1,0 +1,228 @@
+"""The tree of files: open, reserve, link, unlink and sync below one root, never through a link.
+
+Speaks in keys (paths below the root) and raises OSError; knows nothing of the index or of asyncio.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import stat
+from typing import TYPE_CHECKING, Final
+
+from hmacfs import _core, errors
+from hmacfs.errors import Refused
+from hmacfs.model import File
+from hmacfs.store import faults
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PRIVATE: Final = ".hmacfs"
+# An empty, "." or ".." segment, or NUL. Heads are checked long before; this guards every other caller.
+_NO_KEY: Final = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)|\0")
+
+_FILE: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK  # a FIFO must not hang the loop
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_PLACE: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+# A sweeper may remove an empty parent between its making and our link; it cannot do so for ever.
+_LINK_TRIES: Final = 100
+
+
+class Tree:
+    """One storage directory, held open: what happens to its path afterwards does not matter.
+
+    `file_mode` and `directory_mode` are exact, whatever the umask. Private state lies in
+    ".hmacfs" (mode 0700), which no key can name.
+    """
+
+    def __init__(self, root: str, *, file_mode: int, directory_mode: int) -> None:
+        """Open the existing directory `root` and make its private one. Raises OSError."""
+        self.file_mode = file_mode
+        self.directory_mode = directory_mode
+        with contextlib.ExitStack() as undo:
+            self.root_fd = os.open(root, _DIRECTORY)
+            undo.callback(os.close, self.root_fd)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(PRIVATE, 0o700, dir_fd=self.root_fd)
+                os.fsync(self.root_fd)
+            self.private_fd = _core.open_beneath(self.root_fd, PRIVATE.encode(), _DIRECTORY)
+            undo.callback(os.close, self.private_fd)
+            os.fchmod(self.private_fd, 0o700)  # drafts and index are nobody else's business
+            undo.pop_all()
+
+    def close(self) -> None:
+        """Let go of the directories."""
+        os.close(self.private_fd)
+        os.close(self.root_fd)
+
+    def open(self, key: str) -> File:
+        """Open a regular file for reading; quick enough for the event loop. Raises Refused."""
+        path = path_of(key)
+        try:
+            fd = _core.open_beneath(self.root_fd, path, _FILE)
+        except OSError as error:
+            raise faults.reading(error) from None
+        try:
+            found = os.fstat(fd)
+        except OSError as error:
+            os.close(fd)
+            raise faults.reading(error) from None
+        if not stat.S_ISREG(found.st_mode):
+            os.close(fd)
+            raise Refused(errors.NOT_FOUND)
+        return File(fd, found.st_size, found.st_mtime_ns, found.st_ino)
+
+    def look(self, key: str) -> os.stat_result | None:
+        """Give what stands at `key`, whatever it is and not following it; None if nothing does."""
+        try:
+            with lent(_core.open_beneath(self.root_fd, path_of(key), _PLACE)) as fd:
+                return os.fstat(fd)
+        except FileNotFoundError:
+            return None
+
+    def free_bytes(self) -> int:
+        """Give the bytes that an unprivileged writer still finds free."""
+        room = os.fstatvfs(self.root_fd)
+        return room.f_bavail * room.f_frsize
+
+    def unnamed(self) -> int:
+        """Open a new file that vanishes when it is closed without having been linked."""
+        fd = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=self.private_fd)
+        os.fchmod(fd, self.file_mode)
+        return fd
+
+    def reserve(self, fd: int, length: int) -> None:
+        """Reserve disk space behind the end of `fd`; where that is unknown, there is only the margin."""
+        if length == 0:
+            return
+        try:
+            _core.fallocate_keep(fd, length)
+        except OSError as error:
+            if error.errno not in {errno.EOPNOTSUPP, errno.ENOSYS}:
+                raise
+
+    def link(self, fd: int, key: str) -> None:
+        """Give the unnamed file its name, making missing parents. FileExistsError if it is taken."""
+        directory, _, name = path_of(key).rpartition(b"/")
+        source = b"/proc/self/fd/%d" % fd
+        for left in reversed(range(_LINK_TRIES)):
+            try:
+                with lent(self._parent(directory)) as parent:
+                    # Both directory fds are given only to reach linkat(2) with AT_SYMLINK_FOLLOW.
+                    os.link(source, name, src_dir_fd=parent, dst_dir_fd=parent, follow_symlinks=True)
+            except FileNotFoundError:  # an empty parent was removed in between
+                if not left:
+                    raise
+            else:
+                return
+
+    def unlink(self, key: str, *, mtime_ns: int | None = None) -> os.stat_result | None:
+        """Remove the regular file at `key`; None if there is none, or not the one of `mtime_ns`.
+
+        Names are never replaced, only freed, and every remover holds one lock: so nothing newer
+        can have taken the name between the look and the removal.
+        """
+        directory, _, name = path_of(key).rpartition(b"/")
+        try:
+            with lent(self.directory(directory)) as parent, self.locked("remove.lock"):
+                found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+                if not stat.S_ISREG(found.st_mode) or mtime_ns not in {None, found.st_mtime_ns}:
+                    return None
+                os.unlink(name, dir_fd=parent)
+                return found
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def prune(self, key: str, keep: frozenset[str]) -> str:
+        """Remove the empty directories above `key` up to one in `keep`; give the first that stays."""
+        directory = key.rpartition("/")[0]
+        while directory and directory not in keep:
+            above, _, name = directory.rpartition("/")
+            try:
+                with lent(self.directory(above.encode())) as parent:
+                    os.rmdir(name, dir_fd=parent)
+            except FileNotFoundError:  # another remover has been here
+                pass
+            except OSError as error:
+                if error.errno in {errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY}:
+                    break
+                raise
+            directory = above
+        return directory
+
+    def sync_directory(self, directory: str) -> tuple[int, int]:
+        """Bring a directory's entries to stable storage; give its (device, inode)."""
+        with lent(self.directory(directory.encode())) as fd:
+            os.fsync(fd)
+            found = os.fstat(fd)
+        return found.st_dev, found.st_ino
+
+    def directory(self, path: bytes) -> int:
+        """Open a directory below the root (b"": the root itself)."""
+        return _core.open_beneath(self.root_fd, path or b".", _DIRECTORY)
+
+    @contextlib.contextmanager
+    def locked(self, name: str, *, wait: bool = True) -> Iterator[bool]:
+        """Hold a lock among all processes of this storage; False if it was not to be had at once."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        with lent(os.open(name, flags, 0o600, dir_fd=self.private_fd)) as fd:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                held = False
+            else:
+                held = True
+            yield held  # closing lets go, even if this process is killed
+
+    def _parent(self, directory: bytes) -> int:
+        """Open `directory`, making what is missing of it."""
+        try:
+            return self.directory(directory)
+        except FileNotFoundError:
+            pass
+        with contextlib.ExitStack() as opened:
+            here = self.directory(b"")
+            opened.callback(os.close, here)
+            for name in directory.split(b"/"):
+                here = self._child(here, name)
+                opened.callback(os.close, here)
+            return os.dup(here)
+
+    def _child(self, parent: int, name: bytes) -> int:
+        """Open the directory `name` in `parent`, making it if need be."""
+        try:
+            os.mkdir(name, self.directory_mode, dir_fd=parent)
+        except FileExistsError:
+            return _core.open_beneath(parent, name, _DIRECTORY)
+        with lent(_core.open_beneath(parent, name, _DIRECTORY)) as fd:
+            mode = os.fstat(fd).st_mode
+            if mode & 0o777 != self.directory_mode:
+                # An inherited set-group-id bit stays: it is how a web server's group gets to read.
+                os.fchmod(fd, self.directory_mode | mode & stat.S_ISGID)
+            return os.dup(fd)
+
+
+@contextlib.contextmanager
+def lent(fd: int) -> Iterator[int]:
+    """Lend a descriptor and close it afterwards."""
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def path_of(key: str) -> bytes:
+    """Give the path that `key` names, the only way to make one. Refused NOT_FOUND if it names none.
+
+    The private directory is compared without regard to case, for storage that has none.
+    """
+    if _NO_KEY.search(key) or key[: len(PRIVATE)].casefold() == PRIVATE:
+        raise Refused(errors.NOT_FOUND)
+    try:
+        return key.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        raise Refused(errors.NOT_FOUND) from None

@@ -1,0 +1,179 @@
+"""The index: what is known of a published file beyond its bytes. SQLite in WAL mode.
+
+An `Index` is one connection and belongs to one thread at a time, never to the event loop's.
+Raises sqlite3.Error, which `faults.indexing` turns into a refusal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from hmacfs.model import Durability, Record
+from hmacfs.store import faults, schema
+from hmacfs.store.faults import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+NAME: Final = "index.db"
+BUSY_TIMEOUT_S: Final = 5.0
+
+# NORMAL may lose the last transactions in a power cut, never the index: "relaxed" says just that.
+_SYNCHRONOUS: Final = {Durability.FULL: "FULL", Durability.RELAXED: "NORMAL"}
+_COLUMNS: Final = "key, mtime_ns, size, content_type, owner, digest, created, expires"
+
+_ADD: Final = f"""
+    INSERT INTO file ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+"""  # noqa: S608 - our own names
+_DROP: Final = "DELETE FROM file WHERE key = ? AND mtime_ns = ?"
+_LOOKUP: Final = f"SELECT {_COLUMNS} FROM file WHERE key = ? AND mtime_ns = ?"  # noqa: S608 - our own names
+_PAGE: Final = f"""
+    SELECT {_COLUMNS} FROM file WHERE (key, mtime_ns) > (?, ?) ORDER BY key, mtime_ns LIMIT ?
+"""  # noqa: S608 - our own names
+_EXPIRED: Final = f"""
+    SELECT {_COLUMNS} FROM file
+    WHERE expires IS NOT NULL AND expires <= ? AND (expires, key, mtime_ns) > (?, ?, ?)
+    ORDER BY expires, key, mtime_ns LIMIT ?
+"""  # noqa: S608 - our own names
+_AGED: Final = f"""
+    SELECT {_COLUMNS} FROM file
+    WHERE expires IS NULL AND created <= ? AND (created, key, mtime_ns) > (?, ?, ?)
+    ORDER BY created, key, mtime_ns LIMIT ?
+"""  # noqa: S608 - our own names
+
+
+class Identity(NamedTuple):
+    """One upload, whatever is renamed or restored."""
+
+    key: str
+    mtime_ns: int
+
+
+class Place(NamedTuple):
+    """How far an ordered listing has come."""
+
+    time: float
+    key: str
+    mtime_ns: int
+
+
+BEGINNING: Final = Place(float("-inf"), "", -(2**63))
+
+
+class Index:
+    """One connection to the index."""
+
+    def __init__(self, path: str, durability: Durability, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
+        """Open the index at `path`, making or migrating it. StorageError says what to do if it cannot be."""
+        try:
+            self._connection = sqlite3.connect(
+                path,
+                timeout=busy_timeout_s,
+                isolation_level=None,  # transactions begin and end here, in sight
+                check_same_thread=False,  # made by one thread, then used by another, never by two
+            )
+        except sqlite3.Error as error:
+            raise _unusable(path, error) from error
+        try:
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self.keep(durability)
+            schema.migrate(self._connection)
+            self.lookup("", 0)  # a damaged root page shows itself here, not at the first upload
+        except sqlite3.Error as error:
+            self.close()
+            raise _unusable(path, error) from error
+        except StorageError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def keep(self, durability: Durability) -> None:
+        """Sync each transaction, or let the system choose its time."""
+        self._connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
+
+    def add(self, records: Iterable[Record]) -> list[bool]:
+        """Add all in one transaction; give for each whether it is new. One of the same identity stays."""
+        with self._writing() as write:
+            return [write.execute(_ADD, _row(record)).rowcount == 1 for record in records]
+
+    def drop(self, identities: Iterable[Identity]) -> None:
+        """Remove all in one transaction; what is not there does not matter."""
+        with self._writing() as write:
+            write.executemany(_DROP, identities)
+
+    def lookup(self, key: str, mtime_ns: int) -> Record | None:
+        """Give what is known of one file; None if nothing is."""
+        row = self._connection.execute(_LOOKUP, (key, mtime_ns)).fetchone()
+        return None if row is None else _record(row)
+
+    def missing(self, records: Iterable[Record]) -> list[Record]:
+        """Give those of `records` that the index does not hold."""
+        return [record for record in records if self.lookup(record.key, record.mtime_ns) is None]
+
+    def page(self, after: Identity, limit: int) -> list[Record]:
+        """Give the next records behind `after` in the order of their keys."""
+        return [_record(row) for row in self._connection.execute(_PAGE, (*after, limit))]
+
+    def expired(self, now: float, after: Place, limit: int) -> list[Record]:
+        """Give the next records whose own expiry has come, oldest first."""
+        return [_record(row) for row in self._connection.execute(_EXPIRED, (now, *after, limit))]
+
+    def aged(self, created: float, after: Place, limit: int) -> list[Record]:
+        """Give the next records without an expiry of their own that were made at `created` or before."""
+        return [_record(row) for row in self._connection.execute(_AGED, (created, *after, limit))]
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """Hold a write transaction, committed at the end or rolled back if anything fails."""
+        # IMMEDIATE: a transaction that first reads cannot wait for another writer, only fail.
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._connection
+            self._connection.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+
+def _row(record: Record) -> Sequence[object]:
+    return (
+        record.key,
+        record.mtime_ns,
+        record.size,
+        record.content_type,
+        record.owner,
+        record.digest,
+        record.created,
+        record.expires,
+    )
+
+
+def _record(row: tuple[Any, ...]) -> Record:
+    key, mtime_ns, size, content_type, owner, digest, created, expires = row
+    return Record(
+        key=key,
+        mtime_ns=mtime_ns,
+        size=size,
+        content_type=content_type,
+        owner=owner,
+        digest=digest,
+        created=created,
+        expires=expires,
+    )
+
+
+def _unusable(path: str, error: sqlite3.Error) -> StorageError:
+    code = faults.primary(error)
+    if code in faults.DAMAGE:
+        return StorageError(
+            f"the index {path} is damaged ({error}): stop hmacfs and move {NAME}, {NAME}-wal and {NAME}-shm "
+            "aside; the next start rebuilds it from the files, without signed types and expiry times"
+        )
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return StorageError(f"the index {path} is locked by another program: end it, then start again")
+    return StorageError(f"the index {path} cannot be opened: {error}")

@@ -1,0 +1,119 @@
+"""A part: an upload while its bytes arrive, without a name and gone if it is not committed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from hmacfs import errors
+from hmacfs.errors import Refused
+from hmacfs.store import faults
+from hmacfs.store.publish import CLOSED, Upload
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from types import TracebackType
+    from typing import Self
+
+    from hmacfs.model import Slot
+    from hmacfs.store.files import Tree
+    from hmacfs.store.publish import Stored
+
+
+def reserve(tree: Tree, slot: Slot, length: int, *, min_free_bytes: int) -> int:
+    """Open an unnamed file with room for `length` bytes; blocks. Leaves nothing behind if it fails.
+
+    Raises Refused: EXISTS before a byte of the body is read, DISK_FULL, BUSY, STORAGE_FAILED.
+    """
+    try:
+        if tree.look(slot.key) is not None:
+            raise Refused(errors.EXISTS)
+        if tree.free_bytes() - length < min_free_bytes:
+            raise Refused(errors.DISK_FULL)
+        with contextlib.ExitStack() as undo:
+            fd = tree.unnamed()
+            undo.callback(os.close, fd)
+            tree.reserve(fd, length)
+            # Once more, now that it is taken: others may have passed the first look at the same time.
+            if tree.free_bytes() < min_free_bytes:
+                raise Refused(errors.DISK_FULL)
+            undo.pop_all()
+    except OSError as error:
+        raise faults.writing(error) from None
+    return fd
+
+
+class Part:
+    """The unnamed file of one upload; `fd` is open for reading and writing, empty, `length` reserved.
+
+    Leaving it as a context drops it unless it was committed.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        slot: Slot,
+        length: int,
+        *,
+        publish: Callable[[Upload], Awaitable[Stored]],
+        drop: Callable[[int], None],
+    ) -> None:
+        """Own `fd`; `publish` takes it over, or `drop` closes it."""
+        self.fd = fd
+        self.slot = slot
+        self.length = length
+        self._publish = publish
+        self._drop = drop
+
+    def __enter__(self) -> Self:
+        """Give the part itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Drop the file if it was not committed."""
+        self.close()
+
+    def close(self) -> None:
+        """Drop the file if it was not committed; may be called again."""
+        if self.fd != CLOSED:
+            self._drop(self._give_up())
+
+    async def commit(
+        self,
+        *,
+        content_type: str | None,
+        owner: str = "",
+        expires: float | None = None,
+        digest: bytes | None = None,
+        size: int | None = None,
+    ) -> Stored:
+        """Publish the file and wait until that lasts as long as the site's durability promises.
+
+        `size` is the file's size where only a bound was known at the beginning; the default is
+        the length that was reserved. `expires` is wall-clock time.
+        Raises Refused: SIZE_MISMATCH if the file is of another size, EXISTS if the name is taken,
+        DISK_FULL, BUSY, STORAGE_FAILED. Refused or cancelled, the file is dropped; a cancellation
+        that comes too late leaves it whole.
+        """
+        if self.fd == CLOSED:
+            raise ValueError("this part has been committed or dropped already")
+        size = self.length if size is None else size
+        upload = Upload(
+            fd=self._give_up(),
+            slot=self.slot,
+            size=size,
+            reserved=self.length,
+            content_type=content_type,
+            owner=owner,
+            expires=expires,
+            digest=digest,
+        )
+        return await self._publish(upload)
+
+    def _give_up(self) -> int:
+        # Only one may ever close the fd: its number may by then belong to another upload.
+        fd, self.fd = self.fd, CLOSED
+        return fd

@@ -1,0 +1,169 @@
+"""Reconciliation: after a crash, a restore or a move from another server, index and tree agree again.
+
+A row whose file is gone is dropped; a file without a row (left by the Go server, by
+prosody-filer, by a restore) gets one, so that file_ttl applies to it. Works in small batches and
+rests as long as it worked, so that it may run beside the service.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from hmacfs import errors
+from hmacfs.errors import Refused
+from hmacfs.model import Record
+from hmacfs.store import files
+from hmacfs.store.index import Identity
+from hmacfs.store.publish import NANO
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Generator
+
+    from hmacfs.store.files import Tree
+    from hmacfs.store.index import Index
+
+LOCK: Final = "reconcile.lock"
+BATCH_FILES: Final = 200
+# A row stands before its file for as long as a slow disk takes to sync the upload. A row that is
+# younger than this may be about to get its file, and is left to the next start.
+GRACE_S: Final = 3600.0
+# Each level of the walk holds a descriptor. Deeper files are served, but get no row.
+MAX_DEPTH: Final = 128
+
+
+class Reconciled(NamedTuple):
+    """What one pass changed."""
+
+    dropped: int
+    """Rows without a file."""
+    adopted: int
+    """Files without a row."""
+    skipped: int
+    """Entries that no URL reaches or that could not be read: links, devices, unreadable directories."""
+
+
+def reconcile(tree: Tree, index: Index, *, now: float, stop: threading.Event) -> Reconciled | None:
+    """Make index and tree agree; None if another process is at it. Ends early when `stop` is set.
+
+    Raises sqlite3.Error if the index does not answer, OSError if the tree does not.
+    """
+    with tree.locked(LOCK, wait=False) as held:
+        if not held:
+            return None
+        dropped = _drop_stale(tree, index, now - GRACE_S, stop)
+        walk = _Walk(tree)
+        return Reconciled(dropped, _adopt(index, walk, stop), walk.skipped)
+
+
+def _drop_stale(tree: Tree, index: Index, before: float, stop: threading.Event) -> int:
+    """Drop the rows made before `before` whose file is gone or is another one."""
+    dropped = 0
+    after = Identity("", -(2**63))
+    while not stop.is_set() and (page := index.page(after, BATCH_FILES)):
+        began = time.monotonic()
+        stale = [
+            Identity(record.key, record.mtime_ns)
+            for record in page
+            if record.created < before and not _stands(tree, record)
+        ]
+        if stale:
+            index.drop(stale)
+            dropped += len(stale)
+        after = Identity(page[-1].key, page[-1].mtime_ns)
+        stop.wait(time.monotonic() - began)
+    return dropped
+
+
+def _stands(tree: Tree, record: Record) -> bool:
+    """Tell whether the file of a record is in its place; in doubt it is."""
+    try:
+        found = tree.look(record.key)
+    except NotADirectoryError:
+        return False
+    except OSError:
+        return True
+    except Refused as refused:  # a key that this version does not serve
+        return refused.refusal is not errors.NOT_FOUND
+    return found is not None and found.st_mtime_ns == record.mtime_ns
+
+
+def _adopt(index: Index, walk: _Walk, stop: threading.Event) -> int:
+    """Give a row to each file that has none."""
+    adopted = 0
+    began = time.monotonic()
+    batch: list[Record] = []
+    with contextlib.closing(walk.files()) as found:
+        for record in found:
+            batch.append(record)
+            if len(batch) < BATCH_FILES:
+                continue
+            adopted += _add(index, batch)
+            batch = []
+            if stop.wait(time.monotonic() - began):
+                return adopted
+            began = time.monotonic()
+    return adopted + _add(index, batch)
+
+
+def _add(index: Index, batch: list[Record]) -> int:
+    missing = index.missing(batch)
+    return sum(index.add(missing)) if missing else 0
+
+
+class _Walk:
+    """A walk over every file that a URL could reach, depth first, in bounded memory."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self.skipped = 0
+
+    def files(self, directory: str = "", depth: int = 0) -> Generator[Record, None, None]:
+        """Give a record for each regular file; created is its mtime, since nobody knows better."""
+        try:
+            fd = self._tree.directory(directory.encode())
+        except OSError:  # unreadable, too long a path, a link by now
+            self.skipped += 1
+            return
+        with files.lent(fd), os.scandir(fd) as entries:
+            for entry in entries:
+                if not directory and entry.name == files.PRIVATE:
+                    continue
+                try:
+                    found = self._look(directory, entry)
+                except FileNotFoundError:
+                    continue  # removed since it was listed
+                if isinstance(found, Record):
+                    yield found
+                elif found and depth < MAX_DEPTH:
+                    yield from self.files(found, depth + 1)
+                else:
+                    self.skipped += 1
+
+    def _look(self, directory: str, entry: os.DirEntry[str]) -> Record | str | None:
+        """Give a file's record, a directory's path, or None for what no URL reaches."""
+        try:
+            name = os.fsencode(entry.name).decode()
+            key = f"{directory}/{name}" if directory else name
+            files.path_of(key)
+        except (UnicodeDecodeError, Refused):
+            return None
+        if entry.is_dir(follow_symlinks=False):
+            return key
+        found = entry.stat(follow_symlinks=False)
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        return Record(
+            key=key,
+            mtime_ns=found.st_mtime_ns,
+            size=found.st_size,
+            content_type=None,
+            owner="",
+            digest=None,
+            created=found.st_mtime_ns / NANO,
+            expires=None,
+        )
