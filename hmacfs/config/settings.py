@@ -168,7 +168,7 @@ class Security:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Table [timeouts]: when a slow client is given up. 0 is not "never": each must be positive."""
+    """Table [timeouts]: when a slow client is given up; 0 is not "never"."""
 
     headertimeout_s: Annotated[
         float,
@@ -271,7 +271,9 @@ class Cors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
-    """Table [[endpoint]] as it is written; `load` makes a `model.Endpoint` of it."""
+    """Table [[endpoint]]: one public door; without any, the one below with [security]'s secret."""
+
+    # As it is written; `endpoints` makes a `model.Endpoint` of it.
 
     prefix: Annotated[
         str,

@@ -23,7 +23,7 @@ _MODE: Final = re.compile(r"0?o?([0-7]{3,4})", re.ASCII)
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?", re.ASCII)
 
 
-class Wrong(ValueError):
+class Wrong(ValueError):  # noqa: N818 - it names the value, as Refused does
     """Raised for a value that breaks its key's rules."""
 
     def __init__(self, expected: str, *, index: int | None = None, nearest: str = "") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from typing import Final
 
@@ -69,12 +70,10 @@ def of(secret: bytes) -> str:
 
 def _repeats(secret: bytes) -> bool:
     """Tell whether the secret is one shorter piece again and again."""
-    return (
-        secret in (secret + secret)[1:-1] or secret[: len(secret) // 2] * 2 == secret[: len(secret) // 2 * 2]
-    )
+    return any(secret[period:] == secret[:-period] for period in range(1, len(secret) // 2 + 1))
 
 
 def _runs(secret: bytes) -> bool:
     """Tell whether most bytes follow the one before them, as in 0123 and abcd."""
-    steps = sum(1 for one, two in zip(secret, secret[1:], strict=False) if abs(two - one) == 1)
+    steps = sum(1 for one, two in itertools.pairwise(secret) if abs(two - one) == 1)
     return steps * 4 > len(secret) * 3

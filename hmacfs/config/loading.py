@@ -1,0 +1,203 @@
+"""A configuration's text in, settings and notices out, or `Faulty` with every fault at once.
+
+The order: tomli, places, the Go server's spellings, values, secrets, endpoints, what must fit together.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import tomli
+
+from hmacfs.config import addresses, adopt, endpoints, keys, locate, translate, values
+from hmacfs.config.keyring import Keyring
+from hmacfs.config.keys import Kind
+from hmacfs.config.report import Fault, Faulty, Report
+from hmacfs.config.settings import (
+    DEFAULT_PROTOCOLS,
+    Cors,
+    Door,
+    Logging,
+    Metrics,
+    Security,
+    Server,
+    Settings,
+    Timeouts,
+)
+from hmacfs.model import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hmacfs.config.adopt import Adopted, Table
+    from hmacfs.config.report import KeyPath, Notice
+
+T = TypeVar("T")
+
+_OF_KEYRING: Final = (Kind.SECRETS, Kind.SECRET)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A configuration without a fault."""
+
+    settings: Settings
+    """What it sets, checked and complete."""
+    notices: tuple[Notice, ...]
+    """What is worth knowing about it; nothing here stops a server."""
+
+
+def load(path: str | Path) -> Loaded:
+    """Read the file at `path`; relative paths in it start at the working directory.
+
+    Raises Faulty with every fault, also if the file cannot be read.
+    """
+    name = os.fspath(path)
+    try:
+        content = Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise Faulty((whole_file_fault(name, f"cannot be read: {reason}", "a readable file"),)) from None
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise Faulty((whole_file_fault(name, "not UTF-8", "UTF-8, as TOML asks", line),)) from None
+    return parse(text, name=name, base_dir=Path.cwd(), environ=os.environ)
+
+
+def parse(text: str, *, name: str, base_dir: str | Path, environ: Mapping[str, str]) -> Loaded:
+    """Read a configuration's text; `name` stands for it in reports.
+
+    `base_dir` is where relative paths start, `environ` what "${NAME}" means. Raises Faulty.
+    """
+    document, report = _document(text, name)
+    adopted = adopt.read(document, report)
+    translate.foreign(adopted, report)
+    settings = _settings(adopted, report, os.path.abspath(base_dir), environ)  # noqa: PTH100 - plain text
+    report.settle()
+    return Loaded(settings=settings, notices=report.in_order())
+
+
+def whole_file_fault(name: str, found: str, expected: str, line: int = 0) -> Fault:
+    """Make a fault that no key is to blame for."""
+    return Fault(file=name, line=line, path="", found=found, expected=expected)
+
+
+def _document(text: str, name: str) -> tuple[dict[str, Any], Report]:
+    """Give the document and where its keys stand; Faulty if it is not TOML."""
+    try:
+        document = tomli.loads(text)
+        lines = locate.lines(text)
+    except tomli.TOMLDecodeError as error:
+        raise Faulty((whole_file_fault(name, f"not TOML: {error.msg}", "", error.lineno),)) from None
+    except RecursionError:
+        raise Faulty((whole_file_fault(name, "nested too deeply", "fewer brackets"),)) from None
+    except ValueError as error:  # an impossible date, or a number longer than Python reads
+        raise Faulty((whole_file_fault(name, f"not TOML: {error}", ""),)) from None
+    return document, Report(file=name, lines=lines)
+
+
+def _settings(adopted: Adopted, report: Report, base_dir: str, environ: Mapping[str, str]) -> Settings:
+    """Make the settings; faults go to the report and leave a default behind."""
+    tables = adopted.tables
+    server = _table(Server, tables["server"], report, base_dir)
+    metrics = _table(Metrics, tables["metrics"], report, base_dir)
+    _keep_apart(server, metrics, tables, report)
+    security, ring = _security(tables["security"], report, base_dir, environ)
+    return Settings(
+        server=server,
+        metrics=metrics,
+        security=security,
+        timeouts=_table(Timeouts, tables["timeouts"], report, base_dir),
+        logging=_table(Logging, tables["logging"], report, base_dir),
+        cors=_table(Cors, tables["cors"], report, base_dir),
+        endpoints=_endpoints(adopted, security, ring),
+    )
+
+
+def _table(cls: type[T], table: Table, report: Report, base_dir: str) -> T:
+    """Make one settings class of the cells of its table; secrets are left at their defaults."""
+    found: dict[str, Any] = {}
+    for entry in keys.entries(cls):
+        cell = table.get(entry.name)
+        value: object = entry.default
+        if cell is not None and entry.key.kind not in _OF_KEYRING:
+            try:
+                value = _value(cell.value, entry)
+            except values.Wrong as wrong:
+                endpoints.wrong_value(cell.value, cell.path, wrong, report)
+        if entry.key.kind is Kind.PATH and value and entry.name != "secret_file":
+            value = os.path.normpath(os.path.join(base_dir, str(value)))  # noqa: PTH118 - plain text
+        found[entry.field] = value
+    return cls(**found)
+
+
+def _value(value: object, entry: keys.Entry) -> object:
+    """Read a value; a duration that may be off is None if it is empty or zero."""
+    if entry.key.kind is Kind.DURATION and entry.default is None:
+        return None if value == "" else values.read(value, entry.key) or None
+    if entry.name == "storage_path" and value == "":
+        raise values.Wrong("a directory")
+    return values.read(value, entry.key)
+
+
+def _keep_apart(server: Server, metrics: Metrics, tables: dict[str, Table], report: Report) -> None:
+    """Find a metrics listener that would answer in public, or collide."""
+    if not metrics.listen_address:
+        return
+    private = addresses.parse(metrics.listen_address)
+    for public in server.listen_address:
+        if addresses.overlap(private, addresses.parse(public)):
+            place = tables["metrics"].get("listen_address") or tables["server"].get("listen_address")
+            path: KeyPath = place.path if place else ("metrics",)
+            found = f'metrics.listen_address "{metrics.listen_address}" is server.listen_address "{public}"'
+            report.fault(path, found, "an address of its own, that the public does not reach")
+
+
+def _security(
+    table: Table, report: Report, base_dir: str, environ: Mapping[str, str]
+) -> tuple[Security, Keyring]:
+    """Read table [security] and give it with the keyring for the endpoints' secrets."""
+    plain = _table(Security, table, report, base_dir)
+    ring = Keyring(report=report, environ=environ, base_dir=base_dir, allow_weak=plain.allow_weak_secret)
+    written = {name: cell.value for name, cell in table.items() if name in ("secret", "secret_file")}
+    if "secret_file" in written:
+        written["secret_file"] = plain.secret_file  # checked above: a wrong one is not reported twice
+    delete = table.get("delete_secret")
+    security = Security(
+        secrets=endpoints.own_secrets(written, ("security",), ring),
+        secret_file=plain.secret_file,
+        delete_secret=ring.read_one(delete.value, delete.path) if delete else None,
+        allow_weak_secret=plain.allow_weak_secret,
+    )
+    return security, ring
+
+
+def _endpoints(adopted: Adopted, security: Security, ring: Keyring) -> tuple[Endpoint, ...]:
+    """Give the endpoints, longest prefix first; the default one if none is written."""
+    found: list[tuple[KeyPath, Endpoint]] = []
+    for path, table in adopted.endpoints:
+        if (endpoint := endpoints.read(table, path, security, ring)) is not None:
+            found.append((path, endpoint))
+    if not adopted.endpoints:
+        found.append((("security",), _default_endpoint(adopted, security, ring)))
+    endpoints.compare(found, ring.report)
+    endpoints.without_secret(found, ring.report)
+    return tuple(sorted((endpoint for _, endpoint in found), key=lambda one: (-len(one.prefix), one.prefix)))
+
+
+def _default_endpoint(adopted: Adopted, security: Security, ring: Keyring) -> Endpoint:
+    """Give the endpoint of a configuration that names none."""
+    door = Door()
+    jwt = adopted.jwt_secret
+    return Endpoint(
+        prefix=door.prefix,
+        directory=door.directory,
+        protocols=DEFAULT_PROTOCOLS if jwt is None else ("gojwt",),
+        secrets=security.secrets if jwt is None else ring.read(jwt.value, jwt.path),
+        delete_secret=security.delete_secret,
+    )

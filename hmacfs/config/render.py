@@ -1,0 +1,179 @@
+"""Configuration as text: `gen-config`, `gen-config --full` and docs/configuration.md.
+
+All of it comes from the settings classes and the table of the Go server's keys, so it cannot drift.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from typing import TYPE_CHECKING, Final
+
+from hmacfs.config import compat, keys, units
+from hmacfs.config.keys import Kind
+from hmacfs.config.settings import TABLES, Door
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hmacfs.config.keys import Entry
+
+_WIDTH: Final = 100
+_SHORT: Final = {
+    "server": ("listen_address", "storage_path", "max_upload_size", "min_free_bytes", "file_ttl"),
+    "metrics": ("listen_address",),
+    "security": ("secret",),
+}
+_SHORT_DOOR: Final = ("prefix", "protocols")
+_WORDS: Final = {
+    Kind.COUNT: "whole number",
+    Kind.SIZE: "size",
+    Kind.DURATION: "duration",
+    Kind.MODE: "octal mode in quotes",
+    Kind.TEXT: "text",
+    Kind.FLAG: "`true` or `false`",
+    Kind.PATH: "path",
+    Kind.LISTEN: "address",
+    Kind.LISTENS: "address or list of them",
+    Kind.SECRETS: "secret or list of them",
+    Kind.SECRET: "secret",
+    Kind.ORIGINS: "list of origins",
+}
+_HEAD: Final = """\
+# hmacfs configuration. Check it with: hmacfs check-config FILE
+# Sizes: "10GB", "512KiB" (powers of 1024) or bytes. Durations: "30s", "1h30m", "7d" or seconds.
+"""
+_PREAMBLE: Final = """\
+# Configuration
+
+<!-- Generated from hmacfs/config; a test compares. To renew: python -m hmacfs.config.render > docs/configuration.md -->
+
+One TOML file, read by `hmacfs serve --config FILE` and checked by `hmacfs check-config FILE`, which names
+every fault at once with its line, its key, what was expected and the nearest known key. Unknown keys are faults.
+`hmacfs gen-config` prints a short file to start from, `hmacfs gen-config --full` every key with its default.
+
+- A **size** is a string such as `"10GB"`, `"512 KiB"` or `"1.5TB"`, or a plain number of bytes. KB and KiB are both 1024.
+- A **duration** is a string such as `"30s"`, `"5m"`, `"1h30m"`, `"7d"` (units ms, s, m, h, d, w, y), or a number of seconds.
+- An **octal mode** is a string such as `"0640"`.
+- An **address** is `"host:port"`, `":port"` (every address), `"[IPv6]:port"` or `"unix:/path"`; port 0 lets the system choose.
+- A **path** that is relative starts at the working directory of the server.
+- A **secret** is a string of at least 32 bytes, or `"${NAME}"` for the environment variable NAME. Short, regular and example
+  secrets are refused unless `allow_weak_secret = true`. `openssl rand -hex 32` makes a good one.
+
+`SIGHUP` reads the file again and applies everything but the keys marked **restart**. A file with a fault changes nothing.
+"""
+_GO_PREAMBLE: Final = """\
+## The Go server's keys
+
+A configuration of the Go hmac-file-server is read as it is; `check-config` says of each of its keys what became of it. Keys
+that bear a name from above are honoured as they are. Variants of spelling count as one key (`filettl`, `file_ttl`, `fileTTL`);
+our own spelling wins over a variant, and the report says so. Since the Go server served `storage_path` itself from `/`, its
+store is adopted by `[[endpoint]]` with `prefix = "/"` and `directory = ""`. `readtimeout` and `writetimeout` limited whole
+transfers there; here they limit how long one may stall. Other keys in tables that only the Go server has are ignored too.
+
+| table | key | fate | what it means here |
+|---|---|---|---|
+"""
+
+
+def short(secret: str) -> str:
+    """Give a short commented configuration with `secret` in it; it runs as it is."""
+    parts = [_HEAD]
+    for table, names in _SHORT.items():
+        entries = {entry.name: entry for entry in keys.entries(TABLES[table])}
+        parts.append(_table(f"[{table}]", [entries[name] for name in names], secret))
+    door = [entry for entry in keys.entries(Door) if entry.name in _SHORT_DOOR]
+    parts.append(_table("[[endpoint]]", door, ""))
+    return "\n".join(parts)
+
+
+def full(secret: str) -> str:
+    """Give a configuration with every key at its default, `secret` apart, and what each means."""
+    parts = [_HEAD]
+    parts += [_table(f"[{table}]", list(keys.entries(cls)), secret) for table, cls in TABLES.items()]
+    parts.append(_table("[[endpoint]]", list(keys.entries(Door)), ""))
+    return "\n".join(parts)
+
+
+def reference() -> str:
+    """Give docs/configuration.md."""
+    parts = [_PREAMBLE]
+    for table, cls in TABLES.items():
+        parts.append(_section(f"[{table}]", cls))
+    parts.append(_section("[[endpoint]]", Door))
+    parts.append(_GO_PREAMBLE + "".join(_go_rows()))
+    return "\n".join(parts)
+
+
+def _table(header: str, entries: list[Entry], secret: str) -> str:
+    """Give one table as TOML, each key below its meaning."""
+    blocks = [f"{header}\n"]
+    for entry in entries:
+        comment = textwrap.wrap(entry.key.meaning, _WIDTH, initial_indent="# ", subsequent_indent="# ")
+        value = _quote(secret) if entry.key.kind is Kind.SECRETS else _toml(entry)
+        blocks.append("\n".join([*comment, f"{entry.name} = {value}\n"]))
+    return "".join(blocks)
+
+
+def _toml(entry: Entry) -> str:
+    """Give the default of a key as TOML."""
+    value = entry.default
+    kind = entry.key.kind
+    if value is None or value == () or isinstance(value, str):
+        return _quote("0s" if kind is Kind.DURATION else str(value or ""))
+    if isinstance(value, tuple):
+        words = ", ".join(_quote(str(one)) for one in value)
+        return words if kind is Kind.LISTENS and len(value) == 1 else f"[{words}]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    assert isinstance(value, (int, float))
+    if kind is Kind.SIZE:
+        return _quote(units.format_size(int(value)))
+    if kind is Kind.DURATION:
+        return _quote(units.format_duration(value))
+    return _quote(f"{int(value):04o}") if kind is Kind.MODE else str(value)
+
+
+def _quote(text: str) -> str:
+    """Give a basic TOML string; JSON's escapes are a subset of TOML's."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _section(header: str, cls: type) -> str:
+    """Give one table of the reference, with the words of its class before it."""
+    words = (cls.__doc__ or "").partition(": ")[2] or (cls.__doc__ or "")
+    lines = [
+        f"## `{header}`\n",
+        f"{words[:1].upper()}{words[1:]}\n",
+        "| key | type | default | meaning |",
+        "|---|---|---|---|",
+    ]
+    for entry in keys.entries(cls):
+        restart = " **restart**" if entry.key.fixed else ""
+        kind = _WORDS.get(entry.key.kind) or _choices(entry)
+        lines.append(f"| `{entry.name}` | {kind} | `{_toml(entry)}` | {_cell(entry.key.meaning)}{restart} |")
+    return "\n".join(lines) + "\n"
+
+
+def _choices(entry: Entry) -> str:
+    words = ", ".join(f"`{_quote(choice)}`" for choice in entry.key.choices)
+    return f"list of {words}" if entry.key.kind is Kind.NAMES else words
+
+
+def _go_rows() -> Iterator[str]:
+    """Give the rows of the Go server's keys."""
+    for (table, name), (to_table, to_name) in compat.MOVED.items():
+        yield f"| `[{table}]` | `{name}` | honoured | is `{to_table}.{to_name}` |\n"
+    for table, rows in compat.ROWS.items():
+        for name, row in rows.items():
+            yield f"| `[{table}]` | `{name}` | {row.fate.value} | {_cell(row.words)} |\n"
+    for table, row in compat.PLANNED.items():
+        yield f"| `[{table}]` | all | {row.fate.value} | {_cell(row.words)} |\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("[[endpoint]]", "`[[endpoint]]`")
+
+
+if __name__ == "__main__":
+    print(reference(), end="")  # noqa: T201 - this is how docs/configuration.md is renewed
