@@ -1,4 +1,4 @@
-"""The image, without a Docker engine: the Dockerfile's promises, and its own RUN lines run in clean folders."""
+"""The image, without a Docker engine: what the Dockerfile says, and its RUN lines run in clean folders."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TOP = """
 pyproject.toml setup.py README.md CHANGELOG.md CONTRIBUTING.md LICENSE Makefile Dockerfile
-.dockerignore .gitignore .ci/run .ci/setup hmacfs/__init__.py hmacfs/py.typed hmacfs/_core.pyx hmacfs/_core.pyi tests benches deploy
+.dockerignore .gitignore .ci/run .ci/setup hmacfs/__init__.py hmacfs/py.typed
+hmacfs/_core.pyx hmacfs/_core.pyi tests benches deploy
 """
 TEXTS = {
     "",
