@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 from typing import Any
+from urllib.parse import quote
 
 import jwt
 import pytest
@@ -193,8 +194,9 @@ def test_the_scheme_s_case_and_blanks_do_not_matter(scheme: bytes) -> None:
 )
 def test_a_length_is_required(query: str, bearer: str | None, dialect: str) -> None:
     assert code(head(query=query, bearer=bearer, length=None), endpoint(dialect)) == "length_required"
-    request = head(query=query, bearer=bearer, length=None, chunked=True)
-    assert code(request, endpoint(dialect)) == "length_required"
+    for length in (None, 12):
+        request = head(query=query, bearer=bearer, length=length, chunked=True)
+        assert code(request, endpoint(dialect)) == "length_required"
 
 
 @pytest.mark.parametrize(
@@ -328,6 +330,20 @@ def test_a_bearer_s_query_is_exact(query: str) -> None:
     assert code(head(query=query, bearer=MAC3), endpoint("bearer")) == "jwt_wrong"
 
 
+@pytest.mark.parametrize("user", ["", "a\0b", "a\n", "\x7f"])
+def test_a_bearer_s_user_has_a_plain_name_even_if_signed(user: str) -> None:
+    bearer = bearer_mac(form=3, until=UNTIL, user=user)
+    query = f"user={quote(user)}&expiry={UNTIL}"
+    assert code(head(query=query, bearer=bearer), endpoint("bearer")) == "jwt_wrong"
+
+
+def test_a_bearer_has_one_spelling() -> None:
+    spare = chr(ord(MAC3[-2]) + 1)  # the last character's two low bits mean nothing
+    assert base64.b64decode(f"{MAC3[:-2]}{spare}=") == base64.b64decode(MAC3)
+    for token in (f"{MAC3[:-2]}{spare}=", MAC3[:-1], MAC3 + "=", MAC3[:9] + "-" + MAC3[9:], MAC3 + "\xe9"):
+        assert code(head(query=USER, bearer=token), endpoint("bearer")) == "jwt_wrong"
+
+
 def test_no_session_no_agent_and_no_proxy_stretches_a_token() -> None:
     request = head(query=USER + "&session_id=x&resume_allowed=true&network_resilience=true", bearer=MAC3)
     request.fields = {
@@ -400,6 +416,22 @@ def test_delete(query: str, protocols: tuple[str, ...], secret: bytes | None, wa
         auth.delete(request, slot, now=NOW)
     assert refused.value.refusal.code == want
     assert refused.value.refusal.status != 405 or any(name == "Allow" for name, _ in refused.value.fields)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "POST", "OPTIONS"])
+def test_a_delete_s_token_deletes_only_by_delete(method: str) -> None:
+    door = endpoint("token", delete=b"other-secret")
+    request = head(method=method, query=f"token={mac(DELETE_MESSAGE)}")
+    with pytest.raises(Refused) as refused:
+        auth.delete(request, Slot(endpoint=door, rel=REL, key=REL), now=NOW)
+    assert refused.value.refusal.code == "method_not_allowed"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
+def test_a_form_is_only_posted(method: str) -> None:
+    with pytest.raises(Refused) as refused:
+        auth.form(head(method=method, query=USER, bearer=FORM3, length=400), endpoint("bearer"), now=NOW)
+    assert refused.value.refusal.code == "method_not_allowed"
 
 
 def test_a_delete_s_token_is_no_upload_s() -> None:
