@@ -103,7 +103,7 @@ def open_beneath(int dir_fd, bytes path not None, int flags, int mode=0) -> int:
     cdef open_how how
     cdef const char *name = PyBytes_AS_STRING(path)
     cdef long fd
-    if len(path) != strlen_of(name):
+    if <size_t>len(path) != strlen_of(name):
         raise ValueError("embedded null byte in path")
     how.flags = <uint64_t>flags
     how.mode = <uint64_t>mode

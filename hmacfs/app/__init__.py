@@ -1,0 +1,219 @@
+"""What the server does: one short function per method, Head in, Reply out.
+
+`App.answer` gives a Reply at once where nothing can block (a known file, a refusal) and a coroutine
+where a disk or a body must be waited for. Refusals are raised, and turned into replies by `refuse`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+from hmacfs import auth, errors, transfer
+from hmacfs.app import doors, files, places
+from hmacfs.errors import Refused
+from hmacfs.http import cors
+from hmacfs.http import reply as replies
+from hmacfs.model import Facts, Reply
+from hmacfs.policy import buffers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from hmacfs.config.settings import Settings
+    from hmacfs.model import File, Grant, Head, Slot
+    from hmacfs.store import Known, Store
+
+ALLOW: Final = "GET, HEAD, PUT, POST, DELETE, OPTIONS"
+# What PUT answers when one of the Go server's own dialects let it in: its clients look for JSON.
+JSON_DIALECTS: Final = frozenset({"v3", "gojwt"})
+
+
+class Link(transfer.Link, Protocol):
+    """The client as the app sees it."""
+
+    @property
+    def peer(self) -> str:
+        """Address of the peer, "" for a unix socket."""
+
+    def grant(self, dialect: str) -> None:
+        """Note that the request is authorised and has its place: 100 Continue may go out."""
+
+
+class App:
+    """All answers of one configuration over one store; a reload makes a new one."""
+
+    def __init__(self, settings: Settings, store: Store, *, now: Callable[[], float] = time.time) -> None:
+        """Serve `settings` from `store`; `now` is the wall clock."""
+        self.max_body_bytes = settings.server.max_upload_size
+        self._endpoints = places.by_length(settings.endpoints)
+        self._cors = settings.cors
+        self._store = store
+        self._now = now
+
+    def answer(self, head: Head, link: Link) -> Reply | Coroutine[None, None, Reply]:
+        """Give the reply to `head`, or a coroutine that will. Raises Refused."""
+        method = head.method
+        if method in ("GET", "HEAD"):
+            return self._get(head)
+        if method == "PUT":
+            return self._put(head, link)
+        if method == "OPTIONS":
+            return self._options(head)
+        if method == "POST":
+            return self._post(head, link)
+        return self._delete(head, link)
+
+    def refuse(self, refused: Refused, head: Head | None, request_id: str) -> Reply:
+        """Give the reply that a refusal amounts to."""
+        reply = replies.refusal(refused, head, request_id)
+        reply.fields += self._shared(head)
+        return reply
+
+    def _shared(self, head: Head | None) -> list[tuple[str, str]]:
+        """Fields of every answer: without CORS a browser takes an error for a broken network."""
+        origin = None if head is None else head.fields.get(b"origin")
+        return cors.fields(origin, self._cors.allow_origins)
+
+    # GET and HEAD.
+
+    def _get(self, head: Head) -> Reply | Coroutine[None, None, Reply]:
+        if head.path == doors.HEALTH:
+            return Reply(
+                status=200,
+                code="ok",
+                fields=[("Content-Type", "text/plain; charset=utf-8"), *self._shared(head)],
+                pieces=[b"OK"],
+            )
+        slot = doors.download(head.path, self._endpoints)
+        attached = slot is not None
+        if slot is None:
+            slot = places.find(head.path, self._endpoints)
+        file = self._store.find(slot.key)
+        try:
+            known = self._store.known(slot.key, file)
+        except Refused:
+            os.close(file.fd)
+            raise
+        if known is None:
+            return self._get_unknown(head, slot, file, attached=attached)
+        return self._file(head, slot, file, known, attached=attached)
+
+    async def _get_unknown(self, head: Head, slot: Slot, file: File, *, attached: bool) -> Reply:
+        """Ask the index for the signed type first."""
+        try:
+            known = await self._store.learn(slot.key, file)
+        except BaseException:
+            os.close(file.fd)
+            raise
+        return self._file(head, slot, file, known, attached=attached)
+
+    def _file(self, head: Head, slot: Slot, file: File, known: Known, *, attached: bool) -> Reply:
+        try:
+            reply = files.reply(
+                head,
+                file,
+                name=slot.name,
+                content_type=known.content_type,
+                expires=known.expires,
+                now=self._now(),
+                attached=attached,
+            )
+        except BaseException:
+            os.close(file.fd)
+            raise
+        if reply.file is None:
+            os.close(file.fd)
+        reply.fields += self._shared(head)
+        return reply
+
+    # PUT, POST, DELETE, OPTIONS.
+
+    def _put(self, head: Head, link: Link) -> Coroutine[None, None, Reply]:
+        slot = places.find(head.path, self._endpoints)
+        if b"content-range" in head.fields:
+            # RFC 9110 14.4: a server that does not know partial PUT must not store one.
+            raise Refused(errors.RANGE_ON_PUT)
+        if head.fields.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise Refused(errors.ENCODING_ON_PUT)
+        grant = auth.upload(head, slot, now=self._now())
+        size = grant.size if grant.size is not None else head.length
+        if size is None:
+            raise Refused(errors.LENGTH_REQUIRED)
+        if size > self.max_body_bytes:
+            raise Refused(errors.TOO_LARGE, f"at most {self.max_body_bytes} bytes are taken")
+        return self._upload(head, link, slot, grant, size)
+
+    async def _upload(self, head: Head, link: Link, slot: Slot, grant: Grant, size: int) -> Reply:
+        started = self._now()
+        with await self._store.begin(slot, size) as part:
+            link.grant(grant.dialect)
+            plan = buffers.for_upload(Facts(length=size))
+            digest = await transfer.receive(link, part, plan)
+            await part.commit(
+                content_type=grant.content_type,
+                owner=grant.owner,
+                expires=grant.expires,
+                digest=digest,
+            )
+        if grant.dialect in JSON_DIALECTS:
+            stored = doors.Stored(name=slot.name, size=size, owner=grant.owner, seconds=self._now() - started)
+            reply = doors.put_reply(stored)
+        else:
+            reply = Reply(status=201, code="created", fields=[])
+        reply.fields += self._shared(head)
+        return reply
+
+    def _post(self, head: Head, link: Link) -> Coroutine[None, None, Reply]:
+        endpoint = doors.form_endpoint(head.path, self._endpoints)
+        if endpoint is None:
+            raise Refused(errors.METHOD_NOT_ALLOWED, fields=(("Allow", "GET, HEAD, PUT, OPTIONS"),))
+        boundary = doors.boundary(head)
+        grant = auth.form(head, endpoint, now=self._now())
+        if head.length is not None and head.length > self.max_body_bytes + doors.FORM_OVERHEAD_BYTES:
+            raise Refused(errors.TOO_LARGE, f"at most {self.max_body_bytes} bytes are taken")
+        return self._form(head, link, doors.Form(endpoint=endpoint, boundary=boundary, grant=grant))
+
+    async def _form(self, head: Head, link: Link, form: doors.Form) -> Reply:
+        started = self._now()
+        reserve = self.max_body_bytes if head.length is None else min(head.length, self.max_body_bytes)
+        with await self._store.begin(None, reserve) as part:
+            link.grant(form.grant.dialect)
+            plan = buffers.for_upload(Facts(length=head.length))
+            name, size, digest = await transfer.receive_form(link, part, form.boundary, plan)
+            slot = places.form_slot(form.endpoint, name)
+            part.slot = slot
+            await part.commit(
+                size=size,
+                content_type=None,
+                owner=form.grant.owner,
+                expires=form.grant.expires,
+                digest=digest,
+            )
+        stored = doors.Stored(
+            name=slot.name, size=size, owner=form.grant.owner, seconds=self._now() - started
+        )
+        reply = doors.form_reply(stored, client=link.peer, now=self._now())
+        reply.fields += self._shared(head)
+        return reply
+
+    def _delete(self, head: Head, link: Link) -> Coroutine[None, None, Reply]:
+        slot = places.find(head.path, self._endpoints)
+        auth.delete(head, slot, now=self._now())
+        return self._remove(head, link, slot)
+
+    async def _remove(self, head: Head, link: Link, slot: Slot) -> Reply:
+        link.grant("token")
+        await self._store.remove(slot)
+        return Reply(status=204, code="no_content", fields=self._shared(head))
+
+    def _options(self, head: Head) -> Reply:
+        """Answer a preflight, or say what is allowed (RFC 9110 9.3.7)."""
+        fields = cors.preflight(
+            head.fields.get(b"origin"),
+            head.fields.get(b"access-control-request-headers"),
+            self._cors.allow_origins,
+            int(self._cors.max_age_s),
+        )
+        return Reply(status=200, code="ok", fields=[("Allow", ALLOW), *fields])

@@ -1,0 +1,108 @@
+"""The Go server's other doors: GET /health, GET /download/PATH, POST /upload and its JSON answers.
+
+Its clients look at the status and at these members; facts from that server's request handlers.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from multipart import MultipartError, parse_options_header
+
+from hmacfs import errors
+from hmacfs.app import places
+from hmacfs.errors import Refused
+from hmacfs.model import KiB, Reply
+
+if TYPE_CHECKING:
+    from hmacfs.model import Endpoint, Grant, Head, Slot
+
+HEALTH: Final = "/health"
+FORM: Final = "/upload"
+DOWNLOAD: Final = "/download/"
+FORM_DIALECTS: Final = frozenset({"bearer", "gojwt"})
+# Boundaries and part headers around the one file of a form.
+FORM_OVERHEAD_BYTES: Final = 64 * KiB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """An authorised POST before its body is read."""
+
+    endpoint: Endpoint
+    boundary: str
+    grant: Grant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What the JSON answers tell of a stored file."""
+
+    name: str
+    size: int
+    owner: str
+    seconds: float
+
+
+def download(path: str, endpoints: tuple[Endpoint, ...]) -> Slot | None:
+    """Give the slot behind /download/PATH, PATH being relative to the storage; None for other paths."""
+    if not path.startswith(DOWNLOAD):
+        return None
+    return places.stored(path[len(DOWNLOAD) :], endpoints)
+
+
+def form_endpoint(path: str, endpoints: tuple[Endpoint, ...]) -> Endpoint | None:
+    """Give the endpoint that takes forms: the first that enables a dialect made for them."""
+    if path != FORM:
+        return None
+    return next((e for e in endpoints if FORM_DIALECTS.intersection(e.protocols)), None)
+
+
+def boundary(head: Head) -> str:
+    """Give the boundary of a multipart/form-data request; RFC 7578 4.1. Raises Refused."""
+    content_type = head.fields.get(b"content-type", b"").decode("latin-1")
+    try:
+        kind, options = parse_options_header(content_type)
+    except MultipartError as error:
+        raise Refused(errors.TYPE_UNSUPPORTED) from error
+    if kind != "multipart/form-data" or not options.get("boundary"):
+        raise Refused(errors.TYPE_UNSUPPORTED)
+    return str(options["boundary"])
+
+
+def form_reply(stored: Stored, *, client: str, now: float) -> Reply:
+    """Answer a stored form as the Go server does."""
+    content: dict[str, str | int] = {
+        "success": True,
+        "filename": stored.name,
+        "size": stored.size,
+        "duration": f"{stored.seconds:.6f}s",
+        "client_ip": client,
+        "timestamp": int(now),
+    }
+    if stored.owner:
+        content["user"] = stored.owner
+    return _json(content)
+
+
+def put_reply(stored: Stored) -> Reply:
+    """Answer a stored PUT of the Go server's own dialects as it does."""
+    return _json(
+        {
+            "message": "File uploaded successfully",
+            "filename": stored.name,
+            "size": stored.size,
+            "url": f"{DOWNLOAD}{stored.name}",
+        }
+    )
+
+
+def _json(content: dict[str, str | int]) -> Reply:
+    return Reply(
+        status=200,
+        code="ok",
+        fields=[("Content-Type", "application/json"), ("Cache-Control", "no-store")],
+        pieces=[json.dumps(content).encode()],
+    )

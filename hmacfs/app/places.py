@@ -1,0 +1,60 @@
+"""Where a path leads: the only maker of Slots.
+
+A path has been decoded and cleared of dot segments by `http.target`; here it finds its endpoint.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from hmacfs import errors
+from hmacfs.errors import Refused
+from hmacfs.http import target
+from hmacfs.model import Slot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hmacfs.model import Endpoint
+
+
+def by_length(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+    """Order endpoints so that the longest prefix is met first."""
+    return tuple(sorted(endpoints, key=lambda endpoint: len(endpoint.prefix), reverse=True))
+
+
+def find(path: str, endpoints: tuple[Endpoint, ...]) -> Slot:
+    """Give the slot of a decoded path. Raises Refused: not_found if it names no place for a file."""
+    for endpoint in endpoints:
+        if path.startswith(endpoint.prefix):
+            rel = path[len(endpoint.prefix) :]
+            if rel and not rel.endswith("/"):
+                return Slot(endpoint=endpoint, rel=rel, key=_key(endpoint, rel))
+            break
+    raise Refused(errors.NOT_FOUND)
+
+
+def stored(key: str, endpoints: tuple[Endpoint, ...]) -> Slot:
+    """Give the slot of a path below the storage, if an endpoint's directory holds it."""
+    for endpoint in endpoints:
+        start = f"{endpoint.directory}/" if endpoint.directory else ""
+        if key.startswith(start) and len(key) > len(start) and not key.endswith("/"):
+            return Slot(endpoint=endpoint, rel=key[len(start) :], key=key)
+    raise Refused(errors.NOT_FOUND)
+
+
+def form_slot(endpoint: Endpoint, name: str) -> Slot:
+    """Give the slot of a form's file: its bare name, straight in the endpoint's directory.
+
+    Browsers of old sent whole paths, and either separator; only what follows the last counts.
+    """
+    bare = name.replace("\\", "/").rpartition("/")[2]
+    if not bare:
+        raise Refused(errors.FORM_MALFORMED, "the file has no name")
+    target.decode_path(b"/" + quote(bare, safe="").encode())  # refuses what a URL could not name
+    return Slot(endpoint=endpoint, rel=bare, key=_key(endpoint, bare))
+
+
+def _key(endpoint: Endpoint, rel: str) -> str:
+    return f"{endpoint.directory}/{rel}" if endpoint.directory else rel

@@ -1,0 +1,210 @@
+"""The command line: serve, check-config, gen-config, sign, expire."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, urlsplit
+
+import hmacfs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hmacfs.config import Loaded, Settings
+    from hmacfs.model import Endpoint
+
+SIGN_TTL_S: Final = 600.0  # Prosody 13's own validity of a slot
+SIGN_PROTOCOLS: Final = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; give the exit status: 0 fine, 1 refused, 2 misused."""
+    options = parser().parse_args(arguments)
+    status: int = options.run(options)
+    return status
+
+
+def parser() -> argparse.ArgumentParser:
+    """Give the parser of all commands."""
+    top = argparse.ArgumentParser(prog="hmacfs", description=hmacfs.__doc__)
+    top.add_argument("--version", action="version", version=f"hmacfs {hmacfs.__version__}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = commands.add_parser(
+        "serve",
+        help="serve in the foreground",
+        description="Serve in the foreground. SIGTERM or SIGINT drains and ends, a second one ends at "
+        "once; SIGHUP reloads the configuration. Without --config: 127.0.0.1:8080, storage in ./var, "
+        "a random secret made once and kept in ./var/.hmacfs/secret.",
+    )
+    serve.add_argument("--config", metavar="FILE", help="configuration to serve")
+    serve.set_defaults(run=_serve)
+
+    check = commands.add_parser(
+        "check-config",
+        help="check a configuration",
+        description="Report every fault of a configuration at once; exit 1 if there is one. Also says "
+        "what becomes of each key of the Go server's.",
+    )
+    check.add_argument("file", metavar="FILE")
+    check.set_defaults(run=_check_config)
+
+    gen = commands.add_parser(
+        "gen-config",
+        help="print a configuration to start from",
+        description="Print a commented configuration with a fresh random secret.",
+    )
+    gen.add_argument("--full", action="store_true", help="list every key with its default")
+    gen.set_defaults(run=_gen_config)
+
+    sign = commands.add_parser(
+        "sign",
+        help="print a signed upload URL",
+        description="Print a signed PUT URL, the header fields it needs and a curl command that uses it.",
+    )
+    sign.add_argument("--config", metavar="FILE", help="whose secret to use; else the embedded default")
+    sign.add_argument("--protocol", choices=SIGN_PROTOCOLS, default="v2", help="token dialect (default: v2)")
+    sign.add_argument(
+        "--base-url",
+        metavar="URL",
+        required=True,
+        help="public URL of an endpoint, like https://example.org/upload/",
+    )
+    sign.add_argument("name", metavar="NAME", help="file name, or SLOT/NAME; a random slot is made")
+    sign.add_argument("size", metavar="SIZE", type=int, help="exact size in bytes")
+    sign.add_argument("type", metavar="TYPE", nargs="?", default="application/octet-stream")
+    sign.set_defaults(run=_sign)
+
+    expire = commands.add_parser(
+        "expire",
+        help="remove files whose time is over",
+        description="Remove files whose signed expiry or file_ttl has passed. The server does so by "
+        "itself every sweep_interval; this is for cron, or to look first.",
+    )
+    expire.add_argument("--config", metavar="FILE", help="configuration of the storage")
+    expire.add_argument("--dry-run", action="store_true", help="list them and remove nothing")
+    expire.set_defaults(run=_expire)
+    return top
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr)
+
+
+def _load(file: str | None) -> Loaded | None:
+    """Give the settings of `file`, or the embedded default; None after saying what is wrong."""
+    from hmacfs import config
+
+    try:
+        if file is None:
+            return config.Loaded(settings=config.embedded(Path.cwd()), notices=())
+        return config.load(file)
+    except config.Faulty as faulty:
+        for fault in faulty.faults:
+            _say(str(fault))
+        return None
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from hmacfs import config, supervisor
+    from hmacfs.store import StorageError
+    from hmacfs.supervisor.listeners import ListenError
+
+    loaded = _load(options.config)
+    if loaded is None:
+        return 1
+    reread = None if options.config is None else (lambda: config.load(options.config))
+    try:
+        return supervisor.run(loaded.settings, reread)
+    except (StorageError, ListenError) as error:
+        _say(f"hmacfs: {error}")
+        return 1
+
+
+def _check_config(options: argparse.Namespace) -> int:
+    loaded = _load(options.file)
+    if loaded is None:
+        return 1
+    for notice in loaded.notices:
+        print(notice)
+    print(f"{options.file}: no faults")
+    return 0
+
+
+def _gen_config(options: argparse.Namespace) -> int:
+    from hmacfs.config import render
+
+    write = render.full if options.full else render.short
+    print(write(secrets.token_hex(32)), end="")
+    return 0
+
+
+def _sign(options: argparse.Namespace) -> int:
+    from hmacfs import auth
+    from hmacfs.errors import Refused
+
+    loaded = _load(options.config)
+    if loaded is None:
+        return 1
+    base = options.base_url if options.base_url.endswith("/") else f"{options.base_url}/"
+    endpoint = _endpoint(loaded.settings, urlsplit(base).path, options.protocol)
+    if endpoint is None:
+        _say(f"hmacfs: no endpoint takes {options.protocol}; name it in an [[endpoint]]'s protocols")
+        return 1
+    rel = options.name if "/" in options.name else f"{secrets.token_urlsafe(18)}/{options.name}"
+    try:
+        signed = auth.sign(
+            options.protocol,
+            endpoint,
+            rel,
+            options.size,
+            options.type,
+            now=time.time(),
+            ttl_s=SIGN_TTL_S,
+        )
+    except (ValueError, Refused) as error:
+        _say(f"hmacfs: {error}")
+        return 1
+    url = base + quote(rel, safe="/-._~") + (f"?{signed.query}" if signed.query else "")
+    print(url)
+    for name, value in signed.fields:
+        print(f"{name}: {value}")
+    headers = "".join(f" -H {shlex.quote(f'{name}: {value}')}" for name, value in signed.fields)
+    print(f"curl -T {shlex.quote(options.name.rpartition('/')[2])}{headers} {shlex.quote(url)}")
+    return 0
+
+
+def _endpoint(settings: Settings, path: str, protocol: str) -> Endpoint | None:
+    """Give the endpoint at `path` that takes `protocol`, else any that does: a proxy may map paths."""
+    able = [endpoint for endpoint in settings.endpoints if protocol in endpoint.protocols]
+    exact = [endpoint for endpoint in able if endpoint.prefix == path]
+    return next(iter(exact or able), None)
+
+
+def _expire(options: argparse.Namespace) -> int:
+    from hmacfs import store, worker
+
+    loaded = _load(options.config)
+    if loaded is None:
+        return 1
+    server = loaded.settings.server
+    try:
+        if options.dry_run:
+            count = 0
+            for record in store.list_expired(server.storage_path, worker.rules(loaded.settings), time.time()):
+                count += 1
+                print(f"{record.size}\t{record.key}")
+            print(f"{count} files would be removed")
+        else:
+            swept = store.expire(server.storage_path, worker.rules(loaded.settings), time.time())
+            print("the server is at it already" if swept is None else f"{swept.files} files removed")
+    except store.StorageError as error:
+        _say(f"hmacfs: {error}")
+        return 1
+    return 0

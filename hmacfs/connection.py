@@ -1,0 +1,541 @@
+"""One client: bytes to Head, Reply to bytes, keep-alive, limits and timeouts.
+
+Laws this file keeps:
+- Answers leave in the order of the requests, since the next head is looked at only after the
+  last answer is out; meanwhile at most one buffer of bytes is held and reading stops.
+- A request whose body was not read to its end is the connection's last (RFC 9112 9.3).
+- The transport is never given bytes: `transfer.Sending` writes to the socket itself.
+- A refusal reaches the client: whole answer, half-close, bounded drain, close (RFC 9112 9.6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import os
+import socket
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from hmacfs import errors, metrics, transfer
+from hmacfs.errors import Refused
+from hmacfs.http import chunked
+from hmacfs.http import head as heads
+from hmacfs.http import reply as replies
+from hmacfs.metrics import tally
+from hmacfs.model import Facts, Head, Reply
+from hmacfs.policy import buffers
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from hmacfs import log
+    from hmacfs.app import App
+    from hmacfs.config.settings import Timeouts
+    from hmacfs.model import Plan, Span
+
+# nginx drains without a bound on bytes for lingering_time; a refused body of this size has told
+# the client what it needs to know, or it never listens.
+LINGER_BYTES: Final = 64 * 1024 * 1024
+
+NEVER: Final = float("inf")
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Phase(enum.Enum):
+    """Where a connection is in its life."""
+
+    HEAD = "head"  # waiting for a request, or for the rest of its head
+    ANSWER = "answer"  # the request is being worked on, or its reply sent
+    BODY = "body"  # body bytes flow into a sink
+    LINGER = "linger"  # the last reply is out; what still comes is thrown away
+    CLOSED = "closed"
+
+
+@dataclass(slots=True, kw_only=True)
+class Service:
+    """What all connections of one worker share."""
+
+    loop: asyncio.AbstractEventLoop
+    app: App
+    log: log.Log
+    row: metrics.Row
+    slab: memoryview
+    """The worker's receive slab; valid only inside one `buffer_updated`."""
+    head_limits: heads.Limits
+    timeouts: Timeouts
+    max_pipelined: int
+    max_connections: int
+    connections: set[Connection] = field(default_factory=set)
+    draining: bool = False
+    date: bytes = b""
+    """The Date field's value, renewed every second by the worker."""
+    run_id: str = field(default_factory=lambda: os.urandom(4).hex())
+    requests: int = 0
+
+    def next_id(self) -> str:
+        """Give a request id, unique among all workers."""
+        self.requests += 1
+        return f"{self.run_id}{self.requests:08x}"
+
+
+class Connection(asyncio.BufferedProtocol):
+    """The protocol of one accepted socket."""
+
+    __slots__ = (
+        "_body_left",
+        "_decoder",
+        "_dialect",
+        "_drained",
+        "_eof",
+        "_head",
+        "_keep",
+        "_late",
+        "_paused",
+        "_peer",
+        "_pending",
+        "_phase",
+        "_plan",
+        "_poured",
+        "_received",
+        "_request_id",
+        "_sending",
+        "_service",
+        "_sink",
+        "_sock",
+        "_started",
+        "_task",
+        "_transport",
+        "_window",
+        "deadline",
+    )
+
+    _transport: asyncio.Transport
+
+    def __init__(self, service: Service) -> None:
+        """Make the protocol of a socket about to be accepted."""
+        self._service = service
+        self._sock = transfer.NO_FILE
+        self._peer = ""
+        self._phase = Phase.HEAD
+        self._pending = b""  # received, not yet looked at or not yet a whole head
+        self._paused = False
+        self._eof = False
+        self._drained = 0
+        self._task: asyncio.Task[None] | None = None
+        self.deadline = NEVER  # loop time at which `expire` must look
+        self._reset()
+
+    def _reset(self) -> None:
+        """Forget the last request."""
+        self._head: Head | None = None
+        self._dialect = ""
+        self._request_id = ""
+        self._keep = True
+        self._started = 0.0
+        self._body_left = 0
+        self._decoder: chunked.Decoder | None = None
+        self._sink: transfer.Sink | None = None
+        self._plan: Plan | None = None
+        self._poured: asyncio.Future[None] | None = None
+        self._received = 0
+        self._window = 0  # bytes moved when the current timeout window began
+        self._sending: transfer.Sending | None = None
+        self._late = False  # whether the reply outlived the turn in which it was begun
+
+    # What uvloop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take over an accepted socket, or turn it away if there are too many."""
+        assert isinstance(transport, asyncio.Transport)
+        service = self._service
+        self._transport = transport
+        sock = transport.get_extra_info("socket")
+        self._sock = sock.fileno()
+        peer = transport.get_extra_info("peername")
+        self._peer = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix"
+        service.connections.add(self)
+        service.row.add(metrics.CONNECTIONS)
+        service.row.add(metrics.ACCEPTED_CONNECTIONS)
+        self.deadline = service.loop.time() + service.timeouts.idletimeout_s
+        if len(service.connections) > service.max_connections:
+            self._refuse(Refused(errors.TOO_MANY_CONNECTIONS))
+        elif service.draining:
+            self._refuse(Refused(errors.DRAINING))
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - uvloop's guess, not ours
+        """Lend the worker's slab for one read: little of it until a body is expected."""
+        if self._phase is Phase.BODY and self._plan is not None:
+            return self._service.slab[: self._plan.slab]
+        return self._service.slab[: buffers.HEAD_BYTES]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Consume what was read into the slab, before anyone else may use it."""
+        data = self._service.slab[:nbytes]
+        if self._phase is Phase.BODY:
+            self._read_body(data)
+        elif self._phase is Phase.HEAD:
+            self._pending += bytes(data)
+            self._advance()
+        elif self._phase is Phase.ANSWER:
+            self._pending += bytes(data)
+            self._pause()
+        elif self._phase is Phase.LINGER:
+            self._drained += nbytes
+            if self._drained > LINGER_BYTES:
+                self._close()
+
+    def eof_received(self) -> bool:
+        """Note that the client sends no more; keep the way to it open while an answer is due."""
+        self._eof = True
+        if self._phase is Phase.BODY:
+            self._break_body(Refused(errors.BODY_INCOMPLETE))
+            return True
+        if self._phase is Phase.ANSWER:
+            self._keep = False
+            return True
+        self._phase = Phase.CLOSED
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reply's fate is logged
+        """Let go of everything; a commit that has begun goes on to its end."""
+        self._phase = Phase.CLOSED
+        self._eof = True
+        self.deadline = NEVER
+        if self._sending is not None:
+            self._sending.abort("client_gone")
+        self._break_body(Refused(errors.BODY_INCOMPLETE))
+        self._service.connections.discard(self)
+        self._service.row.add(metrics.CONNECTIONS, -1)
+
+    # Requests.
+
+    def _advance(self) -> None:
+        """Answer whole heads in `_pending` until one must be waited for."""
+        if self._phase is not Phase.HEAD:
+            return
+        service = self._service
+        for _ in range(service.max_pipelined):
+            if not self._pending:
+                self._wait(service.timeouts.idletimeout_s)
+                return
+            end = heads.find_end(self._pending)
+            if end < 0:
+                self._wait_for_head()
+                return
+            raw, self._pending = self._pending[:end], self._pending[end:]
+            self._begin(raw)
+            if self._phase is not Phase.HEAD:
+                return
+        service.loop.call_soon(self._advance)  # others first: a turn is bounded
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for the next request."""
+        if self._eof or self._service.draining:
+            self._close()
+            return
+        self.deadline = self._service.loop.time() + seconds
+        self._resume()
+
+    def _wait_for_head(self) -> None:
+        """Wait for the rest of a head, unless it is past saving."""
+        try:
+            heads.check_partial(self._pending, self._service.head_limits)
+        except Refused as refused:
+            self._refuse(refused)
+            return
+        if self._eof:
+            self._close()
+            return
+        now = self._service.loop.time()
+        if self._started == 0.0:
+            self._started = now
+            self.deadline = now + self._service.timeouts.headertimeout_s
+        self._resume()
+
+    def _begin(self, raw: bytes) -> None:
+        """Parse one head and start its answer; a plain GET is finished on return."""
+        service = self._service
+        self._started = service.loop.time()
+        self._request_id = service.next_id()
+        self._received = len(raw)
+        self._phase = Phase.ANSWER
+        self.deadline = NEVER
+        try:
+            head = self._head = heads.parse(raw, service.head_limits)
+            self._keep = head.keep_alive and not self._eof
+            if head.chunked:
+                self._decoder = chunked.Decoder(service.app.max_body_bytes)
+            else:
+                self._body_left = head.length or 0
+            answer = service.app.answer(head, self)
+        except Refused as refused:
+            self._respond(service.app.refuse(refused, self._head, self._request_id))
+        except Exception as error:  # noqa: BLE001 - the border: a fault of ours must not end the worker
+            self._respond(self._fault(error))
+        else:
+            if isinstance(answer, Reply):
+                self._respond(answer)
+            else:
+                self._task = service.loop.create_task(self._work(answer))
+
+    async def _work(self, answer: Coroutine[None, None, Reply]) -> None:
+        """See an answer through that cannot be given at once."""
+        app = self._service.app
+        try:
+            reply = await answer
+        except Refused as refused:
+            reply = app.refuse(refused, self._head, self._request_id)
+        except Exception as error:  # noqa: BLE001 - the border, as in `_begin`
+            reply = self._fault(error)
+        self._task = None
+        self._respond(reply)
+        self._advance()
+
+    def _fault(self, error: Exception) -> Reply:
+        self._service.log.event("error", "request-failed", request_id=self._request_id, error=repr(error))
+        return self._service.app.refuse(Refused(errors.INTERNAL), self._head, self._request_id)
+
+    def _refuse(self, refused: Refused) -> None:
+        """Answer something that never became a request, and end the connection."""
+        self._phase = Phase.ANSWER
+        self._keep = False
+        self._request_id = self._service.next_id()
+        self._started = self._started or self._service.loop.time()
+        self._received = len(self._pending)
+        self._respond(self._service.app.refuse(refused, None, self._request_id))
+
+    # Bodies: this side of `transfer.Link`.
+
+    @property
+    def peer(self) -> str:
+        """Address and port of the peer, or "unix"."""
+        return self._peer
+
+    def grant(self, dialect: str) -> None:
+        """Note which token dialect let the request in, and send 100 Continue if it is awaited.
+
+        RFC 9110 10.1.1: only now is it known that the body is wanted.
+        """
+        self._dialect = dialect
+        if self._head is not None and self._head.expect_continue and not self._pending:
+            # Straight to the socket, as the reply will be. If it is full, the client has sent
+            # requests ahead of unread answers and is not waiting.
+            with contextlib.suppress(OSError):
+                os.write(self._sock, CONTINUE)
+
+    def pour(self, sink: transfer.Sink, plan: Plan) -> asyncio.Future[None]:
+        """Let the body flow into `sink`; the future ends with the body. Refused if it breaks off."""
+        service = self._service
+        poured = self._poured = service.loop.create_future()
+        self._sink = sink
+        self._plan = plan
+        if self._phase is Phase.CLOSED:
+            self._break_body(Refused(errors.BODY_INCOMPLETE))
+            return poured
+        self._phase = Phase.BODY
+        self._window = 0
+        self.deadline = service.loop.time() + service.timeouts.readtimeout_s
+        pending, self._pending = self._pending, b""
+        self._read_body(memoryview(pending))
+        if self._phase is Phase.BODY:
+            if self._eof:
+                self._break_body(Refused(errors.BODY_INCOMPLETE))
+            else:
+                self._resume()
+        return poured
+
+    @property
+    def _body_unread(self) -> bool:
+        return self._body_left > 0 or (self._decoder is not None and not self._decoder.done)
+
+    def _read_body(self, data: memoryview) -> None:
+        """Pass on the bytes of `data` that belong to the body and keep the rest."""
+        assert self._sink is not None
+        try:
+            if self._decoder is not None:
+                spans = self._decoder.feed(data)
+                used = self._decoder.consumed
+                for span in spans:
+                    self._sink.take(data[span.start : span.stop])
+            else:
+                used = min(self._body_left, len(data))
+                self._sink.take(data[:used])
+                self._body_left -= used
+        except Refused as refused:
+            self._received += len(data)
+            self._break_body(refused)
+            return
+        self._received += used
+        if not self._body_unread:
+            self._pending = bytes(data[used:])
+            self._end_body(None)
+
+    def _break_body(self, refused: Refused) -> None:
+        self._keep = False
+        self._end_body(refused)
+
+    def _end_body(self, refused: Refused | None) -> None:
+        poured, self._poured = self._poured, None
+        self._sink = None
+        if self._phase is Phase.BODY:
+            self._phase = Phase.ANSWER
+            self.deadline = NEVER
+        if poured is None or poured.done():
+            return
+        if refused is None:
+            poured.set_result(None)
+        else:
+            poured.set_exception(refused)
+
+    # Replies.
+
+    def _respond(self, reply: Reply) -> None:
+        """Send `reply`; on return it may be out already."""
+        service = self._service
+        if self._phase is Phase.CLOSED or self._transport.is_closing():
+            if reply.file is not None:
+                os.close(reply.file.fd)
+            self._record(reply, 0, "client_gone")
+            return
+        if reply.close or self._body_unread or service.draining:
+            self._keep = False
+        head = self._head
+        first = replies.render(
+            reply, head, request_id=self._request_id, date=service.date, keep_alive=self._keep
+        )
+        pieces: tuple[bytes | Span, ...] = (first,)
+        if replies.sends_body(reply, head):
+            pieces = (first, *reply.pieces)
+        self._window = 0
+        self.deadline = service.loop.time() + service.timeouts.writetimeout_s
+        plan = buffers.for_download(Facts(length=reply.length))
+        self._sending = transfer.Sending(
+            service.loop, self._sock, reply=reply, pieces=pieces, plan=plan, finished=self._sent
+        )
+        self._sending.run()
+        self._late = self._sending is not None
+
+    def _sent(self, why: str) -> None:
+        """Note that a reply is out, or why it never will be; go on as the request asked."""
+        sending, self._sending = self._sending, None
+        assert sending is not None
+        self._record(sending.reply, sending.moved, why)
+        if self._phase is Phase.CLOSED:
+            return
+        if why:
+            self._close(abort=True)
+        elif not self._keep:
+            self._finish(refused=sending.reply.close or self._body_unread)
+        else:
+            late = self._late
+            self._reset()
+            self._phase = Phase.HEAD
+            if late:  # else whoever sent the reply is about to look for the next request
+                self._advance()
+
+    def _record(self, reply: Reply, sent: int, why: str) -> None:
+        """Count and log one request: the one seam for both."""
+        service = self._service
+        head = self._head
+        method = "other" if head is None else head.method
+        elapsed_s = service.loop.time() - self._started
+        tally.request(
+            service.row,
+            method=method,
+            status=reply.status,
+            code=reply.code,
+            dialect=self._dialect,
+            received=self._received,
+            sent=sent,
+            elapsed_s=elapsed_s,
+            broken=why,
+        )
+        service.log.request(
+            request_id=self._request_id,
+            client=self._peer,
+            method=method,
+            target=b"" if head is None else head.target,
+            status=reply.status,
+            code=reply.code,
+            received=self._received,
+            sent=sent,
+            elapsed_s=elapsed_s,
+            dialect=self._dialect,
+            broken=why,
+        )
+
+    # The end.
+
+    def _finish(self, *, refused: bool) -> None:
+        """End the connection after its last reply, so that the reply arrives.
+
+        Closing a socket that holds unread bytes sends a reset, and a reset may overtake the
+        reply: RFC 9112 9.6 asks to half-close, then read on for a while.
+        """
+        if self._eof or not (refused or self._pending):
+            self._close()
+            return
+        self._phase = Phase.LINGER
+        self._pending = b""
+        self.deadline = self._service.loop.time() + self._service.timeouts.linger_s
+        self._transport.write_eof()
+        self._resume()
+
+    def _close(self, *, abort: bool = False) -> None:
+        self._phase = Phase.CLOSED
+        self.deadline = NEVER
+        if abort:
+            # Unsent bytes of a client that does not read would sit in the kernel for minutes.
+            sock = self._transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._transport.abort()
+        else:
+            self._transport.close()
+
+    def drain(self) -> None:
+        """End the connection now if it is idle, else after its current request."""
+        self._keep = False
+        if self._phase is Phase.HEAD and not self._pending:
+            self._close()
+
+    def abandon(self) -> None:
+        """End the connection at once, whatever it does: the shutdown's patience is over."""
+        if self._phase is not Phase.CLOSED:
+            self._close(abort=True)
+
+    def expire(self, now: float) -> None:
+        """Do what the passed deadline demands; called by the worker's tick."""
+        timeouts = self._service.timeouts
+        if self._phase is Phase.HEAD:
+            if self._pending:
+                self._refuse(Refused(errors.REQUEST_TIMEOUT))
+            else:
+                self._close()
+        elif self._phase is Phase.BODY:
+            if self._received - self._window < timeouts.min_rate * timeouts.readtimeout_s:
+                self._break_body(Refused(errors.BODY_TOO_SLOW))
+            else:
+                self._window = self._received
+                self.deadline = now + timeouts.readtimeout_s
+        elif self._sending is not None:
+            arrived = self._sending.arrived
+            if arrived - self._window < timeouts.min_rate * timeouts.writetimeout_s:
+                self._sending.abort("client_stalled")
+            else:
+                self._window = arrived
+                self.deadline = now + timeouts.writetimeout_s
+        elif self._phase is Phase.LINGER:
+            self._close()
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()

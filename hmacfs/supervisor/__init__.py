@@ -1,0 +1,201 @@
+"""The parent process: opens the sockets, keeps the workers alive, answers operators, obeys signals.
+
+SIGTERM and SIGINT drain and end, a second one ends at once; SIGHUP reloads. It serves no client.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from typing import TYPE_CHECKING, Final
+
+import uvloop
+
+from hmacfs import config, log, metrics, store, systemd
+from hmacfs.metrics import admin
+from hmacfs.supervisor import listeners
+from hmacfs.supervisor.fleet import Fleet, slots_for
+from hmacfs.worker import rules
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from hmacfs.config import Loaded, Settings
+
+TICK_S: Final = 1.0
+# Workers are told the full time; what is added here is for them to let go of their files.
+GRACE_S: Final = 2.0
+
+
+def run(settings: Settings, reread: Callable[[], Loaded] | None) -> int:
+    """Serve `settings` until told to stop; give the exit status.
+
+    `reread` gives the settings anew at SIGHUP and raises `config.Faulty` if they are no good; None if
+    there is no file. Raises StorageError or ListenError if the service cannot begin.
+    """
+    # Once here, so that a storage that cannot work is one clear message and no crash loop.
+    store.Store.open(settings.server.storage_path, rules(settings)).close()
+    loop = uvloop.new_event_loop()
+    try:
+        return loop.run_until_complete(Supervisor(loop, settings, reread).serve())
+    finally:
+        loop.close()
+
+
+class Supervisor:
+    """The parent's life: start, watch, reload, end."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        settings: Settings,
+        reread: Callable[[], Loaded] | None,
+    ) -> None:
+        """Open the sockets and the counters. Raises ListenError."""
+        self._loop = loop
+        self._settings = settings
+        self._reread = reread
+        self._log = log.open_log(settings.logging)
+        self._notifier = systemd.Notifier(os.environ)
+        slots = slots_for(settings.server.workers)
+        inherited = systemd.listen_fds(os.environ, os.getpid())
+        self._listeners = listeners.open_all(settings.server, slots, inherited)
+        counters = metrics.create(slots)
+        self._fleet = Fleet(
+            loop,
+            self._log,
+            settings,
+            slots=slots,
+            listeners=self._listeners,
+            counters=counters,
+            changed=self._on_change,
+        )
+        self._collector = metrics.Collector(
+            metrics.attach(counters),
+            slots,
+            workers=lambda: self._fleet.alive,
+            disk_free_bytes=lambda: shutil.disk_usage(settings.server.storage_path).free,
+            disk_size_bytes=lambda: shutil.disk_usage(settings.server.storage_path).total,
+        )
+        self._ended: asyncio.Future[int] = loop.create_future()
+        self._announced = False
+        self._reloading = False
+        self._stopping = False
+        self._watchdog_s = systemd.watchdog_interval_s(os.environ, os.getpid())
+
+    async def serve(self) -> int:
+        """Run until a signal ends it; give the exit status."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stop)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reload)
+        operators = self._open_admin()
+        self._fleet.start()
+        self._tick()
+        try:
+            return await self._ended
+        finally:
+            if operators is not None:
+                operators.stop()
+            self._log.flush()
+
+    def _open_admin(self) -> admin.Server | None:
+        address = self._settings.metrics.listen_address
+        if not address:
+            return None
+        app = admin.application(metrics.registry(self._collector), live=lambda: True, ready=self._checks)
+        try:
+            server = admin.listen(address, app)
+        except OSError as error:
+            raise listeners.ListenError(
+                f"cannot listen on {address} for [metrics]: {error.strerror or error}"
+            ) from error
+        server.start()
+        return server
+
+    def _checks(self) -> list[admin.Check]:
+        """Say what must hold to be ready; asked on the operators' threads."""
+        server = self._settings.server
+        alive, slots = self._fleet.alive, slots_for(server.workers)
+        return [
+            admin.Check("draining", not self._stopping, "the server is shutting down"),
+            admin.Check("workers", self._fleet.all_ready, f"{alive} of {slots} workers run"),
+            *(
+                admin.Check(check.name, not check.fault, check.fault)
+                for check in store.check(server.storage_path, server.min_free_bytes)
+            ),
+        ]
+
+    def _on_change(self) -> None:
+        """Announce what a change among the workers amounts to."""
+        if self._stopping:
+            if self._fleet.alive == 0 and not self._ended.done():
+                self._log.event("info", "serve-stopped")
+                self._ended.set_result(0)
+        elif self._fleet.all_ready:
+            if not self._announced:
+                self._announced = True
+                self._log.event(
+                    "info",
+                    "serve-ready",
+                    listening=" ".join(listener.name for listener in self._listeners),
+                    workers=self._fleet.alive,
+                    pid=os.getpid(),
+                )
+                self._notifier.ready(f"{self._fleet.alive} workers")
+            elif self._reloading:
+                self._reloading = False
+                self._log.event("info", "reload-done")
+                self._notifier.ready("reloaded")
+        self._log.flush()
+
+    def _reload(self) -> None:
+        """Check the configuration anew; serve it, or keep the old one and say why."""
+        if self._stopping:
+            return
+        self._notifier.reloading(time.monotonic_ns() // 1000)
+        self._log.reopen()
+        try:
+            fresh = self._settings if self._reread is None else self._reread().settings
+        except config.Faulty as faulty:
+            for fault in faulty.faults:
+                self._log.event("error", "reload-refused", fault=str(fault))
+            self._notifier.ready("the new configuration was refused")
+            self._log.flush()
+            return
+        for key in config.restart_needed(self._settings, fresh):
+            self._log.event("warn", "restart-needed", key=key)
+        self._settings = fresh
+        self._log.apply(fresh.logging)
+        self._reloading = True
+        self._fleet.reload(fresh)
+        self._log.flush()
+
+    def _stop(self) -> None:
+        """Drain; at the second signal, end."""
+        if self._stopping:
+            self._fleet.kill()
+            if not self._ended.done():
+                self._ended.set_result(1)
+            return
+        self._stopping = True
+        self._notifier.stopping()
+        seconds = self._settings.timeouts.shutdown_s
+        self._log.event("info", "serve-stopping", patience_s=seconds)
+        self._log.flush()
+        self._fleet.drain(seconds)
+        # The workers' own copies go once they have accepted what is queued.
+        listeners.close_all(self._listeners)
+        self._loop.call_later(seconds + GRACE_S, self._fleet.kill)
+        self._on_change()
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        if not self._stopping:
+            self._fleet.kill_stuck(now)
+        if self._watchdog_s is not None:
+            self._notifier.watchdog()
+        self._log.flush()
+        self._loop.call_later(min(TICK_S, self._watchdog_s or TICK_S), self._tick)

@@ -1,0 +1,193 @@
+"""The workers: started in fixed slots, watched, replaced with back-off when they die."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from multiprocessing.connection import Connection as Pipe
+from typing import TYPE_CHECKING, Final
+
+from hmacfs import metrics, worker
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Sequence
+
+    from hmacfs.config.settings import Settings
+    from hmacfs.log import Log
+    from hmacfs.supervisor.listeners import Listener
+
+# A worker that lived this long did not die of its start: the next one is started at once.
+HEALTHY_S: Final = 10.0
+FIRST_DELAY_S: Final = 0.1
+LONGEST_DELAY_S: Final = 30.0
+# A worker whose loop has not turned for so long answers nobody and never will.
+STUCK_S: Final = 60.0
+
+
+class Member:
+    """One slot and the process that fills it now."""
+
+    def __init__(self, slot: int) -> None:
+        """Nobody is in `slot` yet."""
+        self.slot = slot
+        self.process: subprocess.Popen[bytes] | None = None
+        self.pipe: Pipe | None = None
+        self.ready = False
+        self.started = 0.0
+        self.delay_s = 0.0
+
+    @property
+    def alive(self) -> bool:
+        """Whether a process fills the slot."""
+        return self.process is not None
+
+
+class Fleet:
+    """All workers; tells its owner when their number or readiness changes."""
+
+    def __init__(  # noqa: PLR0913 - what a worker needs
+        self,
+        loop: asyncio.AbstractEventLoop,
+        log: Log,
+        settings: Settings,
+        *,
+        slots: int,
+        listeners: Sequence[Listener],
+        counters: int,
+        changed: Callable[[], None],
+    ) -> None:
+        """Make `slots` empty slots; `counters` is the descriptor of the shared rows."""
+        self._loop = loop
+        self._log = log
+        self._settings = settings
+        self._listeners = listeners
+        self._counters = counters
+        self._buffer = metrics.attach(counters)
+        self._changed = changed
+        self._ending = False
+        self._members = [Member(slot) for slot in range(slots)]
+
+    @property
+    def alive(self) -> int:
+        """How many workers run."""
+        return sum(member.alive for member in self._members)
+
+    @property
+    def all_ready(self) -> bool:
+        """Whether every slot is filled and has said that it serves the current settings."""
+        return all(member.ready for member in self._members)
+
+    @property
+    def heartbeats_ms(self) -> list[int]:
+        """Monotonic time of each ready worker's last tick."""
+        return [
+            metrics.Row(self._buffer, member.slot).read(metrics.HEARTBEAT_MS)
+            for member in self._members
+            if member.ready
+        ]
+
+    def start(self) -> None:
+        """Fill every slot."""
+        for member in self._members:
+            self._spawn(member)
+
+    def reload(self, settings: Settings) -> None:
+        """Have every worker serve `settings`; those that start later do so too."""
+        self._settings = settings
+        for member in self._members:
+            if member.ready:
+                member.ready = False
+                self._tell(member, worker.Reload(settings))
+
+    def drain(self, seconds: float) -> None:
+        """Have every worker finish what is in flight within `seconds`, and replace none."""
+        self._ending = True
+        for member in self._members:
+            if member.alive:
+                self._tell(member, worker.Drain(seconds))
+
+    def kill(self) -> None:
+        """End every worker at once."""
+        self._ending = True
+        for member in self._members:
+            if member.process is not None:
+                member.process.kill()
+
+    def kill_stuck(self, now_s: float) -> None:
+        """End workers whose loop has stopped turning; they are replaced."""
+        for member in self._members:
+            if member.ready and member.process is not None:
+                beat_s = metrics.Row(self._buffer, member.slot).read(metrics.HEARTBEAT_MS) / 1000
+                if now_s - max(beat_s, member.started) > STUCK_S:
+                    self._log.event("error", "worker-stuck", slot=member.slot, pid=member.process.pid)
+                    member.process.kill()
+
+    def _spawn(self, member: Member) -> None:
+        if self._ending:
+            return
+        ours, theirs = socket.socketpair()
+        with theirs:
+            listeners = tuple(listener.of(member.slot).fileno() for listener in self._listeners)
+            # A fresh interpreter, never a fork: a loop that has run does not survive one.
+            member.process = subprocess.Popen(
+                [sys.executable, "-m", "hmacfs", "worker", str(theirs.fileno())],
+                pass_fds=(theirs.fileno(), self._counters, *listeners),
+                stdin=subprocess.DEVNULL,
+            )
+        member.pipe = Pipe(ours.detach())
+        member.started = self._loop.time()
+        self._log.event("info", "worker-started", slot=member.slot, pid=member.process.pid)
+        boot = worker.Boot(
+            slot=member.slot, settings=self._settings, listeners=listeners, counters=self._counters
+        )
+        self._loop.add_reader(member.pipe.fileno(), self._hear, member)
+        self._tell(member, boot)
+
+    @staticmethod
+    def _tell(member: Member, message: object) -> None:
+        assert member.pipe is not None
+        with contextlib.suppress(OSError):  # it has just died; `_hear` is about to learn of it
+            member.pipe.send(message)
+
+    def _hear(self, member: Member) -> None:
+        assert member.pipe is not None
+        try:
+            message = member.pipe.recv()
+        except (EOFError, OSError):
+            self._bury(member)
+            return
+        if isinstance(message, worker.Ready):
+            member.ready = True
+            self._changed()
+
+    def _bury(self, member: Member) -> None:
+        """Note that a worker has ended, and see to its successor."""
+        assert member.pipe is not None
+        assert member.process is not None
+        self._loop.remove_reader(member.pipe.fileno())
+        member.pipe.close()
+        status = member.process.wait()
+        lived_s = self._loop.time() - member.started
+        member.process = member.pipe = None
+        member.ready = False
+        row = metrics.Row(self._buffer, member.slot)
+        row.reset_gauges()
+        if not self._ending:
+            row.add(metrics.WORKER_DEATHS)
+            member.delay_s = (
+                0.0 if lived_s > HEALTHY_S else min(max(member.delay_s * 2, FIRST_DELAY_S), LONGEST_DELAY_S)
+            )
+            self._log.event(
+                "error", "worker-died", slot=member.slot, status=status, restart_in_s=member.delay_s
+            )
+            self._loop.call_later(member.delay_s, self._spawn, member)
+        self._changed()
+
+
+def slots_for(workers: int) -> int:
+    """Give the number of worker slots: as configured, or one per core this process may use."""
+    return workers or len(os.sched_getaffinity(0))

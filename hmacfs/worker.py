@@ -1,0 +1,271 @@
+"""One worker process: its sockets, its loop, its connections; told what to do by the supervisor.
+
+It owns one row of counters and one store. Everything it needs comes as a `Boot`; afterwards it hears
+`Reload` and `Drain`. If the supervisor vanishes, it drains and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from email.utils import formatdate
+from multiprocessing.connection import Connection as Pipe
+from typing import TYPE_CHECKING, Final
+
+import uvloop
+
+from hmacfs import _core, log, metrics
+from hmacfs.app import App
+from hmacfs.connection import Connection, Service
+from hmacfs.http import head as heads
+from hmacfs.policy import buffers
+from hmacfs.store import Rules, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from hmacfs.config.settings import Settings
+
+BACKLOG: Final = 4096
+# Deadlines, the Date field, the log and the heartbeat are looked after this often. A tick over
+# 10,000 connections takes about a millisecond.
+TICK_S: Final = 0.25
+# Descriptors that are not a client's: the store, the log, the loop, the standard library.
+RESERVED_FILES: Final = 128
+# A connection may need its socket, its file and a duplicate of the socket at once.
+FILES_PER_CONNECTION: Final = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boot:
+    """What a worker starts with."""
+
+    slot: int
+    settings: Settings
+    listeners: tuple[int, ...]
+    """Inherited descriptors of listening sockets."""
+    counters: int
+    """Inherited descriptor of the shared counters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Serve new settings from the next request on."""
+
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Accept no more, finish what is in flight within `seconds`, end."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The worker accepts connections, or serves its new settings."""
+
+
+def run(control_fd: int) -> int:
+    """Be a worker until told to end; give the exit status."""
+    # The terminal's Ctrl-C and a SIGHUP to the group are for the supervisor, which will tell us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    pipe = Pipe(control_fd)
+    boot: Boot = pipe.recv()
+    loop = uvloop.new_event_loop()
+    try:
+        loop.run_until_complete(Worker(loop, pipe, boot).serve())
+    finally:
+        loop.close()
+    return 0
+
+
+def connection_limit(wanted: int) -> int:
+    """Raise the limit of open files as far as allowed; give how many connections fit into it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    fit = max((hard - RESERVED_FILES) // FILES_PER_CONNECTION, 1)
+    return min(wanted, fit) if wanted else fit
+
+
+class Worker:
+    """A worker's life: open, serve, drain, close."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, pipe: Pipe, boot: Boot) -> None:
+        """Open the store and take over counters and sockets. Raises StorageError."""
+        self._loop = loop
+        self._pipe = pipe
+        self._boot = boot
+        self._settings = boot.settings
+        self._row = metrics.Row(metrics.attach(boot.counters), boot.slot)
+        self._row.reset_gauges()
+        self._row.add(metrics.WORKER_STARTS)
+        self._log = log.open_log(boot.settings.logging)
+        self._store = Store.open(boot.settings.server.storage_path, rules(boot.settings))
+        self._ended = loop.create_future()
+        self._servers: list[asyncio.Server] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._next_tick = 0.0
+        self._next_sweep = 0.0
+        slab = _core.Slab(buffers.SLAB_BYTES)
+        self._service = Service(
+            loop=loop,
+            app=App(boot.settings, self._store),
+            log=self._log,
+            row=self._row,
+            slab=memoryview(slab),
+            head_limits=head_limits(boot.settings),
+            timeouts=boot.settings.timeouts,
+            max_pipelined=boot.settings.server.max_pipelined,
+            max_connections=connection_limit(boot.settings.server.max_connections),
+        )
+
+    async def serve(self) -> None:
+        """Accept connections until drained."""
+        for fd in self._boot.listeners:
+            sock = socket.socket(fileno=fd)
+            sock.setblocking(False)
+            self._servers.append(await self._listen(sock))
+        self._loop.add_signal_handler(signal.SIGTERM, self._drain, self._settings.timeouts.shutdown_s)
+        self._loop.add_reader(self._pipe.fileno(), self._hear)
+        if self._boot.slot == 0:
+            self._start(self._reconcile())
+        self._next_tick = self._next_sweep = self._loop.time()
+        self._tick()
+        self._pipe.send(Ready())
+        try:
+            await self._ended
+        finally:
+            await self._close()
+
+    async def _listen(self, sock: socket.socket) -> asyncio.Server:
+        def connect() -> Connection:
+            return Connection(self._service)
+
+        if sock.family == socket.AF_UNIX:
+            return await self._loop.create_unix_server(connect, sock=sock, backlog=BACKLOG)
+        return await self._loop.create_server(connect, sock=sock, backlog=BACKLOG)
+
+    def _hear(self) -> None:
+        """Do what the supervisor says."""
+        try:
+            message = self._pipe.recv()
+        except (EOFError, OSError):
+            # The supervisor is gone and nobody would replace or stop us.
+            self._loop.remove_reader(self._pipe.fileno())
+            self._drain(self._settings.timeouts.shutdown_s)
+            return
+        if isinstance(message, Reload):
+            self._reload(message.settings)
+            self._pipe.send(Ready())
+        elif isinstance(message, Drain):
+            self._drain(message.seconds)
+
+    def _reload(self, settings: Settings) -> None:
+        """Serve `settings` from the next request on; requests in flight keep what they began with."""
+        self._settings = settings
+        self._store.adopt(rules(settings))
+        self._log.apply(settings.logging)
+        service = self._service
+        service.app = App(settings, self._store)
+        service.timeouts = settings.timeouts
+        service.head_limits = head_limits(settings)
+        service.max_pipelined = settings.server.max_pipelined
+        service.max_connections = connection_limit(settings.server.max_connections)
+
+    def _drain(self, seconds: float) -> None:
+        if self._service.draining:
+            return
+        self._service.draining = True
+        # One more turn of the loop first: connections that the kernel has queued are accepted.
+        self._loop.call_soon(self._stop_accepting)
+        self._loop.call_later(seconds, self._give_up)
+
+    def _stop_accepting(self) -> None:
+        for server in self._servers:
+            server.close()
+        for connection in list(self._service.connections):
+            connection.drain()
+        self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        if not self._service.connections and not self._ended.done():
+            self._ended.set_result(None)
+
+    def _give_up(self) -> None:
+        for connection in list(self._service.connections):
+            connection.abandon()
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def _tick(self) -> None:
+        """Look after everything that is due; the only timer of the worker."""
+        now = self._loop.time()
+        service = self._service
+        self._row.observe(metrics.LOOP_LAG, max(now - self._next_tick, 0.0))
+        self._row.set(metrics.HEARTBEAT_MS, int(now * 1000))
+        service.date = formatdate(time.time(), usegmt=True).encode()
+        for connection in [c for c in service.connections if c.deadline <= now]:
+            connection.expire(now)
+        self._log.flush()
+        if service.draining:
+            self._end_if_idle()
+        elif self._boot.slot == 0 and now >= self._next_sweep:
+            self._next_sweep = now + self._settings.server.sweep_interval_s
+            self._start(self._sweep())
+        self._next_tick = now + TICK_S
+        self._loop.call_later(TICK_S, self._tick)
+
+    async def _sweep(self) -> None:
+        swept = await self._store.sweep()
+        if swept is not None and swept.removed:
+            self._row.add(metrics.EXPIRED_FILES, swept.removed)
+            self._log.event("info", "sweep-done", removed=swept.removed)
+
+    async def _reconcile(self) -> None:
+        done = await self._store.reconcile()
+        if done is not None:
+            self._log.event("info", "reconcile-done", added=done.added, dropped=done.dropped)
+
+    def _start(self, job: Coroutine[None, None, None]) -> None:
+        """Run `job` beside the connections; the loop itself keeps only weak references to tasks."""
+        task = self._loop.create_task(job)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.event("error", "background-failed", error=repr(error))
+
+    async def _close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._store.close()
+        self._log.flush()
+
+
+def rules(settings: Settings) -> Rules:
+    """Give what of the settings the store goes by."""
+    server = settings.server
+    return Rules(
+        min_free_bytes=server.min_free_bytes,
+        durability=server.durability,
+        file_ttl_s=server.file_ttl,
+        file_mode=server.file_mode,
+        directory_mode=server.directory_mode,
+        directories=frozenset(endpoint.directory for endpoint in settings.endpoints),
+    )
+
+
+def head_limits(settings: Settings) -> heads.Limits:
+    """Give what of the settings bounds a request head."""
+    server = settings.server
+    return heads.Limits(head_bytes=server.max_header_bytes, fields=server.max_header_fields)
