@@ -151,8 +151,8 @@ class Store:
         self._recent.put(key, file.mtime_ns, file.inode, facts)
         return self._judge(facts)
 
-    async def begin(self, slot: Slot, length: int) -> Part:
-        """Reserve `length` bytes for an upload to `slot`.
+    async def begin(self, slot: Slot | None, length: int) -> Part:
+        """Reserve `length` bytes for an upload to `slot`; a form sets the part's slot later.
 
         Raises Refused: EXISTS, DISK_FULL, NAME_TOO_LONG, BUSY, STORAGE_FAILED. The part is to be
         used as a context. A form of unknown size reserves its bound and tells `commit` the size.

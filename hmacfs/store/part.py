@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from hmacfs.store.publish import Stored
 
 
-def reserve(tree: Tree, slot: Slot, length: int, *, min_free_bytes: int) -> int:
+def reserve(tree: Tree, slot: Slot | None, length: int, *, min_free_bytes: int) -> int:
     """Open an unnamed file with room for `length` bytes; blocks. Leaves nothing behind if it fails.
 
+    Without a slot (a form tells its name late) only the space is looked at.
     Raises Refused: EXISTS before a byte of the body is read, DISK_FULL, BUSY, STORAGE_FAILED.
     """
     try:
-        if tree.look(slot.key) is not None:
+        if slot is not None and tree.look(slot.key) is not None:
             raise Refused(errors.EXISTS)
         if tree.free_bytes() - length < min_free_bytes:
             raise Refused(errors.DISK_FULL)
@@ -47,13 +48,13 @@ def reserve(tree: Tree, slot: Slot, length: int, *, min_free_bytes: int) -> int:
 class Part:
     """The unnamed file of one upload; `fd` is open for reading and writing, empty, `length` reserved.
 
-    Leaving it as a context drops it unless it was committed.
+    Leaving it as a context drops it unless it was committed. `slot` may be set as long as it is None.
     """
 
     def __init__(
         self,
         fd: int,
-        slot: Slot,
+        slot: Slot | None,
         length: int,
         *,
         publish: Callable[[Upload], Awaitable[Stored]],
@@ -100,6 +101,8 @@ class Part:
         """
         if self.fd == CLOSED:
             raise ValueError("this part has been committed or dropped already")
+        if self.slot is None:
+            raise ValueError("this part needs a slot first")
         size = self.length if size is None else size
         upload = Upload(
             fd=self._give_up(),

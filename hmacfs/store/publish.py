@@ -20,6 +20,7 @@ from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.model import Durability, Record
 from hmacfs.store import faults
+from hmacfs.store.files import path_of
 from hmacfs.store.index import Identity
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ class Publisher:
     def _sync(self, upload: Upload) -> None:
         """Make one file whole and durable, in parallel with others, and queue it for its name."""
         with _answering(upload):
+            path_of(upload.slot.key)
             if os.fstat(upload.fd).st_size != upload.size:
                 raise Refused(errors.SIZE_MISMATCH)
             if upload.size < upload.reserved:

@@ -41,7 +41,7 @@ class Reconciled(NamedTuple):
 
     dropped: int
     """Rows without a file."""
-    adopted: int
+    added: int
     """Files without a row."""
     skipped: int
     """Entries that no URL reaches or that could not be read: links, devices, unreadable directories."""
@@ -94,7 +94,7 @@ def _stands(tree: Tree, record: Record) -> bool:
 
 def _adopt(index: Index, walk: _Walk, stop: threading.Event) -> int:
     """Give a row to each file that has none."""
-    adopted = 0
+    added = 0
     began = time.monotonic()
     batch: list[Record] = []
     with contextlib.closing(walk.files()) as found:
@@ -102,12 +102,12 @@ def _adopt(index: Index, walk: _Walk, stop: threading.Event) -> int:
             batch.append(record)
             if len(batch) < BATCH_FILES:
                 continue
-            adopted += _add(index, batch)
+            added += _add(index, batch)
             batch = []
             if stop.wait(time.monotonic() - began):
-                return adopted
+                return added
             began = time.monotonic()
-    return adopted + _add(index, batch)
+    return added + _add(index, batch)
 
 
 def _add(index: Index, batch: list[Record]) -> int:

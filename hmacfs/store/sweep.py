@@ -29,7 +29,7 @@ FILES_PER_S: Final = 1000.0
 class Swept(NamedTuple):
     """What one pass removed."""
 
-    files: int
+    removed: int
     size_bytes: int
     failed: int
     """Files that could not be removed and stay for the next pass."""
@@ -68,19 +68,19 @@ def sweep(  # noqa: PLR0913 - the two stores, the two clocks' values, the two li
     `keep` names the directories that stay even if they become empty: the endpoints'.
     Raises sqlite3.Error if the index does not answer; a file that cannot be removed is counted.
     """
-    files = size_bytes = failed = 0
+    removed = size_bytes = failed = 0
     with tree.locked(LOCK, wait=False) as held:
         if not held:
             return None
         for batch in find_expired(index, now=now, ttl_s=ttl_s):
             done = remove(tree, index, batch, keep)
-            files += done.files
+            removed += done.removed
             size_bytes += done.size_bytes
             failed += done.failed
             pause_s = 0.0 if math.isinf(files_per_s) else len(batch) / files_per_s
             if stop.wait(pause_s):
                 break
-    return Swept(files, size_bytes, failed)
+    return Swept(removed, size_bytes, failed)
 
 
 def remove(tree: Tree, index: Index, batch: list[Record], keep: frozenset[str]) -> Swept:
@@ -89,15 +89,15 @@ def remove(tree: Tree, index: Index, batch: list[Record], keep: frozenset[str]) 
     In that order: a file that came back after a power cut without its row would have lost the
     signed expiry, and would stay. A file with another mtime is a newer one and stays.
     """
-    files = size_bytes = failed = 0
+    removed = size_bytes = failed = 0
     gone: list[Record] = []
     directories: set[str] = set()
     for record in batch:
         try:
-            removed = tree.unlink(record.key, mtime_ns=record.mtime_ns)
-            if removed is not None:
-                files += 1
-                size_bytes += removed.st_size
+            found = tree.unlink(record.key, mtime_ns=record.mtime_ns)
+            if found is not None:
+                removed += 1
+                size_bytes += found.st_size
             directories.add(tree.prune(record.key, keep))
         except OSError:
             failed += 1
@@ -106,7 +106,7 @@ def remove(tree: Tree, index: Index, batch: list[Record], keep: frozenset[str]) 
     unsynced = {directory for directory in directories if not _synced(tree, directory)}
     kept = [r for r in gone if any(_below(r.key, directory) for directory in unsynced)]
     index.drop(Identity(r.key, r.mtime_ns) for r in gone if r not in kept)
-    return Swept(files, size_bytes, failed + len(kept))
+    return Swept(removed, size_bytes, failed + len(kept))
 
 
 def _synced(tree: Tree, directory: str) -> bool:
