@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.deploy.conftest import Proxy
+    from fronts import Proxy
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = ["hmacfs.service", "hmacfs.socket"]

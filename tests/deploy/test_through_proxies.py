@@ -1,0 +1,216 @@
+"""The main job through every documented proxy: signed uploads in, downloads out, nothing lost or leaked."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import secrets
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import pytest
+
+from hmacfs import auth
+from hmacfs.model import Endpoint, Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fronts import Proxy
+
+HOST = "upload.example.org"
+SECRET = "a secret for the proxies' tests, long enough"
+ENDPOINT = Endpoint(
+    prefix="/upload/", directory="upload", protocols=("v2",), secrets=(Secret(SECRET.encode()),)
+)
+MiB = 1024 * 1024
+NAMES = {
+    "plain": "photo.jpg",
+    "spaces": "two words.txt",
+    "plus-and-percent": "1+1 is 100%25.txt",
+    "accents": "été.bin",
+    "emoji": "🎉🎉.png",
+    "long": "x" * 196 + ".bin",
+    "punctuation": "a&b=c;d,e'(f)!~@:$*.bin",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A running hmacfs behind a running proxy."""
+
+    address: str
+    certificate: Path
+    folder: Path
+
+    def connect(self) -> http.client.HTTPConnection:
+        """Give a connection whose TLS is done and checked against the test's certificate."""
+        host, port = self.address.split(":")
+        trust = ssl.create_default_context(cafile=str(self.certificate))
+        plain = socket.create_connection((host, int(port)), timeout=30)
+        connection = http.client.HTTPConnection(HOST)
+        connection.sock = trust.wrap_socket(plain, server_hostname=HOST)
+        return connection
+
+    def ask(
+        self, method: str, target: str, body: bytes | None = None, **fields: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Send one request on its own connection; give status, fields (lower case) and body."""
+        connection = self.connect()
+        try:
+            names = {name.replace("_", "-"): value for name, value in fields.items()}
+            connection.request(method, target, body, names)
+            answer = connection.getresponse()
+            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        finally:
+            connection.close()
+
+
+@pytest.fixture
+def site(
+    tmp_path: Path,
+    certificate: tuple[Path, Path],
+    free_address: Callable[[], str],
+    write_proxy: Callable[[str, int], tuple[Proxy, str]],
+    start: Callable[[list[str], str], None],
+) -> Site:
+    upstream, metrics = free_address(), free_address()
+    # HAProxy asks for readiness on the address it serves from, at another port.
+    assert upstream.split(":")[0] == metrics.split(":")[0]
+    config = tmp_path / "hmacfs.toml"
+    config.write_text(
+        f'[server]\nlisten_address = "{upstream}"\nstorage_path = "{tmp_path}/store"\nworkers = 1\n'
+        f'min_free_bytes = "1MB"\n[metrics]\nlisten_address = "{metrics}"\n[security]\nsecret = "{SECRET}"\n'
+        '[[endpoint]]\nprefix = "/upload/"\nprotocols = ["v2"]\n'
+    )
+    (tmp_path / "store").mkdir()
+    start([sys.executable, "-m", "hmacfs", "serve", "--config", str(config)], upstream)
+    proxy, address = write_proxy(upstream, int(metrics.split(":")[1]))
+    start(proxy.run, address)
+    return Site(address=address, certificate=certificate[0], folder=tmp_path)
+
+
+def target_for(name: str, size: int, content_type: str = "image/png") -> tuple[str, str]:
+    """Give the path of a new slot and the query that lets a client upload to it."""
+    rel = f"{secrets.token_hex(8)}/{name}"
+    signed = auth.sign("v2", ENDPOINT, rel, size, content_type, now=time.time(), ttl_s=3600)
+    return f"/upload/{quote(rel)}", signed.query
+
+
+def upload(site: Site, name: str, body: bytes) -> str:
+    path, query = target_for(name, len(body))
+    status, _, said = site.ask("PUT", f"{path}?{query}", body, Content_Type="image/png")
+    assert status == 201, said
+    return path
+
+
+@pytest.mark.timeout(180)
+def test_every_name_and_size_arrives_and_reads_back(site: Site) -> None:
+    sizes = [0, 1, 64 * 1024 + 1, 20 * MiB]
+    files = [(name, 1000) for name in NAMES.values()] + [(f"{size}.bin", size) for size in sizes]
+    for name, size in files:
+        body = secrets.token_bytes(size)
+        path = upload(site, name, body)
+        status, fields, got = site.ask("GET", path)
+        assert (status, len(got), fields["content-type"]) == (200, size, "image/png"), name
+        assert hashlib.sha256(got).digest() == hashlib.sha256(body).digest(), name
+
+
+def test_ranges_and_validators_pass_unharmed(site: Site) -> None:
+    body = secrets.token_bytes(100_000)
+    path = upload(site, "whole.png", body)
+    _, whole, _ = site.ask("GET", path, Accept_Encoding="gzip, br")
+    assert "content-encoding" not in whole
+    assert whole["etag"].startswith('"')
+    status, fields, part = site.ask("GET", path, Range="bytes=1000-1999", If_Range=whole["etag"])
+    assert (status, part) == (206, body[1000:2000])
+    assert fields["content-range"] == "bytes 1000-1999/100000"
+    assert site.ask("GET", path, If_None_Match=whole["etag"])[0] == 304
+    assert site.ask("GET", path, Range="bytes=100000-")[0] == 416
+    status, fields, nothing = site.ask("HEAD", path)
+    assert (status, fields["content-length"], nothing) == (200, "100000", b"")
+
+
+def test_text_keeps_its_strong_validator(site: Site) -> None:
+    """A proxy that compresses would weaken or change it."""
+    body = b"lorem ipsum " * 10_000
+    path, query = target_for("words.txt", len(body), "text/plain")
+    assert site.ask("PUT", f"{path}?{query}", body, Content_Type="text/plain")[0] == 201
+    _, packed, got = site.ask("GET", path, Accept_Encoding="gzip, deflate, br")
+    assert (packed["etag"], got) == (site.ask("GET", path)[1]["etag"], body)
+
+
+def test_a_refusal_reaches_the_client_with_its_reason(site: Site) -> None:
+    path, query = target_for("big.png", 8 * MiB)
+    status, fields, said = site.ask("PUT", f"{path}?{query[:-1]}x", bytes(8 * MiB), Content_Type="image/png")
+    assert status == 403
+    assert fields["content-type"] == "application/problem+json"
+    assert fields["access-control-allow-origin"] == "*"
+    assert json.loads(said)["status"] == 403
+    # and the connections behind the proxy are still clean
+    for _ in range(3):
+        upload(site, "after.png", b"after")
+
+
+def test_an_upload_is_never_overwritten(site: Site) -> None:
+    path, query = target_for("once.png", 5)
+    answers = [
+        site.ask("PUT", f"{path}?{query}", body, Content_Type="image/png")[0] for body in (b"first", b"again")
+    ]
+    assert answers == [201, 409]
+    assert site.ask("GET", path)[2] == b"first"
+
+
+def test_a_browser_may_upload(site: Site) -> None:
+    status, fields, _ = site.ask(
+        "OPTIONS",
+        target_for("page.png", 1)[0],
+        Origin="https://chat.example.org",
+        Access_Control_Request_Method="PUT",
+        Access_Control_Request_Headers="content-type",
+    )
+    assert status in {200, 204}
+    assert fields["access-control-allow-origin"] == "*"
+    assert "PUT" in fields["access-control-allow-methods"]
+
+
+def test_one_connection_carries_many_requests(site: Site) -> None:
+    path = upload(site, "often.png", b"often")
+    connection = site.connect()
+    for _ in range(50):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b"often")
+    connection.close()
+
+
+def test_http2_outside(site: Site, program: Callable[[str], str]) -> None:
+    body = secrets.token_bytes(3 * MiB)
+    (site.folder / "body").write_bytes(body)
+    path, query = target_for("second.png", len(body))
+    host, port = site.address.split(":")
+    curl = [program("curl"), "--silent", "--show-error", "--http2", "--cacert", str(site.certificate)]
+    curl += ["--resolve", f"{HOST}:{port}:{host}", "--output", str(site.folder / "got")]
+    curl += ["--write-out", "%{http_version} %{http_code}"]
+    put = ["--upload-file", str(site.folder / "body"), "--header", "Content-Type: image/png"]
+    base = f"https://{HOST}:{port}{path}"
+    assert subprocess.check_output([*curl, *put, f"{base}?{query}"], text=True) == "2 201"
+    assert subprocess.check_output([*curl, base], text=True) == "2 200"
+    assert (site.folder / "got").read_bytes() == body
+
+
+def test_no_token_is_in_any_log(site: Site) -> None:
+    path, query = target_for("quiet.png", 5)
+    assert site.ask("PUT", f"{path}?{query}", b"quiet", Content_Type="image/png")[0] == 201
+    token = query.partition("=")[2]
+    logs = [file for file in site.folder.rglob("*.log") if file.is_file()]
+    assert logs
+    assert [file.name for file in logs if token in file.read_text(errors="replace")] == []
