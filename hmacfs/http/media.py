@@ -23,7 +23,7 @@ _MEDIA_TYPE: Final = re.compile(
 )
 _SHOWN: Final = re.compile(r"(?:image|audio|video)/.+|text/plain")
 # Anything+xml is parsed as XML by browsers and may carry scripts, image/svg+xml being the famous one.
-_ACTIVE: Final = re.compile(r".*/(?:.*\+)?xml|.*/svg.*")
+_ACTIVE: Final = re.compile(r".*/(?:.*\+)?xml|.*/.*svg.*")
 # What a quoted string may hold that no client is known to mistake; "%" is decoded by some (RFC 6266 D).
 _UNQUOTABLE: Final = re.compile(r"[^\w .,!#$&'()+=@^`{}~\[\]-]", re.ASCII)
 _ATTR_CHARS: Final = "!#$&+-.^_`|~"
@@ -103,7 +103,7 @@ _TYPES: Final = {
     "aif": "audio/aiff",
     "aiff": "audio/aiff",
     "amr": "audio/amr",
-    "caf": "audio/x-caf",
+    "caf": "audio/x-caf",  # codespell:ignore caf
     "flac": "audio/flac",
     "m4a": "audio/mp4",
     "m4b": "audio/mp4",

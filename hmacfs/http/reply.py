@@ -59,7 +59,7 @@ STATIC_SHOWN: Final = (*_FILE_FIELDS, ("Content-Security-Policy", _CSP_SHOWN))
 
 
 def file_fields(  # noqa: PLR0913 - each is one fact of the file; a noun for the six would live one line
-    name: str, content_type: str, etag: str, last_modified: str, expires: float | None, now: float
+    name: str, content_type: str, etag: str, last_modified: str, *, expires: float | None, now: float
 ) -> list[tuple[str, str]]:
     """Give the fields of an answer that carries a file or a part of it; Content-Type is the first.
 
@@ -69,13 +69,13 @@ def file_fields(  # noqa: PLR0913 - each is one fact of the file; a noun for the
     return [
         ("Content-Type", content_type),
         ("Content-Disposition", media.disposition(name, content_type)),
-        *unmodified_fields(etag, last_modified, expires, now),
+        *unmodified_fields(etag, last_modified, expires=expires, now=now),
         *(STATIC_SHOWN if media.inline(content_type) else STATIC),
     ]
 
 
 def unmodified_fields(
-    etag: str, last_modified: str, expires: float | None, now: float
+    etag: str, last_modified: str, *, expires: float | None, now: float
 ) -> list[tuple[str, str]]:
     """Give the fields of a 304: validators and Cache-Control, as its 200 has them (RFC 9110 15.4.5).
 
@@ -103,7 +103,7 @@ def render(reply: Reply, head: Head | None, *, request_id: str, date: bytes, kee
     texts = [f"{name}: {value}" for name, value in reply.fields]
     texts.append(f"X-Request-Id: {request_id}")
     if reply.status not in _WITHOUT_CONTENT:
-        # HEAD has GET's (RFC 9110 8.6). A 304 may have its 200's, which is not known here.
+        # HEAD has the one of GET (RFC 9110 8.6). A 304 may have that of its 200, which is not known here.
         texts.append(f"Content-Length: {reply.length}")
     if reply.close or not keep_alive:
         texts.append("Connection: close")
