@@ -55,7 +55,6 @@ def read(document: dict[str, object], report: Report) -> Adopted:
     """Sort the keys of a document; keys that nobody knows are faults."""
     adopted = Adopted(tables={name: {} for name in TABLES}, endpoints=[], foreign={})
     known = (*TABLES, "endpoint", *compat.FOREIGN, *compat.PLANNED)
-    before = len(report.notices)
     # Our own spellings of every table first, so that they win over variants wherever those stand.
     for name, names in NATIVE.items():
         found = document.get(name)
@@ -67,20 +66,20 @@ def read(document: dict[str, object], report: Report) -> Adopted:
         elif name not in known:
             report.fault((name,), "unknown " + _kind(value), "a known table", _nearest_anywhere(name, known))
         elif not isinstance(value, dict):
-            report.fault((name,), show(value), f"a table: [{name}]")
+            report.fault((name,), show(value), f"a table: [{name}]", _nearest_anywhere(name, ()))
         elif name in TABLES:
             _variants(name, value, adopted, report)
         else:
             _foreign(name, value, report)
-    if len(report.notices) > before and "endpoint" not in document and not _only_planned(document, report):
+    if "endpoint" not in document and _is_foreign(adopted, report):
         report.notice((), _ADOPTION)
     return adopted
 
 
-def _only_planned(document: dict[str, object], report: Report) -> bool:
-    """Tell whether nothing in the document is the Go server's: only tables of our own future."""
-    planned = {name for name in document if name in compat.PLANNED}
-    return all(notice.path.partition(".")[0] in planned for notice in report.notices)
+def _is_foreign(adopted: Adopted, report: Report) -> bool:
+    """Tell whether a key was the Go server's, rather than one of the tables that we plan ourselves."""
+    tables = {notice.path.partition(".")[0] for notice in report.notices}
+    return bool(adopted.foreign or tables - set(compat.PLANNED))
 
 
 def _kind(value: object) -> str:

@@ -18,6 +18,7 @@ class Kind(enum.Enum):
     COUNT = enum.auto()
     SIZE = enum.auto()
     DURATION = enum.auto()
+    WHOLE_SECONDS = enum.auto()
     MODE = enum.auto()
     TEXT = enum.auto()
     FLAG = enum.auto()

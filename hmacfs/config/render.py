@@ -29,6 +29,7 @@ _WORDS: Final = {
     Kind.COUNT: "whole number",
     Kind.SIZE: "size",
     Kind.DURATION: "duration",
+    Kind.WHOLE_SECONDS: "duration, whole seconds",
     Kind.MODE: "octal mode in quotes",
     Kind.TEXT: "text",
     Kind.FLAG: "`true` or `false`",
@@ -46,30 +47,38 @@ _HEAD: Final = """\
 _PREAMBLE: Final = """\
 # Configuration
 
-<!-- Generated from hmacfs/config; a test compares. To renew: python -m hmacfs.config.render > docs/configuration.md -->
+<!-- Made by: python -m hmacfs.config.render > docs/configuration.md (a test compares) -->
 
-One TOML file, read by `hmacfs serve --config FILE` and checked by `hmacfs check-config FILE`, which names
-every fault at once with its line, its key, what was expected and the nearest known key. Unknown keys are faults.
-`hmacfs gen-config` prints a short file to start from, `hmacfs gen-config --full` every key with its default.
+One TOML file, read by `hmacfs serve --config FILE` and checked by `hmacfs check-config FILE`, which
+names every fault at once with its line, its key, what was expected and the nearest known key. Unknown
+keys are faults. `hmacfs gen-config` prints a short file to start from, `hmacfs gen-config --full` every
+key with its default.
 
-- A **size** is a string such as `"10GB"`, `"512 KiB"` or `"1.5TB"`, or a plain number of bytes. KB and KiB are both 1024.
-- A **duration** is a string such as `"30s"`, `"5m"`, `"1h30m"`, `"7d"` (units ms, s, m, h, d, w, y), or a number of seconds.
+- A **size** is a string such as `"10GB"`, `"512 KiB"` or `"1.5TB"`, or a plain number of bytes. KB and
+  KiB are both 1024.
+- A **duration** is a string such as `"30s"`, `"5m"`, `"1h30m"`, `"7d"` (units ms, s, m, h, d, w, y), or
+  a number of seconds.
 - An **octal mode** is a string such as `"0640"`.
-- An **address** is `"host:port"`, `":port"` (every address), `"[IPv6]:port"` or `"unix:/path"`; port 0 lets the system choose.
+- An **address** is `"host:port"`, `":port"` (every address), `"[IPv6]:port"` or `"unix:/path"`; port 0
+  lets the system choose.
 - A **path** that is relative starts at the working directory of the server.
-- A **secret** is a string of at least 32 bytes, or `"${NAME}"` for the environment variable NAME. Short, regular and example
-  secrets are refused unless `allow_weak_secret = true`. `openssl rand -hex 32` makes a good one.
+- A **secret** is a string of at least 32 bytes, or `"${NAME}"` for the environment variable NAME.
+  Short, regular and example secrets are refused unless `allow_weak_secret = true`. `openssl rand -hex
+  32` makes a good one.
 
-`SIGHUP` reads the file again and applies everything but the keys marked **restart**. A file with a fault changes nothing.
+`SIGHUP` reads the file again and applies everything but the keys marked **restart**. A file with a
+fault changes nothing.
 """
 _GO_PREAMBLE: Final = """\
 ## The Go server's keys
 
-A configuration of the Go hmac-file-server is read as it is; `check-config` says of each of its keys what became of it. Keys
-that bear a name from above are honoured as they are. Variants of spelling count as one key (`filettl`, `file_ttl`, `fileTTL`);
-our own spelling wins over a variant, and the report says so. Since the Go server served `storage_path` itself from `/`, its
-store is adopted by `[[endpoint]]` with `prefix = "/"` and `directory = ""`. `readtimeout` and `writetimeout` limited whole
-transfers there; here they limit how long one may stall. Other keys in tables that only the Go server has are ignored too.
+A configuration of the Go hmac-file-server is read as it is; `check-config` says of each of its keys
+what became of it. Keys that bear a name from above are honoured as they are. Variants of spelling count
+as one key (`filettl`, `file_ttl`, `fileTTL`); our own spelling wins over a variant, and the report says
+so. Since the Go server served `storage_path` itself from `/`, its store is adopted by `[[endpoint]]`
+with `prefix = "/"` and `directory = ""`. `readtimeout` and `writetimeout` limited whole transfers
+there; here they limit how long one may stall. Other keys in tables that only the Go server has are
+ignored too.
 
 | table | key | fate | what it means here |
 |---|---|---|---|
@@ -129,7 +138,7 @@ def _toml(entry: Entry) -> str:
     assert isinstance(value, (int, float))
     if kind is Kind.SIZE:
         return _quote(units.format_size(int(value)))
-    if kind is Kind.DURATION:
+    if kind in (Kind.DURATION, Kind.WHOLE_SECONDS):
         return _quote(units.format_duration(value))
     return _quote(f"{int(value):04o}") if kind is Kind.MODE else str(value)
 

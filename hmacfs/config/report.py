@@ -133,6 +133,10 @@ class Report:
         """Note something worth knowing at `path`."""
         self.notices.append(Notice(file=self.file, line=self.line(path), path=spell(path), words=words))
 
+    def retract(self, path: KeyPath) -> None:
+        """Take back the notices about `path`, since what is known now is truer."""
+        self.notices = [notice for notice in self.notices if notice.path != spell(path)]
+
     def in_order(self) -> tuple[Notice, ...]:
         """Give the notices in the order of their lines."""
         return tuple(sorted(self.notices, key=lambda notice: notice.line))

@@ -261,7 +261,7 @@ class Cors:
     max_age_s: Annotated[
         int,
         Key(
-            kind=Kind.DURATION,
+            kind=Kind.WHOLE_SECONDS,
             name="max_age",
             most=31_536_000,
             meaning="How long a browser may remember the answer of a preflight.",

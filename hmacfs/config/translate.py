@@ -72,6 +72,8 @@ def _listening(adopted: Adopted, report: Report) -> None:
         written = value
         value = f"{own}:{value.removeprefix(':')}"
         if value != written:
+            if host is None:
+                report.retract(address.path)
             report.notice((host or address).path, f'honoured: server.listen_address = "{value}"')
     elif host is not None:
         report.notice(
@@ -108,7 +110,7 @@ def _metrics(adopted: Adopted, report: Report) -> None:
 
 
 def _time_to_live(adopted: Adopted, report: Report) -> None:
-    """The switch filettlenabled with filettl or max_file_age. Where in doubt files are kept: deleting is for ever."""
+    """Join filettlenabled with filettl or max_file_age; in doubt files are kept, since deleting is final."""
     server = adopted.tables["server"]
     age = adopted.foreign.pop(("server", "max_file_age"), None)
     switch = adopted.foreign.get(("server", "filettlenabled"))
@@ -131,7 +133,8 @@ def _time_to_live(adopted: Adopted, report: Report) -> None:
         report.notice(switch.path, words)
     elif ttl is not None and ttl.path[1] != "file_ttl":
         del server["file_ttl"]
-        report.notice(ttl.path, "ignored after all: filettlenabled is not true, so files are kept")
+        report.retract(ttl.path)
+        report.notice(ttl.path, "ignored: filettlenabled is not true, so files are kept; see server.file_ttl")
 
 
 def _log(adopted: Adopted, report: Report) -> None:
@@ -156,7 +159,7 @@ def _jwt(adopted: Adopted, report: Report) -> None:
     if not enabled or secret is None:
         for cell in (switch, secret, algorithm):
             if cell is not None:
-                report.notice(cell.path, "ignored: enablejwt with a jwtsecret is not on")
+                report.notice(cell.path, "ignored: it needs enablejwt = true and a jwtsecret")
         return
     if algorithm is not None:
         plain = algorithm.value in ("", "HS256")

@@ -77,7 +77,7 @@ def format_size(size: int) -> str:
 
 def format_duration(seconds: float) -> str:
     """Write `seconds` in d, h, m and s; `parse_duration` reads the same number back."""
-    if seconds != int(seconds) or seconds >= 2**53:
+    if seconds != int(seconds):
         return f"{Decimal(repr(seconds)):f}s"
     rest = int(seconds)
     pieces: list[str] = []

@@ -73,6 +73,10 @@ def _duration(value: object, key: Key) -> float:
     return duration
 
 
+def _whole_seconds(value: object, key: Key) -> int:
+    return int(_duration(value, key))
+
+
 def _mode(value: object, key: Key) -> int:
     match = _MODE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
@@ -163,6 +167,7 @@ _READERS: Final[dict[Kind, Callable[[object, Key], object]]] = {
     Kind.COUNT: _count,
     Kind.SIZE: _size,
     Kind.DURATION: _duration,
+    Kind.WHOLE_SECONDS: _whole_seconds,
     Kind.MODE: _mode,
     Kind.TEXT: _text,
     Kind.FLAG: _flag,

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hmacfs import config
+from hmacfs.config import weakness
+from hmacfs.model import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+STRONG = "0f3c9d8e7b6a5f4e3d2c1b0a99887766aabbccddeeff00112233445566778899"
+OTHER = "5d41402abc4b2a76b9719d911017c592e4da3b7fbbce2345d7772b0674a318d5"
+
+
+def parse(
+    text: str, environ: Mapping[str, str] | None = None, base_dir: str | Path = "/base"
+) -> config.Loaded:
+    return config.parse("[security]\n" + text, name="t.toml", base_dir=base_dir, environ=environ or {})
+
+
+def fault(
+    text: str, environ: Mapping[str, str] | None = None, base_dir: str | Path = "/base"
+) -> config.Fault:
+    with pytest.raises(config.Faulty) as caught:
+        parse(text, environ, base_dir)
+    (only,) = caught.value.faults
+    return only
+
+
+WEAK = [
+    "changeme",
+    "your-secure-secret",
+    "a-very-secure-secret",
+    "secret string",
+    "it-is-secret",
+    "anothersecretkey",
+    "hmac-file-server-is-the-win",
+    "test-secret-key-32-characters",
+    "CHANGE-THIS-SECRET-KEY-MINIMUM-32-CHARACTERS",
+    "replace_with_a_very_secure_secret_key_of_yours",
+    "f6g4ldPvQM7O2UTFeBEUUj33VrXypDAcsDt0yqKrLiOr5oQW",
+    STRONG[:31],
+    "x" * 64,
+    "ab" * 32,
+    "0123456789abcdef" * 4,
+    "0123456789abcdefghijklmnopqrstuvwxyz",
+    STRONG[:20] * 2,
+]
+
+
+@pytest.mark.parametrize("secret", WEAK)
+def test_a_weak_secret_is_refused_unless_allowed(secret: str) -> None:
+    refused = fault(f'secret = "{secret}"')
+    assert (refused.line, refused.path) == (2, "security.secret")
+    assert "openssl" in refused.expected
+    assert secret not in str(refused)
+    loaded = parse(f'secret = "{secret}"\nallow_weak_secret = true')
+    assert loaded.settings.security.secrets == (Secret(secret.encode()),)
+    (notice,) = loaded.notices
+    assert "allow_weak_secret" in notice.words
+    assert secret not in str(notice)
+
+
+@given(st.binary(min_size=32, max_size=32).filter(lambda key: len(set(key)) > 24))
+def test_random_keys_are_not_weak(key: bytes) -> None:
+    assert weakness.of(os.urandom(32).hex().encode()) == ""
+    assert weakness.of(key) in {"", "a regular sequence"}
+
+
+def test_a_list_of_secrets_keeps_its_order() -> None:
+    assert parse(f'secret = ["{STRONG}", "{OTHER}"]').settings.security.secrets == (
+        Secret(STRONG.encode()),
+        Secret(OTHER.encode()),
+    )
+    assert fault(f'secret = ["{STRONG}",\n "short"]').path == "security.secret[1]"
+
+
+def test_a_variable_is_expanded() -> None:
+    assert parse('secret = "${KEY}"', {"KEY": STRONG}).settings.security.secrets == (Secret(STRONG.encode()),)
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "words"),
+    [
+        ('secret = "${KEY}"', {}, "KEY is not set"),
+        ('secret = "${KEY}"', {"KEY": ""}, "KEY is not set"),
+        ('secret = "${KEY}"', {"KEY": "changeme"}, "example"),
+        ('secret = "x${KEY}"', {"KEY": STRONG}, "alone"),
+        ("secret = 5", {}, "string in quotes"),
+        ("secret = [['x']]", {}, "string in quotes"),
+        ("secret_file = 5", {}, "a path in quotes"),
+    ],
+)
+def test_secrets_that_are_faults(text: str, environ: Mapping[str, str], words: str) -> None:
+    with pytest.raises(config.Faulty) as caught:
+        parse(text, environ)
+    assert words in str(caught.value.faults[0])
+
+
+@pytest.mark.parametrize(
+    ("content", "secret"),
+    [
+        (STRONG, STRONG),
+        (STRONG + "\n", STRONG),
+        (STRONG + "\n\n", STRONG + "\n"),
+        (f" {STRONG}", f" {STRONG}"),
+    ],
+)
+def test_a_secret_file_loses_one_newline(tmp_path: Path, content: str, secret: str) -> None:
+    path = tmp_path / "secret"
+    path.write_text(content)
+    path.chmod(0o600)
+    for written in (str(path), "secret", "${DIR}/secret"):
+        loaded = parse(f'secret_file = "{written}"', {"DIR": str(tmp_path)}, tmp_path)
+        assert loaded.settings.security.secrets == (Secret(secret.encode()),)
+        assert loaded.notices == ()
+
+
+def test_a_secret_file_that_others_may_read_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text(STRONG)
+    path.chmod(0o644)
+    (notice,) = parse('secret_file = "secret"', base_dir=tmp_path).notices
+    assert "chmod 600" in notice.words
+
+
+def test_secret_files_that_are_faults(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch(0o600)
+    (tmp_path / "weak").write_text("changeme\n")
+    os.mkfifo(tmp_path / "pipe")
+    for name, words in [
+        ("none", "No such file"),
+        ("empty", "empty"),
+        ("weak", "example"),
+        ("pipe", "not a readable file"),
+        (".", "Is a directory"),
+        ("/dev/zero", "not a readable file"),
+    ]:
+        assert words in fault(f'secret_file = "{name}"', base_dir=tmp_path).found
+    assert "either" in fault(f'secret = "{STRONG}"\nsecret_file = "weak"', base_dir=tmp_path).expected
+
+
+def test_settings_do_not_show_secrets() -> None:
+    assert STRONG not in repr(parse(f'secret = "{STRONG}"').settings)
+
+
+def test_the_embedded_secret_is_made_once_and_kept(tmp_path: Path) -> None:
+    first = config.embedded(tmp_path)
+    path = tmp_path / "var" / ".hmacfs" / "secret"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o750 & ~_umask()
+    assert first.security.secrets == (Secret(path.read_bytes().rstrip()),)
+    assert len(path.read_text().strip()) == 64
+    assert [entry.name for entry in path.parent.iterdir()] == ["secret"]
+    assert config.embedded(tmp_path) == first
+    assert first.server.storage_path == str(tmp_path / "var")
+    assert first.server.listen_address == ("127.0.0.1:8080",)
+    assert first.endpoints[0].secrets == first.security.secrets
+
+
+def test_racing_servers_agree_on_one_embedded_secret(tmp_path: Path) -> None:
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(config.embedded, [tmp_path] * 16))
+    assert len({settings.security.secrets for settings in found}) == 1
+    assert len(list((tmp_path / "var" / ".hmacfs").iterdir())) == 1
+
+
+def test_an_embedded_secret_that_cannot_be_made_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "var").touch()
+    with pytest.raises(config.Faulty, match="cannot be made"):
+        config.embedded(tmp_path)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
