@@ -91,13 +91,30 @@ def _row(rules: Mapping[bytes, _State]) -> bytes:
 
 _NEXT: Final = tuple(_row(_RULES.get(state, {})) for state in _State)
 _WORTH: Final = bytes(int(chr(byte), 16) if byte in _DIGITS else 0 for byte in range(256))
-_LAST_MEANT: Final = int(_S.ENDED)
+# As plain numbers: the loop below compares them once per byte of framing.
+_REFUSED: Final = int(_S.REFUSED)
+_SIZE: Final = int(_S.SIZE)
+_SIZED: Final = int(_S.SIZED)
+_START: Final = int(_S.START)
+_ENDED: Final = int(_S.ENDED)
+_DATA_CR: Final = int(_S.DATA_CR)
+_TRAILER_FIRST: Final = int(_S.TRAILER_FIRST)
 
 
 class Decoder:
     """Finds the data in one chunked body; holds no byte of it."""
 
-    __slots__ = ("_digits", "_left", "_limit_bytes", "_room", "_size", "_state", "consumed", "received")
+    __slots__ = (
+        "_digits",
+        "_left",
+        "_limit_bytes",
+        "_room",
+        "_size",
+        "_state",
+        "_too_long",
+        "consumed",
+        "received",
+    )
 
     def __init__(self, limit_bytes: int) -> None:
         """Begin a body of at most `limit_bytes` of data."""
@@ -106,16 +123,17 @@ class Decoder:
         self.received = 0
         """Data bytes announced so far: the body's size once it is done."""
         self._limit_bytes = limit_bytes
-        self._state: int = _S.START
+        self._state = _START
         self._size = 0  # of the chunk whose size line is being read
         self._digits = 0
         self._left = 0  # data bytes of this chunk yet to come
         self._room = LINE_BYTES  # framing bytes until the line, or the trailers, are too long
+        self._too_long = BAD_CHUNK
 
     @property
     def done(self) -> bool:
         """Whether the last byte of the body was consumed."""
-        return self._state == _S.ENDED
+        return self._state == _ENDED
 
     def feed(self, view: memoryview) -> list[Span]:
         """Give the spans of `view` that are data, and set `consumed`.
@@ -124,7 +142,7 @@ class Decoder:
         """
         spans: list[Span] = []
         at, end = 0, len(view)
-        while at < end and self._state != _S.ENDED:
+        while at < end and self._state != _ENDED:
             if self._left:
                 stop = min(end, at + self._left)
                 spans.append(Span(at, stop))
@@ -143,10 +161,10 @@ class Decoder:
             state = _NEXT[state][byte]
             self._room -= 1
             if self._room < 0:
-                raise Refused(BAD_CHUNK if state < _S.TRAILER_FIRST else TRAILER_TOO_LARGE)
-            if state <= _LAST_MEANT:
+                raise Refused(self._too_long)
+            if state <= _ENDED:
                 state = self._arrive(state, byte)
-                if self._left or state == _S.ENDED:
+                if self._left or state == _ENDED:
                     self._state = state
                     return index + 1
         self._state = state
@@ -154,16 +172,16 @@ class Decoder:
 
     def _arrive(self, state: int, byte: int) -> int:
         """Do what a state with a meaning asks for; give the state to go on from."""
-        if state == _S.REFUSED:
+        if state == _REFUSED:
             raise Refused(BAD_CHUNK)
-        if state == _S.SIZE:
+        if state == _SIZE:
             self._digits += 1
             if self._digits > SIZE_DIGITS:
                 raise Refused(BAD_CHUNK)
             self._size = self._size * 16 + _WORTH[byte]
-        elif state == _S.SIZED:
+        elif state == _SIZED:
             return self._begin_chunk()
-        elif state == _S.START:
+        elif state == _START:
             self._size = self._digits = 0
             self._room = LINE_BYTES
         return state
@@ -171,10 +189,11 @@ class Decoder:
     def _begin_chunk(self) -> int:
         """Count a chunk whose size is known; the last one, of size zero, leads to the trailers."""
         if self._size == 0:
-            self._room = TRAILER_BYTES
-            return _S.TRAILER_FIRST
+            self._room, self._too_long = TRAILER_BYTES, TRAILER_TOO_LARGE
+            return _TRAILER_FIRST
         self.received += self._size
         if self.received > self._limit_bytes:
             raise Refused(TOO_LARGE._replace(close=True))  # the rest of the body is not going to be read
         self._left = self._size
-        return _S.DATA_CR
+        self._room = LINE_BYTES  # for the CRLF after the data
+        return _DATA_CR

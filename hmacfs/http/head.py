@@ -46,7 +46,7 @@ _LENGTH_MAX: Final = 2**63 - 1
 
 _TCHAR: Final = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"  # RFC 9110 5.6.2
 _LINE: Final = re.compile(rb"([%b]+) ([!-~]+) HTTP/([0-9])\.([0-9])\r\n" % _TCHAR)
-_LINE_BEGUN: Final = re.compile(rb"([%b]*)(?: ([!-~]*)(?: (?:H[TP/0-9.]{0,7}\r?)?)?)?" % _TCHAR)
+_LINE_BEGUN: Final = re.compile(rb"([%b]*)(?: ([!-~]*)(?:(?<=[!-~]) (?:H[TP/0-9.]{0,7}\r?)?)?)?" % _TCHAR)
 # One byte that no field line holds, and the start of a line that is none: folded, nameless or without a
 # colon. "\n\r" may be the end of the head.
 _STRAY: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?=[^\n])")
@@ -135,7 +135,9 @@ def parse(raw: bytes, limits: Limits) -> Head:
 
 def _line_start(data: bytes | bytearray) -> int:
     """Give the index past the empty lines that are ignored."""
-    begin = 0
+    if not data.startswith(b"\r\n"):
+        return 0
+    begin = 2
     while begin < 2 * EMPTY_LINES and data.startswith(b"\r\n", begin):
         begin += 2
     return begin
@@ -160,6 +162,8 @@ def _read_line(raw: bytes, begin: int, limits: Limits) -> tuple[str, bytes, byte
     """Give method, target, minor version digit and the index past the request line."""
     match = _LINE.match(raw, begin)
     if match is None:
+        # First the refusal that its beginning alone would have had, so that the cut does not matter.
+        _check_begun_line(raw[begin : raw.find(b"\n", begin)], limits, may_be_empty=False)
         raise Refused(BAD_REQUEST_LINE)
     name, target, major, minor = match.groups()
     if len(target) > limits.target_bytes:
@@ -168,8 +172,8 @@ def _read_line(raw: bytes, begin: int, limits: Limits) -> tuple[str, bytes, byte
         raise Refused(VERSION_UNSUPPORTED)
     method = _METHODS.get(name)
     if method is None:
-        # CONNECT alone takes an authority, and nothing else (RFC 9112 3.2.3).
-        if name == b"CONNECT" and not targets.is_authority(target):
+        # CONNECT takes a host with its port, and nothing else (RFC 9112 3.2.3).
+        if name == b"CONNECT" and not (b":" in target and targets.is_authority(target)):
             raise Refused(BAD_TARGET)
         raise Refused(METHOD_UNKNOWN)
     return method, target, minor, match.end()

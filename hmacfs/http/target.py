@@ -5,6 +5,7 @@ Knows nothing of endpoints or files: whether a path names something is for other
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from typing import Final, NamedTuple
@@ -58,6 +59,7 @@ def split(raw: bytes, *, is_options: bool) -> Target:
     return Target(absolute[1], absolute[2] or b"/", absolute[3][1:])
 
 
+@functools.lru_cache(maxsize=32)  # nearly every request names one of a few hosts
 def is_authority(raw: bytes) -> bool:
     """Tell whether `raw` is a host with an optional port (RFC 3986 3.2.2 and 3.2.3), without userinfo."""
     match = _AUTHORITY.fullmatch(raw)
