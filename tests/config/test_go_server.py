@@ -57,7 +57,7 @@ OTHERS = {
     "security": """enablejwt=false enhanced_security=true challenge_on_network_change=true
         reauth_on_long_standby=true standby_threshold_minutes=30 long_standby_threshold_hours=24""",
     "versioning": "enableversioning=false maxversions=1",
-    "uploads": 'allowed_extensions=[".a"] maxretries=3 chunked_uploads_enabled=true resumable_uploads_enabled=1',
+    "uploads": 'allowed_extensions=[".a"] maxretries=3 chunked_uploads_enabled=1 resumable_uploads_enabled=1',
     "downloads": 'allowed_extensions=[".a"] chunked_downloads_enabled=true resumable_downloads_enabled=true',
     "clamav": 'clamavenabled=true numscanworkers=2 scanfileextensions=[".exe"]',
     "redis": "redisenabled=false redisdbindex=0",
@@ -65,7 +65,8 @@ OTHERS = {
     "file": "filerevision=1",
     "network_resilience": """fast_detection=true quality_monitoring=true predictive_switching=true
         mobile_optimizations=true multi_interface_enabled=true interface_priority=["eth0"]
-        auto_switch_enabled=true         switch_threshold_packet_loss=5.0 quality_degradation_threshold=0.5 max_switch_attempts=3""",
+        auto_switch_enabled=true switch_threshold_packet_loss=5.0 quality_degradation_threshold=1
+        max_switch_attempts=3""",
     "client_network_support": """session_based_tracking=true allow_ip_changes=true
         max_ip_changes_per_session=10
         client_connection_detection=true adapt_to_client_network=true""",
