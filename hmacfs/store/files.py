@@ -28,8 +28,11 @@ _NO_KEY: Final = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)|\0")
 _FILE: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK  # a FIFO must not hang the loop
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _PLACE: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-# A sweeper may remove an empty parent between its making and our link; it cannot do so for ever.
-_LINK_TRIES: Final = 100
+# A remover may take an empty parent away between its making and our link. That is rare, so the
+# first tries do not wait for removers; the last ones keep them out.
+_FREE_TRIES: Final = 3
+_LOCKED_TRIES: Final = 3
+_REMOVE_LOCK: Final = "remove.lock"
 
 
 class Tree:
@@ -109,9 +112,10 @@ class Tree:
         """Give the unnamed file its name, making missing parents. FileExistsError if it is taken."""
         directory, _, name = path_of(key).rpartition(b"/")
         source = b"/proc/self/fd/%d" % fd
-        for left in reversed(range(_LINK_TRIES)):
+        for left in reversed(range(_FREE_TRIES + _LOCKED_TRIES)):
+            alone = self.locked(_REMOVE_LOCK) if left < _LOCKED_TRIES else contextlib.nullcontext()
             try:
-                with lent(self._parent(directory)) as parent:
+                with alone, lent(self._parent(directory)) as parent:
                     # Both directory fds are given only to reach linkat(2) with AT_SYMLINK_FOLLOW.
                     os.link(source, name, src_dir_fd=parent, dst_dir_fd=parent, follow_symlinks=True)
             except FileNotFoundError:  # an empty parent was removed in between
@@ -128,7 +132,7 @@ class Tree:
         """
         directory, _, name = path_of(key).rpartition(b"/")
         try:
-            with lent(self.directory(directory)) as parent, self.locked("remove.lock"):
+            with lent(self.directory(directory)) as parent, self.locked(_REMOVE_LOCK):
                 found = os.stat(name, dir_fd=parent, follow_symlinks=False)
                 if not stat.S_ISREG(found.st_mode) or mtime_ns not in {None, found.st_mtime_ns}:
                     return None
@@ -143,7 +147,7 @@ class Tree:
         while directory and directory not in keep:
             above, _, name = directory.rpartition("/")
             try:
-                with lent(self.directory(above.encode())) as parent:
+                with lent(self.directory(above.encode())) as parent, self.locked(_REMOVE_LOCK):
                     os.rmdir(name, dir_fd=parent)
             except FileNotFoundError:  # another remover has been here
                 pass

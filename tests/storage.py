@@ -1,0 +1,72 @@
+"""What tests of the store need: slots, rules, a clock to set, an upload in one line."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from hmacfs.model import Durability, Endpoint, Secret, Slot
+from hmacfs.store import Rules
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hmacfs.store import Store, Stored
+
+NOW_NS = 1_800_000_000 * 10**9
+NANO = 10**9
+
+
+class Clock:
+    """A wall clock that a test sets; it never shows the same time twice."""
+
+    def __init__(self) -> None:
+        self.now_ns = NOW_NS
+
+    def __call__(self) -> int:
+        self.now_ns += 1
+        return self.now_ns
+
+    def pass_s(self, seconds: float) -> None:
+        self.now_ns += int(seconds * NANO)
+
+
+def slot(rel: str, directory: str = "upload") -> Slot:
+    endpoint = Endpoint(
+        prefix="/upload/", directory=directory, protocols=("v2",), secrets=(Secret(b"x" * 32),)
+    )
+    return Slot(endpoint=endpoint, rel=rel, key=f"{directory}/{rel}" if directory else rel)
+
+
+def rules(
+    *, ttl_s: float | None = None, min_free: int = 0, durability: Durability = Durability.FULL
+) -> Rules:
+    return Rules(
+        durability=durability,
+        min_free_bytes=min_free,
+        file_ttl_s=ttl_s,
+        file_mode=0o640,
+        directory_mode=0o750,
+        directories=frozenset({"upload"}),
+    )
+
+
+async def put(store: Store, place: Slot, body: bytes = b"body", *, expires: float | None = None) -> Stored:
+    with await store.begin(place, len(body)) as part:
+        os.write(part.fd, body)
+        return await part.commit(
+            content_type="text/plain", owner="a@example.org", expires=expires, digest=b"d" * 32
+        )
+
+
+def names(root: Path) -> set[str]:
+    """Give what stands in the storage, private state aside."""
+    return {str(p.relative_to(root)) for p in root.rglob("*") if p.relative_to(root).parts[0] != ".hmacfs"}
+
+
+def rows(root: Path) -> list[tuple[str, int]]:
+    """Give key and mtime of each row of the index."""
+    with closing(sqlite3.connect(root / ".hmacfs/index.db")) as connection:
+        return connection.execute("SELECT key, mtime_ns FROM file ORDER BY key").fetchall()

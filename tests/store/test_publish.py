@@ -1,0 +1,399 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import stat
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+import storage
+from storage import names, put, rows, rules, slot
+
+from hmacfs import errors
+from hmacfs.errors import Refusal, Refused
+from hmacfs.model import Durability, MiB
+from hmacfs.store import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("durability", list(Durability))
+@pytest.mark.parametrize("body", [b"", b"1", b"x" * 70_000])
+@pytest.mark.parametrize(
+    ("rel", "directory"),
+    [
+        ("U/name", "upload"),
+        ("U/name", ""),
+        ("name", "upload"),
+        ("name", ""),
+        ("a/b/c/d", "x/y"),
+        ("U/\u00fc \U0001f600", "upload"),
+        ("U/" + "n" * 255, "upload"),
+    ],
+)
+def test_a_committed_file_is_there(
+    root: Path,
+    rel: str,
+    directory: str,
+    body: bytes,
+    durability: Durability,
+) -> None:
+    place = slot(rel, directory)
+    store = Store.open(str(root), rules(durability=durability))
+
+    async def main() -> None:
+        stored = await put(store, place, body)
+        file = store.find(place.key)
+        assert (file.size, file.mtime_ns, file.inode) == (len(body), stored.mtime_ns, stored.inode)
+        known = store.known(place.key, file)
+        assert known is not None
+        assert known.content_type == "text/plain"
+        os.close(file.fd)
+
+    asyncio.run(main())
+    store.close()
+    assert (root / place.key).read_bytes() == body
+    assert rows(root) == [(place.key, (root / place.key).stat().st_mtime_ns)]
+    assert {p.name for p in (root / ".hmacfs").iterdir()} == {"index.db", "open.lock"}
+
+
+@pytest.mark.parametrize(
+    ("rel", "body", "refusal"),
+    [
+        ("U/it", b"123", errors.SIZE_MISMATCH),
+        ("U/it", b"12345", errors.SIZE_MISMATCH),
+        ("taken/it", b"1234", errors.EXISTS),
+        ("taken", b"1234", errors.EXISTS),  # a directory
+        ("taken/it/below", b"1234", errors.EXISTS),
+        ("way/it", b"1234", errors.NOT_FOUND),
+        ("U/" + "n" * 256, b"1234", errors.NAME_TOO_LONG),
+        ("n" * 256 + "/it", b"1234", errors.NAME_TOO_LONG),
+        ("../../it", b"1234", errors.NOT_FOUND),
+    ],
+)
+@pytest.mark.parametrize("late", [0, 1])  # as a form does it, whose name comes at the end
+@pytest.mark.usefixtures("no_fd_leak")
+def test_a_refused_upload_leaves_nothing(
+    root: Path,
+    rel: str,
+    body: bytes,
+    refusal: Refusal,
+    late: int,
+) -> None:
+    (root / "upload/taken").mkdir(parents=True)
+    (root / "upload/taken/it").write_bytes(b"first")
+    (root / "upload/way").symlink_to("/")
+    store = Store.open(str(root), rules())
+    before = names(root)
+
+    async def main() -> None:
+        with await store.begin(None if late else slot(rel), 4) as part:
+            os.write(part.fd, body)
+            part.slot = slot(rel)
+            await part.commit(content_type=None)
+
+    with pytest.raises(Refused) as caught:
+        asyncio.run(main())
+    assert caught.value.refusal is refusal
+    store.close()
+    assert names(root) == before
+    assert rows(root) == []
+    assert (root / "upload/taken/it").read_bytes() == b"first"
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_a_part_that_is_not_committed_vanishes(root: Path) -> None:
+    store = Store.open(str(root), rules())
+
+    async def main() -> None:
+        with await store.begin(slot("U/it"), 4) as part:
+            os.write(part.fd, b"1234")
+        part.close()
+        with pytest.raises(ValueError, match="already"):
+            await part.commit(content_type=None)
+
+    asyncio.run(main())
+    store.close()
+    assert names(root) == set()
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+@pytest.mark.parametrize("turns", range(4))
+def test_a_cancelled_upload_leaves_all_or_nothing(root: Path, turns: int) -> None:
+    store = Store.open(str(root), rules())
+
+    async def main() -> None:
+        for number in range(20):
+            task = asyncio.create_task(put(store, slot(f"{number}/it")))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(main())
+    store.close()
+    for key, mtime_ns in rows(root):
+        assert (root / key).stat().st_mtime_ns == mtime_ns
+    for path in root.glob("upload/*/it"):
+        assert path.read_bytes() == b"body"
+
+
+def test_surplus_space_is_given_back(store: Store, root: Path) -> None:
+    async def main() -> None:
+        with await store.begin(slot("U/it"), 4 * MiB) as part:
+            os.write(part.fd, b"small")
+            assert os.fstat(part.fd).st_blocks * 512 >= 4 * MiB
+            await part.commit(content_type=None, size=5)
+
+    asyncio.run(main())
+    assert (root / "upload/U/it").stat().st_blocks * 512 <= 8192
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_a_full_disk_is_507_and_recovers(small_disk: Path) -> None:
+    store = Store.open(str(small_disk), rules(min_free=MiB))
+
+    async def main() -> None:
+        for length in (64 * MiB, 7 * MiB + 512 * 1024):  # no room at all; room, but not the margin
+            with pytest.raises(Refused) as caught:
+                await store.begin(slot("U/it"), length)
+            assert caught.value.refusal is errors.DISK_FULL
+        parts = await asyncio.gather(
+            *(store.begin(slot(f"{n}/it"), 2 * MiB) for n in range(8)), return_exceptions=True
+        )
+        held = [part for part in parts if not isinstance(part, BaseException)]
+        assert 1 <= len(held) <= 3
+        room = os.statvfs(small_disk)
+        assert room.f_bavail * room.f_frsize >= MiB
+        for part in held:
+            part.close()
+
+    asyncio.run(main())
+    store.close()
+    store = Store.open(str(small_disk), rules(min_free=MiB))
+    asyncio.run(put(store, slot("U/it"), b"x" * 1000))
+    store.close()
+    assert names(small_disk) == {"upload", "upload/U", "upload/U/it"}
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_no_inode_left_at_publication_leaves_nothing(small_disk: Path) -> None:
+    store = Store.open(str(small_disk), rules())
+
+    async def main() -> None:
+        with await store.begin(slot("U/it"), 4) as part:
+            os.write(part.fd, b"1234")
+            for number in range(os.statvfs(small_disk).f_ffree):
+                (small_disk / f"{number}.fill").write_bytes(b"")
+            with pytest.raises(Refused) as caught:
+                await part.commit(content_type=None)
+            assert caught.value.refusal is errors.DISK_FULL
+
+    asyncio.run(main())
+    store.close()
+    assert not (small_disk / "upload").exists()
+    assert rows(small_disk) == []
+
+
+@pytest.mark.slow
+def test_one_name_goes_to_one_of_many(root: Path) -> None:
+    """Eight uploads at a time over two stores, as two workers have them; a hundred rounds."""
+    stores = [Store.open(str(root), rules()) for _ in range(2)]
+
+    async def main() -> None:
+        for number in range(100):
+            place = slot(f"{number}/it")
+            outcomes = await asyncio.gather(
+                *(put(stores[n % 2], place, b"%d" % n) for n in range(8)), return_exceptions=True
+            )
+            won = [n for n, outcome in enumerate(outcomes) if not isinstance(outcome, BaseException)]
+            lost = [outcome for outcome in outcomes if isinstance(outcome, Refused)]
+            assert (len(won), len(lost)) == (1, 7)
+            assert {refused.refusal for refused in lost} == {errors.EXISTS}
+            assert (root / place.key).read_bytes() == b"%d" % won[0]
+
+    asyncio.run(main())
+    for store in stores:
+        store.close()
+    assert len(rows(root)) == 100
+    for key, mtime_ns in rows(root):
+        assert (root / key).stat().st_mtime_ns == mtime_ns
+
+
+def test_uploads_at_once_share_their_syncs(root: Path) -> None:
+    store = Store.open(str(root), rules())
+    commits: list[str] = []
+    store._publisher._index._connection.set_trace_callback(commits.append)
+
+    async def main() -> None:
+        # While the writer is held up, all others gather behind it.
+        gate = threading.Event()
+        store._publisher._writer.submit(gate.wait)
+        uploads = [asyncio.create_task(put(store, slot(f"{n}/it"))) for n in range(50)]
+        await asyncio.sleep(0)
+        while len(store._publisher._waiting) < 50:  # noqa: ASYNC110 - other threads fill it
+            await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(*uploads)
+
+    asyncio.run(main())
+    store.close()
+    assert commits.count("COMMIT") == 1
+    assert len(rows(root)) == 50
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_a_busy_index_is_503(root: Path) -> None:
+    store = Store.open(str(root), rules())
+    store._publisher._index._connection.execute("PRAGMA busy_timeout = 50")
+    asyncio.run(put(store, slot("before/it")))
+    other = sqlite3.connect(root / ".hmacfs/index.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+
+    async def main() -> None:
+        with pytest.raises(Refused) as caught:
+            await put(store, slot("U/it"))
+        assert caught.value.refusal is errors.BUSY
+        file = store.find("upload/before/it")  # readers are not held up
+        store._recent._facts.clear()
+        known = await store.learn("upload/before/it", file)
+        os.close(file.fd)
+        assert known.content_type == "text/plain"
+        other.execute("ROLLBACK")
+        await put(store, slot("U/it"))
+
+    asyncio.run(main())
+    other.close()
+    store.close()
+    assert {key for key, _ in rows(root)} == {"upload/before/it", "upload/U/it"}
+
+
+def test_two_stores_share_what_they_know(root: Path) -> None:
+    one, other = (Store.open(str(root), rules()) for _ in range(2))
+
+    async def main() -> None:
+        await put(one, slot("U/it"))
+        file = other.find("upload/U/it")
+        assert other.known("upload/U/it", file) is None
+        known = await other.learn("upload/U/it", file)
+        assert other.known("upload/U/it", file) == known
+        assert known.content_type == "text/plain"
+        os.close(file.fd)
+        await other.remove(slot("U/it"))
+        with pytest.raises(Refused):
+            one.find("upload/U/it")
+        await put(one, slot("U/it"))
+
+    asyncio.run(main())
+    one.close()
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("expires_s", "ttl_s", "age_s"),
+    [
+        (None, None, None),
+        (10, None, 10),
+        (None, 10, 10),
+        (100, 10, 100),  # its own expiry decides, not the site's
+        (10, 100, 10),
+    ],
+)
+def test_an_expired_file_is_gone_at_once(
+    root: Path,
+    clock: storage.Clock,
+    expires_s: int | None,
+    ttl_s: int | None,
+    age_s: int | None,
+) -> None:
+    uploader, reader = (Store.open(str(root), rules(ttl_s=ttl_s), clock_ns=clock) for _ in range(2))
+
+    async def main() -> None:
+        expires = None if expires_s is None else clock() / 1e9 + expires_s
+        await put(uploader, slot("U/it"), expires=expires)
+        file = uploader.find("upload/U/it")
+        clock.pass_s(10**9 if age_s is None else age_s - 1)
+        assert uploader.known("upload/U/it", file) == await reader.learn("upload/U/it", file)
+        clock.pass_s(2)
+        if age_s is not None:
+            with pytest.raises(Refused):
+                uploader.known("upload/U/it", file)
+            with pytest.raises(Refused):
+                await reader.learn("upload/U/it", file)
+        os.close(file.fd)
+
+    asyncio.run(main())
+    uploader.close()
+    reader.close()
+
+
+def test_a_file_that_the_index_does_not_know_ages_by_its_mtime(root: Path, clock: storage.Clock) -> None:
+    store = Store.open(str(root), rules(ttl_s=60), clock_ns=clock)
+    for name, age_s in (("young", 50), ("old", 70)):
+        (root / name).write_bytes(b"")
+        at = clock() - age_s * 10**9
+        os.utime(root / name, ns=(at, at))
+
+    async def main() -> None:
+        for name in ("young", "old"):
+            file = store.find(name)
+            try:
+                known = await store.learn(name, file)
+                assert (name, known.content_type) == ("young", None)
+            except Refused as refused:
+                assert (name, refused.refusal) == ("old", errors.NOT_FOUND)  # noqa: PT017 - either way
+            os.close(file.fd)
+
+    asyncio.run(main())
+    store.close()
+
+
+@pytest.mark.parametrize("durability", list(Durability))
+def test_a_removed_file_is_gone_with_its_row_and_directories(root: Path, durability: Durability) -> None:
+    store = Store.open(str(root), rules(durability=durability))
+
+    async def main() -> None:
+        await put(store, slot("a/b/it"))
+        await put(store, slot("a/other"))
+        await store.remove(slot("a/b/it"))
+        for missing in ("a/b/it", "a/b", "nothing", "x/y"):
+            with pytest.raises(Refused) as caught:
+                await store.remove(slot(missing))
+            assert caught.value.refusal is errors.NOT_FOUND
+
+    asyncio.run(main())
+    store.close()
+    assert names(root) == {"upload", "upload/a", "upload/a/other"}
+    assert [key for key, _ in rows(root)] == ["upload/a/other"]
+
+
+def test_other_rules_hold_from_the_next_request_on(store: Store, root: Path) -> None:
+    async def main() -> None:
+        await put(store, slot("1/it"))
+        store.adopt(rules(ttl_s=0.0, durability=Durability.RELAXED))
+        file = store.find("upload/1/it")
+        with pytest.raises(Refused):
+            store.known("upload/1/it", file)
+        os.close(file.fd)
+        store.adopt(rules(min_free=2**60))
+        with pytest.raises(Refused) as caught:
+            await store.begin(slot("2/it"), 1)
+        assert caught.value.refusal is errors.DISK_FULL
+
+    asyncio.run(main())
+    assert stat.S_IMODE((root / "upload/1/it").stat().st_mode) == 0o640
+
+
+def test_only_so_many_files_are_remembered(store: Store) -> None:
+    store._recent._capacity = 3
+
+    async def main() -> None:
+        for number in range(10):
+            await put(store, slot(f"{number}/it"))
+
+    asyncio.run(main())
+    assert [key for key, _, _ in store._recent._facts] == [f"upload/{n}/it" for n in (7, 8, 9)]

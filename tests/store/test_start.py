@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import re
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from storage import rules
+
+from hmacfs.model import Durability
+from hmacfs.store import StorageError, Store, health
+from hmacfs.store.index import Index
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_missing_directories_are_made(tmp_path: Path) -> None:
+    Store.open(str(tmp_path / "a/b"), rules()).close()
+    assert (tmp_path / "a/b").stat().st_mode & 0o777 == 0o750
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/proc/self", "cannot be used"),
+        ("/proc/none", "No such file"),
+        ("/etc/hostname/below", "Not a directory|File exists"),
+    ],
+)
+def test_a_path_that_cannot_hold_a_store_says_so(path: str, words: str) -> None:
+    with pytest.raises(StorageError, match=words):
+        Store.open(path, rules())
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_storage_without_upper_and_lower_case_is_refused(root: Path) -> None:
+    (root / ".HMACFS").mkdir(parents=True)  # as if ".hmacfs" answered to this name
+    with pytest.raises(StorageError, match="upper from lower case"):
+        Store.open(str(root), rules())
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+@pytest.mark.parametrize(
+    ("call", "below", "words"),
+    [
+        ("openat:error=EOPNOTSUPP", "/.hmacfs", "O_TMPFILE.*use ext4"),
+        ("linkat:error=EXDEV", "/.hmacfs", "linkat"),
+        ("fallocate:error=EIO", None, "mounted on.*fallocate"),
+        ("openat2:error=ENOSYS", "", "Linux 5.6"),
+    ],
+)
+def test_a_system_that_lacks_something_is_named(
+    tmp_path: Path, program: Callable[[str], str], call: str, below: str | None, words: str
+) -> None:
+    path = str(tmp_path / "storage")
+    Store.open(path, rules()).close()
+    code = (
+        "import sys; sys.path[:0] = sys.argv[1:3]\n"
+        "import storage\n"
+        "from hmacfs.store import Store, StorageError\n"
+        "try:\n"
+        "    Store.open(sys.argv[3], storage.rules())\n"
+        "except StorageError as error:\n"
+        "    print(error)\n"
+    )
+    # Only calls that touch this path fail, not those of the interpreter's own start.
+    only = [] if below is None else ["-P", path + below]
+    inject = ["-e", f"inject={call}", *only]
+    ran = subprocess.run(
+        [
+            program("strace"),
+            "-f",
+            "-o",
+            "/dev/null",
+            *inject,
+            sys.executable,
+            "-c",
+            code,
+            ROOT,
+            ROOT / "tests",
+            path,
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.search(words, ran.stdout)
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_a_damaged_index_says_what_to_do(root: Path) -> None:
+    Store.open(str(root), rules()).close()
+    (root / ".hmacfs/index.db").write_bytes(b"this is no database" * 1000)
+    with pytest.raises(StorageError, match=r"damaged.*move index\.db, index\.db-wal and index\.db-shm aside"):
+        Store.open(str(root), rules())
+    (root / ".hmacfs/index.db").rename(root / "aside")
+    Store.open(str(root), rules()).close()
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_an_index_of_a_newer_version_is_left_alone(root: Path) -> None:
+    Store.open(str(root), rules()).close()
+    with closing(sqlite3.connect(root / ".hmacfs/index.db")) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(StorageError, match="version 99"):
+        Store.open(str(root), rules())
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_an_index_that_another_program_holds_says_so(root: Path) -> None:
+    Store.open(str(root), rules()).close()
+    path = root / ".hmacfs/index.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StorageError, match="locked by another program"):
+            Index(str(path), Durability.FULL, busy_timeout_s=0.05)
+
+
+@pytest.mark.parametrize(("durability", "level"), [(Durability.FULL, 2), (Durability.RELAXED, 1)])
+def test_the_index_is_synced_as_promised(root: Path, durability: Durability, level: int) -> None:
+    store = Store.open(str(root), rules(durability=durability))
+    connection = store._publisher._index._connection
+    assert connection.execute("PRAGMA synchronous").fetchone() == (level,)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    store.close()
+
+
+def test_many_workers_open_a_new_storage_at_once(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.path[:0] = sys.argv[1:3]\n"
+        "import storage\n"
+        "from hmacfs.store import Store\n"
+        "sys.stdin.read()\n"
+        "Store.open(sys.argv[3], storage.rules()).close()\n"
+    )
+    arguments = [sys.executable, "-c", code, str(ROOT), str(ROOT / "tests"), str(tmp_path / "new")]
+    workers = [
+        subprocess.Popen(arguments, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.close()
+        worker.stdin = None
+    outcomes = [(worker.communicate()[1], worker.returncode) for worker in workers]
+    assert outcomes == [("", 0)] * 4
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_readiness_is_told_from_outside(root: Path) -> None:
+    Store.open(str(root), rules()).close()
+    assert health.check(str(root), 0) == [health.Check("disk_margin", ""), health.Check("write_probe", "")]
+    margin, probe = health.check(str(root), 2**62)
+    assert "bytes are free, less than the" in margin.fault
+    assert probe.fault == ""
+    assert [c.fault for c in health.check(str(root / "no"), 0)] == ["No such file or directory"] * 2
+
+
+def test_a_full_disk_is_not_ready(small_disk: Path) -> None:
+    Store.open(str(small_disk), rules()).close()
+    with pytest.raises(OSError, match="No space left"):
+        (small_disk / "fill").write_bytes(b"x" * 2**24)
+    assert [check.fault for check in health.check(str(small_disk), 0)] == ["", "No space left on device"]
