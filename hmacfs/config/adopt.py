@@ -66,7 +66,8 @@ def read(document: dict[str, object], report: Report) -> Adopted:
         elif name not in known:
             report.fault((name,), "unknown " + _kind(value), "a known table", _nearest_anywhere(name, known))
         elif not isinstance(value, dict):
-            report.fault((name,), show(value), f"a table: [{name}]", _nearest_anywhere(name, ()))
+            # The value is not shown: it may be a secret in the wrong place.
+            report.fault((name,), "no table", f"a table: [{name}]", _nearest_anywhere(name, ()))
         elif name in TABLES:
             _variants(name, value, adopted, report)
         else:
