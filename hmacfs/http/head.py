@@ -47,9 +47,9 @@ _LENGTH_MAX: Final = 2**63 - 1
 _TCHAR: Final = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"  # RFC 9110 5.6.2
 _LINE: Final = re.compile(rb"([%b]+) ([!-~]+) HTTP/([0-9])\.([0-9])\r\n" % _TCHAR)
 _LINE_BEGUN: Final = re.compile(rb"([%b]*)(?: ([!-~]*)(?:(?<=[!-~]) (?:H[TP/0-9.]{0,7}\r?)?)?)?" % _TCHAR)
-# One byte that no field line holds, and the start of a line that is none: folded, nameless or without a
+# A byte that no field line holds, and the start of a line that is none: folded, nameless or without a
 # colon. "\n\r" may be the end of the head.
-_STRAY: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?=[^\n])")
+_CONTROL: Final = re.compile(rb"[^\t\n\r -~\x80-\xff]")
 _NO_FIELD: Final = re.compile(rb"\n(?!\r)[%b]*(?:(?<=\n):|[^:%b])" % (_TCHAR, _TCHAR))
 
 # RFC 9110 9.1: a method that is not implemented gets 501, whether or not it is registered.
@@ -93,7 +93,11 @@ def check_partial(data: bytes | bytearray, limits: Limits, start: int = 0) -> No
         if len(data) - begin > limits.head_bytes or data.count(b"\n", end) > limits.fields:
             raise Refused(HEAD_TOO_LARGE)
         line = data.rfind(b"\n", end - 1, max(start, end))
-        if _STRAY.search(data, max(start - 1, end)) or _NO_FIELD.search(data, line):
+        if (
+            _has_bare_line_end(data, end)
+            or _CONTROL.search(data, max(start, end))
+            or _NO_FIELD.search(data, line)
+        ):
             raise Refused(BAD_FIELD)
 
 
@@ -156,6 +160,13 @@ def _check_begun_line(line: bytes, limits: Limits, *, may_be_empty: bool) -> Non
         raise Refused(METHOD_UNKNOWN)
     if begun.end() != len(line) or (not method and line):
         raise Refused(BAD_REQUEST_LINE)
+
+
+def _has_bare_line_end(data: bytes | bytearray, begin: int) -> bool:
+    """Tell whether a CR or LF stands alone; a CR in the last place may yet get its LF."""
+    pairs = data.count(b"\r\n", begin)
+    ends_open = len(data) > begin and data.endswith(b"\r")
+    return data.count(b"\n", begin) != pairs or data.count(b"\r", begin) - ends_open != pairs
 
 
 def _read_line(raw: bytes, begin: int, limits: Limits) -> tuple[str, bytes, bytes, int]:
