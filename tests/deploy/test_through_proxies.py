@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import json
@@ -67,7 +68,9 @@ class Site:
         connection = self.connect()
         try:
             names = {name.replace("_", "-"): value for name, value in fields.items()}
-            connection.request(method, target, body, names)
+            # A proxy may end a refused upload while it is under way; clients then read the answer all the same.
+            with contextlib.suppress(OSError):
+                connection.request(method, target, body, names)
             answer = connection.getresponse()
             return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
         finally:
