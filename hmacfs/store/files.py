@@ -95,7 +95,11 @@ class Tree:
     def unnamed(self) -> int:
         """Open a new file that vanishes when it is closed without having been linked."""
         fd = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=self.private_fd)
-        os.fchmod(fd, self.file_mode)
+        try:
+            os.fchmod(fd, self.file_mode)
+        except OSError:
+            os.close(fd)
+            raise
         return fd
 
     def reserve(self, fd: int, length: int) -> None:

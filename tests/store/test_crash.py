@@ -2,65 +2,91 @@
 
 from __future__ import annotations
 
+import collections
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from storage import names, rows, rules
+from storage import names, rows
 
 from hmacfs.model import Durability
-from hmacfs.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).parents[2]
 UPLOAD = """
-import asyncio, os, sys
+import asyncio, os, sys, threading
 sys.path[:0] = sys.argv[1:3]
 import storage
 from hmacfs.model import Durability
 from hmacfs.errors import Refused
 from hmacfs.store import Store
 
-async def main():
-    store = Store.open(sys.argv[3], storage.rules(durability=Durability(sys.argv[4])))
-    os.write(1, b"ready\\n")
-    fds = len(os.listdir("/proc/self/fd"))
+async def main(store):
     try:
         await storage.put(store, storage.slot("U/deep/it"))
         os.write(1, b"created\\n")
     except Refused as refused:
         os.write(1, refused.refusal.code.encode() + b"\\n")
-    store._pool.shutdown()
-    assert len(os.listdir("/proc/self/fd")) <= fds + 3, "descriptors left"  # a log of SQLite's, the pool's
-    store.close()
 
-asyncio.run(main())
+store = Store.open(sys.argv[3], storage.rules(durability=Durability(sys.argv[4])))
+pools = (store._pool, store._publisher._syncs, store._publisher._writer)
+print(*(pool.submit(threading.get_native_id).result() for pool in pools), flush=True)
+fds = set(os.listdir("/proc/self/fd"))
+sys.stdin.readline()  # until strace is attached
+asyncio.run(main(store))
+store._pool.submit(int).result()  # whatever is being closed is closed
+if left := {fd for fd in set(os.listdir("/proc/self/fd")) - fds if os.path.exists("/proc/self/fd/" + fd)}:
+    print("left open:", *(os.readlink("/proc/self/fd/" + fd) for fd in left), flush=True)
+store.close()
 """
-CALLS = "write,openat,openat2,mkdirat,linkat,unlinkat,fsync,fdatasync,pwrite64,fallocate,ftruncate,utimensat"
+CALLS = (
+    "write,openat,openat2,newfstatat,fstat,statx,fstatfs,fchmod,mkdirat,linkat,unlinkat,lseek,read,pread64,"
+    "pwrite64,fsync,fdatasync,fallocate,ftruncate,utimensat,fcntl,flock"
+)
+PRIVATE = {"index.db", "index.db-wal", "index.db-shm", "open.lock", "remove.lock"}
+THREADS = ("reservation", "sync", "publication")
 
 
-def trace(
-    strace: str, root: Path, log: Path, durability: Durability, *options: str
-) -> subprocess.CompletedProcess[str]:
-    """Upload one file in a child under strace."""
-    return subprocess.run(
-        [
-            *(strace, "-f", "-y", "-o", str(log), "-e", f"trace={CALLS}", *options),
-            *(sys.executable, "-c", UPLOAD, str(ROOT), str(ROOT / "tests"), str(root), durability),
-        ],
-        capture_output=True,
+class Ran(NamedTuple):
+    """What came of one upload under strace."""
+
+    said: str
+    log: str
+
+
+def upload(strace: str, root: Path, durability: Durability, thread: int | None, *options: str) -> Ran:
+    """Upload one file in a child, with strace on all of its threads (None) or on one."""
+    log = root.with_suffix(".log")
+    child = subprocess.Popen(
+        [sys.executable, "-c", UPLOAD, str(ROOT), str(ROOT / "tests"), str(root), durability],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        check=False,
     )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    threads = child.stdout.readline().split()
+    whom = ["-f", "-p", str(child.pid)] if thread is None else ["-p", threads[thread]]
+    tracer = subprocess.Popen(
+        [strace, "-y", "-o", str(log), *whom, "-e", f"trace={CALLS}", *options],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert tracer.stderr is not None
+    assert "attached" in tracer.stderr.readline()
+    said, _ = child.communicate("go\n")
+    tracer.communicate()
+    assert child.returncode == 0
+    return Ran(said, log.read_text())
 
 
 def steps(log: str, root: Path) -> list[str]:
-    """Give the calls that matter, between "ready" and "created", in words and in order."""
+    """Give the calls that matter, up to the answer, in words and in order."""
     words = {
         r'write\(1.*"created': "answer",
         r"fsync\(\d+<[^>]*/#\d+": "sync file",
@@ -72,7 +98,7 @@ def steps(log: str, root: Path) -> list[str]:
         rf"fsync\(\d+<{root}/upload>": "sync upload",
         rf"fsync\(\d+<{root}>": "sync root",
     }
-    lines = log[log.index('"ready') :].splitlines()
+    lines = log.splitlines()
     found = [
         word for line in lines for pattern, word in words.items() if re.search(rf"^\d+ +{pattern}", line)
     ]
@@ -98,61 +124,42 @@ def test_the_answer_comes_last(
     tmp_path: Path, program: Callable[[str], str], durability: Durability, order: list[str]
 ) -> None:
     root = tmp_path / "storage"
-    log = tmp_path / "log"
-    trace(program("strace"), root, log, durability).check_returncode()
-    assert steps(log.read_text(), root) == order
+    ran = upload(program("strace"), root, durability, None)
+    assert ran.said == "created\n"
+    assert steps(ran.log, root) == order
 
 
-def calls_of_one_upload(log: str) -> list[tuple[str, int]]:
-    """Give (call, number) of each call of the upload, numbered as strace's `when` counts it."""
-    count: dict[str, int] = {}
+def calls(log: str) -> list[tuple[str, int]]:
+    """Give (call, number) of each call, numbered as strace's `when` counts them."""
+    count = collections.Counter[str]()
     found = []
-    ready = False
-    for line in log.splitlines():
-        if (match := re.match(r"\d+ +(\w+)\(", line)) is None:
-            continue
-        call = match[1]
-        count[call] = count.get(call, 0) + 1
-        if "created" in line:
-            break
-        if ready:
-            found.append((call, count[call]))
-        ready = ready or '"ready' in line
+    for call in re.findall(r"^(\w+)\(", log, re.MULTILINE):
+        count[call] += 1
+        found.append((call, count[call]))
     return found
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
-def test_any_one_call_may_fail(tmp_path: Path, program: Callable[[str], str], error: str) -> None:
-    """Each call of one upload fails once: never a false "created", never anything left behind.
-
-    strace counts calls by thread group member, so a number may hit another call of the same name;
-    what must hold, holds for that one too.
-    """
+@pytest.mark.parametrize("thread", range(len(THREADS)), ids=THREADS)
+def test_any_one_call_may_fail(
+    tmp_path: Path, program: Callable[[str], str], thread: int, error: str
+) -> None:
+    """Each call of one upload fails once: never a false "created", never anything left behind."""
     strace = program("strace")
-    Store.open(str(tmp_path / "first"), rules()).close()
-    trace(strace, tmp_path / "first", tmp_path / "log", Durability.FULL).check_returncode()
-    calls = calls_of_one_upload((tmp_path / "log").read_text())
-    assert {"fsync", "fdatasync", "linkat", "mkdirat", "pwrite64"} <= {call for call, _ in calls}
-    for number, (call, when) in enumerate(calls):
-        root = tmp_path / str(number)
-        Store.open(str(root), rules()).close()
-        log = tmp_path / f"{number}.log"
-        ran = trace(strace, root, log, Durability.FULL, "-e", f"inject={call}:error={error}:when={when}")
-        said = ran.stdout.split()
-        whole = {"upload", "upload/U", "upload/U/deep", "upload/U/deep/it"}
-        if said[1:] == ["created"]:
-            assert names(root) == whole, (call, when)
-            assert len(rows(root)) == 1, (call, when)
-            assert (root / "upload/U/deep/it").read_bytes() == b"body"
+    sound = upload(strace, tmp_path / "sound", Durability.FULL, thread)
+    assert sound.said == "created\n"
+    for call, when in calls(sound.log):
+        root = tmp_path / f"{call}-{when}"
+        option = f"inject={call}:error={error}:when={when}"
+        ran = upload(strace, root, Durability.FULL, thread, "-e", option)
+        found = names(root)
+        if ran.said == "created\n":
+            assert found == {"upload", "upload/U", "upload/U/deep", "upload/U/deep/it"}, option
+            assert (root / "upload/U/deep/it").read_bytes() == b"body", option
+            assert len(rows(root)) == 1, option
         else:
-            assert "upload/U/deep/it" not in names(root), (call, when, said)
-            assert names(root) <= {"upload"} or call == "unlinkat", (call, when, said)
-        assert {p.name for p in (root / ".hmacfs").iterdir()} <= {
-            "index.db",
-            "index.db-wal",
-            "index.db-shm",
-            "open.lock",
-            "remove.lock",
-        }
+            assert ran.said in {"storage_failed\n", "disk_full\n"}, option
+            assert found <= {"upload"}, option
+        assert {p.name for p in (root / ".hmacfs").iterdir()} <= PRIVATE, option
