@@ -1,0 +1,60 @@
+"""The names of events and of a request line's fields: stable, since filters and alerts are made of them."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LEVELS: Final[Mapping[str, int]] = MappingProxyType({"debug": 10, "info": 20, "warn": 30, "error": 40})
+"""Levels and their weight."""
+
+EVENTS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "request": "A request was answered, or broken off; its fields are listed below.",
+        "request-failed": "A fault of the server itself ended a request with 500; `error` says which.",
+        "serve-ready": "All workers accept connections.",
+        "serve-stopping": "No more connections are accepted; what is in flight is finished.",
+        "serve-stopped": "The server ends.",
+        "reload-done": "All workers serve the new configuration.",
+        "reload-refused": "The new configuration has a fault; the old one stays. One line per fault.",
+        "restart-needed": "A changed key takes effect only when the server is restarted.",
+        "config-notice": "A key of the configuration is not honoured, or under another name.",
+        "secret-made": "No secret was configured; one was made and kept in the file named.",
+        "worker-started": "The supervisor started a worker.",
+        "worker-stopped": "A worker ended as it was told to.",
+        "worker-died": "A worker ended without being told to; another takes its slot.",
+        "worker-stuck": "A worker's loop did not answer for too long; it is killed.",
+        "background-failed": "A task beside the requests failed; `error` says how.",
+        "accept-paused": "No descriptor is left for another connection; accepting waits.",
+        "accept-resumed": "Connections are accepted again.",
+        "storage-error": "The storage reported an error; `error` is the system's.",
+        "space-low": "The disk has less free space than min_free_bytes: uploads get 507.",
+        "space-back": "The disk has enough free space again.",
+        "sweep-done": "Expired files were removed.",
+        "reconcile-done": "The index was brought into line with the files found.",
+        "log-dropped": "The log could not be written for a while; `lines` were given up.",
+        "log-failed": "The log file could not be opened again; the old one stays in use.",
+    }
+)
+"""Every event's name and its meaning."""
+
+REQUEST_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "request_id": "The id that the answer's X-Request-Id carries.",
+        "client": "The client's address.",
+        "method": 'The method; "other" if no head could be read.',
+        "target": "Path and query as sent; tokens redacted, at most 512 characters. Absent if none was read.",
+        "status": "The answer's HTTP status.",
+        "code": 'The answer\'s stable word: "ok", "created", or a refusal\'s code.',
+        "in": "Body bytes received.",
+        "out": "Bytes sent.",
+        "ms": "Milliseconds from the request's first byte to the answer's last.",
+        "dialect": "The token dialect that granted an upload. Absent otherwise.",
+        "broken": "Why the transfer ended early. Absent if it did not.",
+        "detail": "What exactly was refused. Absent if there is nothing to add.",
+    }
+)
+"""Fields of a request line, in order, after `ts`, `level` and `event`."""
