@@ -163,9 +163,18 @@ class Server(ThreadingMixIn, WSGIServer):
         request, address = self.socket.accept()
         return request, address or ("unix", 0)
 
+    @property
+    def name(self) -> str:
+        """The address as a person would write it, with the real port."""
+        if self._path is not None:
+            return f"unix:{self._path}"
+        host = f"[{self.server_name}]" if ":" in self.server_name else self.server_name
+        return f"{host}:{self.server_port}"
+
     def start(self) -> None:
-        """Answer on a daemon thread from now on."""
-        self._thread.start()
+        """Answer on a daemon thread from now on; once is enough."""
+        if not self._thread.is_alive():
+            self._thread.start()
 
     def stop(self) -> None:
         """Stop listening; requests under way end by themselves."""
