@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hmacfs import errors, metrics
+from hmacfs import auth, errors, metrics
 from hmacfs.metrics import reference
 from hmacfs.metrics.columns import CODES, METHODS, Kind
 
@@ -65,3 +65,8 @@ def test_the_reference_names_every_exported_metric() -> None:
     for metric in EXPORTED:
         assert f"## {metric.name}\n" in reference.text()
     assert "heartbeat" not in reference.text()
+
+
+def test_every_dialect_has_a_column() -> None:
+    for dialect in auth.DIALECTS:
+        assert metrics.COLUMNS[metrics.UPLOADS[dialect]].values == (dialect,)
