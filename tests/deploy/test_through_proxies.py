@@ -68,7 +68,7 @@ class Site:
         connection = self.connect()
         try:
             names = {name.replace("_", "-"): value for name, value in fields.items()}
-            # A proxy may end a refused upload while it is under way; clients then read the answer all the same.
+            # A proxy may end a refused upload half-way; clients then read the answer all the same.
             with contextlib.suppress(OSError):
                 connection.request(method, target, body, names)
             answer = connection.getresponse()
