@@ -203,7 +203,7 @@ def _expire(options: argparse.Namespace) -> int:
             print(f"{count} files would be removed")
         else:
             swept = store.expire(server.storage_path, worker.rules(loaded.settings), time.time())
-            print("the server is at it already" if swept is None else f"{swept.files} files removed")
+            print("the server is at it already" if swept is None else f"{swept.removed} files removed")
     except store.StorageError as error:
         _say(f"hmacfs: {error}")
         return 1

@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from hmacfs.store.facade import Known, Rules, Store
 from hmacfs.store.faults import StorageError
+from hmacfs.store.health import check
 from hmacfs.store.part import Part
 from hmacfs.store.publish import Stored
+from hmacfs.store.upkeep import expire, list_expired
 
-__all__ = ["Known", "Part", "Rules", "StorageError", "Store", "Stored"]
+__all__ = [
+    "Known",
+    "Part",
+    "Rules",
+    "StorageError",
+    "Store",
+    "Stored",
+    "check",
+    "expire",
+    "list_expired",
+]

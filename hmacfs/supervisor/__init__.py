@@ -81,6 +81,7 @@ class Supervisor:
             disk_size_bytes=lambda: shutil.disk_usage(settings.server.storage_path).total,
         )
         self._ended: asyncio.Future[int] = loop.create_future()
+        self._operators: admin.Server | None = None
         self._announced = False
         self._reloading = False
         self._stopping = False
@@ -91,14 +92,14 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
-        operators = self._open_admin()
+        self._operators = self._open_admin()
         self._fleet.start()
         self._tick()
         try:
             return await self._ended
         finally:
-            if operators is not None:
-                operators.stop()
+            if self._operators is not None:
+                self._operators.stop()
             self._log.flush()
 
     def _open_admin(self) -> admin.Server | None:
@@ -107,20 +108,18 @@ class Supervisor:
             return None
         app = admin.application(metrics.registry(self._collector), live=lambda: True, ready=self._checks)
         try:
-            server = admin.listen(address, app)
+            return admin.listen(address, app)
         except OSError as error:
             raise listeners.ListenError(
                 f"cannot listen on {address} for [metrics]: {error.strerror or error}"
             ) from error
-        server.start()
-        return server
 
     def _checks(self) -> list[admin.Check]:
         """Say what must hold to be ready; asked on the operators' threads."""
         server = self._settings.server
         alive, slots = self._fleet.alive, slots_for(server.workers)
         return [
-            admin.Check("draining", not self._stopping, "the server is shutting down"),
+            admin.Check("draining", not self._stopping, "shutting down" if self._stopping else ""),
             admin.Check("workers", self._fleet.all_ready, f"{alive} of {slots} workers run"),
             *(
                 admin.Check(check.name, not check.fault, check.fault)
@@ -141,6 +140,7 @@ class Supervisor:
                     "info",
                     "serve-ready",
                     listening=" ".join(listener.name for listener in self._listeners),
+                    operators=self._operators.name if self._operators else "",
                     workers=self._fleet.alive,
                     pid=os.getpid(),
                 )

@@ -16,12 +16,13 @@ import enum
 import os
 import socket
 import struct
-from dataclasses import dataclass, field
+import time
+import typing
 from typing import TYPE_CHECKING, Final
 
 from hmacfs import errors, metrics, transfer
+from hmacfs.connection.body import Body
 from hmacfs.errors import Refused
-from hmacfs.http import chunked
 from hmacfs.http import head as heads
 from hmacfs.http import reply as replies
 from hmacfs.metrics import tally
@@ -31,9 +32,7 @@ from hmacfs.policy import buffers
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from hmacfs import log
-    from hmacfs.app import App
-    from hmacfs.config.settings import Timeouts
+    from hmacfs.connection.service import Service
     from hmacfs.model import Plan, Span
 
 # nginx drains without a bound on bytes for lingering_time; a refused body of this size has told
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 LINGER_BYTES: Final = 64 * 1024 * 1024
 
 NEVER: Final = float("inf")
-CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+BODY_METHODS: Final = frozenset({"PUT", "POST"})
 
 
 class Phase(enum.Enum):
@@ -54,56 +53,26 @@ class Phase(enum.Enum):
     CLOSED = "closed"
 
 
-@dataclass(slots=True, kw_only=True)
-class Service:
-    """What all connections of one worker share."""
-
-    loop: asyncio.AbstractEventLoop
-    app: App
-    log: log.Log
-    row: metrics.Row
-    slab: memoryview
-    """The worker's receive slab; valid only inside one `buffer_updated`."""
-    head_limits: heads.Limits
-    timeouts: Timeouts
-    max_pipelined: int
-    max_connections: int
-    connections: set[Connection] = field(default_factory=set)
-    draining: bool = False
-    date: bytes = b""
-    """The Date field's value, renewed every second by the worker."""
-    run_id: str = field(default_factory=lambda: os.urandom(4).hex())
-    requests: int = 0
-
-    def next_id(self) -> str:
-        """Give a request id, unique among all workers."""
-        self.requests += 1
-        return f"{self.run_id}{self.requests:08x}"
-
-
 class Connection(asyncio.BufferedProtocol):
     """The protocol of one accepted socket."""
 
     __slots__ = (
-        "_body_left",
-        "_decoder",
+        "_body",
+        "_checked",
         "_dialect",
         "_drained",
         "_eof",
         "_head",
+        "_head_bytes",
         "_keep",
         "_late",
         "_paused",
         "_peer",
         "_pending",
         "_phase",
-        "_plan",
-        "_poured",
-        "_received",
         "_request_id",
         "_sending",
         "_service",
-        "_sink",
         "_sock",
         "_started",
         "_task",
@@ -121,6 +90,7 @@ class Connection(asyncio.BufferedProtocol):
         self._peer = ""
         self._phase = Phase.HEAD
         self._pending = b""  # received, not yet looked at or not yet a whole head
+        self._checked = 0  # how much of `_pending` cannot hold the end of a head
         self._paused = False
         self._eof = False
         self._drained = 0
@@ -135,12 +105,8 @@ class Connection(asyncio.BufferedProtocol):
         self._request_id = ""
         self._keep = True
         self._started = 0.0
-        self._body_left = 0
-        self._decoder: chunked.Decoder | None = None
-        self._sink: transfer.Sink | None = None
-        self._plan: Plan | None = None
-        self._poured: asyncio.Future[None] | None = None
-        self._received = 0
+        self._body: Body | None = None
+        self._head_bytes = 0
         self._window = 0  # bytes moved when the current timeout window began
         self._sending: transfer.Sending | None = None
         self._late = False  # whether the reply outlived the turn in which it was begun
@@ -149,9 +115,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take over an accepted socket, or turn it away if there are too many."""
-        assert isinstance(transport, asyncio.Transport)
+        self._transport = typing.cast("asyncio.Transport", transport)  # uvloop's are not registered
         service = self._service
-        self._transport = transport
         sock = transport.get_extra_info("socket")
         self._sock = sock.fileno()
         peer = transport.get_extra_info("peername")
@@ -167,8 +132,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - uvloop's guess, not ours
         """Lend the worker's slab for one read: little of it until a body is expected."""
-        if self._phase is Phase.BODY and self._plan is not None:
-            return self._service.slab[: self._plan.slab]
+        if self._phase is Phase.BODY and self._body is not None and self._body.plan is not None:
+            return self._service.slab[: self._body.plan.slab]
         return self._service.slab[: buffers.HEAD_BYTES]
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -221,11 +186,12 @@ class Connection(asyncio.BufferedProtocol):
             if not self._pending:
                 self._wait(service.timeouts.idletimeout_s)
                 return
-            end = heads.find_end(self._pending)
+            end = heads.find_end(self._pending, self._checked)
             if end < 0:
                 self._wait_for_head()
                 return
             raw, self._pending = self._pending[:end], self._pending[end:]
+            self._checked = 0
             self._begin(raw)
             if self._phase is not Phase.HEAD:
                 return
@@ -242,34 +208,32 @@ class Connection(asyncio.BufferedProtocol):
     def _wait_for_head(self) -> None:
         """Wait for the rest of a head, unless it is past saving."""
         try:
-            heads.check_partial(self._pending, self._service.head_limits)
+            heads.check_partial(self._pending, self._service.head_limits, self._checked)
         except Refused as refused:
             self._refuse(refused)
             return
+        self._checked = len(self._pending)
         if self._eof:
             self._close()
             return
-        now = self._service.loop.time()
         if self._started == 0.0:
-            self._started = now
-            self.deadline = now + self._service.timeouts.headertimeout_s
+            self._started = time.monotonic()
+            self.deadline = self._service.loop.time() + self._service.timeouts.headertimeout_s
         self._resume()
 
     def _begin(self, raw: bytes) -> None:
         """Parse one head and start its answer; a plain GET is finished on return."""
         service = self._service
-        self._started = service.loop.time()
+        self._started = time.monotonic()
         self._request_id = service.next_id()
-        self._received = len(raw)
+        self._head_bytes = len(raw)
         self._phase = Phase.ANSWER
         self.deadline = NEVER
         try:
             head = self._head = heads.parse(raw, service.head_limits)
             self._keep = head.keep_alive and not self._eof
-            if head.chunked:
-                self._decoder = chunked.Decoder(service.app.max_body_bytes)
-            else:
-                self._body_left = head.length or 0
+            if head.method in BODY_METHODS or head.has_body:
+                self._body = Body(head, service.app.max_body_bytes)
             answer = service.app.answer(head, self)
         except Refused as refused:
             self._respond(service.app.refuse(refused, self._head, self._request_id))
@@ -303,11 +267,11 @@ class Connection(asyncio.BufferedProtocol):
         self._phase = Phase.ANSWER
         self._keep = False
         self._request_id = self._service.next_id()
-        self._started = self._started or self._service.loop.time()
-        self._received = len(self._pending)
+        self._started = self._started or time.monotonic()
+        self._head_bytes = len(self._pending)
         self._respond(self._service.app.refuse(refused, None, self._request_id))
 
-    # Bodies: this side of `transfer.Link`.
+    # Bodies: this side of `app.Link`.
 
     @property
     def peer(self) -> str:
@@ -324,71 +288,45 @@ class Connection(asyncio.BufferedProtocol):
             # Straight to the socket, as the reply will be. If it is full, the client has sent
             # requests ahead of unread answers and is not waiting.
             with contextlib.suppress(OSError):
-                os.write(self._sock, CONTINUE)
+                os.write(self._sock, replies.CONTINUE)
 
     def pour(self, sink: transfer.Sink, plan: Plan) -> asyncio.Future[None]:
         """Let the body flow into `sink`; the future ends with the body. Refused if it breaks off."""
         service = self._service
-        poured = self._poured = service.loop.create_future()
-        self._sink = sink
-        self._plan = plan
-        if self._phase is Phase.CLOSED:
-            self._break_body(Refused(errors.BODY_INCOMPLETE))
-            return poured
-        self._phase = Phase.BODY
-        self._window = 0
-        self.deadline = service.loop.time() + service.timeouts.readtimeout_s
+        body = self._body
+        assert body is not None
+        poured = body.pour(service.loop, sink, plan)
         pending, self._pending = self._pending, b""
         self._read_body(memoryview(pending))
-        if self._phase is Phase.BODY:
-            if self._eof:
-                self._break_body(Refused(errors.BODY_INCOMPLETE))
-            else:
-                self._resume()
+        if body.flowing and self._eof:
+            body.end(Refused(errors.BODY_INCOMPLETE))
+        elif body.flowing:
+            self._phase = Phase.BODY
+            self._window = body.received
+            self.deadline = service.loop.time() + service.timeouts.readtimeout_s
+            self._resume()
         return poured
-
-    @property
-    def _body_unread(self) -> bool:
-        return self._body_left > 0 or (self._decoder is not None and not self._decoder.done)
 
     def _read_body(self, data: memoryview) -> None:
         """Pass on the bytes of `data` that belong to the body and keep the rest."""
-        assert self._sink is not None
-        try:
-            if self._decoder is not None:
-                spans = self._decoder.feed(data)
-                used = self._decoder.consumed
-                for span in spans:
-                    self._sink.take(data[span.start : span.stop])
-            else:
-                used = min(self._body_left, len(data))
-                self._sink.take(data[:used])
-                self._body_left -= used
-        except Refused as refused:
-            self._received += len(data)
-            self._break_body(refused)
-            return
-        self._received += used
-        if not self._body_unread:
-            self._pending = bytes(data[used:])
-            self._end_body(None)
+        assert self._body is not None
+        self._pending = self._body.take(data) or b""
+        if not self._body.flowing:
+            self._leave_body()
 
     def _break_body(self, refused: Refused) -> None:
-        self._keep = False
-        self._end_body(refused)
+        if self._body is not None:
+            self._body.end(refused)
+        self._leave_body()
 
-    def _end_body(self, refused: Refused | None) -> None:
-        poured, self._poured = self._poured, None
-        self._sink = None
+    def _leave_body(self) -> None:
         if self._phase is Phase.BODY:
             self._phase = Phase.ANSWER
             self.deadline = NEVER
-        if poured is None or poured.done():
-            return
-        if refused is None:
-            poured.set_result(None)
-        else:
-            poured.set_exception(refused)
+
+    @property
+    def _body_unread(self) -> bool:
+        return self._body is not None and (self._body.unread or self._body.broken)
 
     # Replies.
 
@@ -441,14 +379,15 @@ class Connection(asyncio.BufferedProtocol):
         service = self._service
         head = self._head
         method = "other" if head is None else head.method
-        elapsed_s = service.loop.time() - self._started
+        received = self._head_bytes + (0 if self._body is None else self._body.received)
+        elapsed_s = time.monotonic() - self._started
         tally.request(
             service.row,
             method=method,
             status=reply.status,
             code=reply.code,
             dialect=self._dialect,
-            received=self._received,
+            received=received,
             sent=sent,
             elapsed_s=elapsed_s,
             broken=why,
@@ -460,7 +399,7 @@ class Connection(asyncio.BufferedProtocol):
             target=b"" if head is None else head.target,
             status=reply.status,
             code=reply.code,
-            received=self._received,
+            received=received,
             sent=sent,
             elapsed_s=elapsed_s,
             dialect=self._dialect,
@@ -514,11 +453,12 @@ class Connection(asyncio.BufferedProtocol):
                 self._refuse(Refused(errors.REQUEST_TIMEOUT))
             else:
                 self._close()
-        elif self._phase is Phase.BODY:
-            if self._received - self._window < timeouts.min_rate * timeouts.readtimeout_s:
+        elif self._phase is Phase.BODY and self._body is not None:
+            received = self._body.received
+            if received - self._window < timeouts.min_rate * timeouts.readtimeout_s:
                 self._break_body(Refused(errors.BODY_TOO_SLOW))
             else:
-                self._window = self._received
+                self._window = received
                 self.deadline = now + timeouts.readtimeout_s
         elif self._sending is not None:
             arrived = self._sending.arrived

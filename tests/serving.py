@@ -1,0 +1,285 @@
+"""A real server for tests: `hmacfs serve` as its own process, on ports that the system chose."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
+
+from hmacfs import auth
+from hmacfs.model import Endpoint, Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SECRET = "tests-" + "0123456789abcdef" * 4
+PATIENCE_S = 60.0
+CONFIG = """
+[server]
+listen_address = {listen}
+storage_path = "{storage}"
+workers = {workers}
+min_free_bytes = "1MB"
+{server}
+[metrics]
+listen_address = "127.0.0.1:0"
+[security]
+secret = "{secret}"
+[logging]
+format = "json"
+{rest}
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One HTTP response, read from a socket."""
+
+    status: int
+    fields: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Server:
+    """A running `hmacfs serve`."""
+
+    process: subprocess.Popen[bytes]
+    storage: Path
+    config: Path
+    events: list[dict[str, Any]] = field(default_factory=list)
+    news: queue.SimpleQueue[dict[str, Any] | None] = field(default_factory=queue.SimpleQueue)
+    host: str = ""
+    port: int = 0
+    operators: str = ""
+
+    def wait_for(self, event: str, **values: object) -> dict[str, Any]:
+        """Give the next log line of this event; fail if the server ends or is silent for too long."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            line = self.news.get(timeout=max(deadline - time.monotonic(), 0.001))
+            if line is None:
+                raise AssertionError(f"the server ended before {event}: {self.events[-20:]}")
+            if line["event"] == event and all(line.get(k) == v for k, v in values.items()):
+                return line
+
+    @property
+    def url(self) -> str:
+        """Base URL of the default endpoint."""
+        return f"http://{self.host}:{self.port}/upload/"
+
+    @property
+    def workers(self) -> list[int]:
+        """Process ids of the workers alive."""
+        path = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
+        with open(path) as children:
+            return [int(pid) for pid in children.read().split()]
+
+    def connect(self) -> socket.socket:
+        """Open a connection."""
+        return socket.create_connection((self.host, self.port), timeout=PATIENCE_S)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Signal the supervisor."""
+        self.process.send_signal(number)
+
+    def stop(self) -> int:
+        """End with SIGTERM; give the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE_S)
+
+    def scrape(self) -> dict[str, float]:
+        """Give every sample of /metrics by its full name."""
+        samples = {}
+        for line in self.operate("/metrics")[1].decode().splitlines():
+            if line and not line.startswith("#"):
+                name, _, value = line.rpartition(" ")
+                samples[name] = float(value)
+        return samples
+
+    def operate(self, path: str) -> tuple[int, bytes]:
+        """GET a path of the operators' listener."""
+        try:
+            with urllib.request.urlopen(f"http://{self.operators}{path}", timeout=PATIENCE_S) as reply:
+                return reply.status, reply.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+
+    def request(
+        self, method: str, target: str, *, fields: dict[str, str] | None = None, body: bytes = b""
+    ) -> Answer:
+        """Make one request on a connection of its own."""
+        with self.connect() as sock:
+            sock.sendall(head(method, target, fields, len(body) if body else None) + body)
+            return read_answer(sock, method)
+
+    def put(self, rel: str, body: bytes, content_type: str = "application/octet-stream") -> Answer:
+        """Upload with a v2 token."""
+        fields = {"Content-Type": content_type, "Content-Length": str(len(body))}
+        return self.request("PUT", signed(rel, len(body), content_type), fields=fields, body=body)
+
+    def get(self, rel: str, **fields: str) -> Answer:
+        """Download; underscores in field names stand for hyphens."""
+        named = {name.replace("_", "-"): value for name, value in fields.items()}
+        return self.request("GET", f"/upload/{quote(rel)}", fields=named)
+
+    def files(self) -> list[str]:
+        """Paths of all published files, relative to the storage."""
+        found = []
+        for directory, names, files in os.walk(self.storage):
+            if ".hmacfs" in names:
+                names.remove(".hmacfs")
+            found += [os.path.relpath(os.path.join(directory, name), self.storage) for name in files]
+        return sorted(found)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        self.process.wait(PATIENCE_S)
+
+
+def configuration(  # noqa: PLR0913 - the parts of a configuration
+    storage: Path,
+    *,
+    workers: int = 1,
+    listen: str = '"127.0.0.1:0"',
+    server: str = "",
+    rest: str = "",
+    secret: str = SECRET,
+) -> str:
+    """Give a configuration for a test: system-chosen ports, JSON log."""
+    return CONFIG.format(
+        storage=storage, workers=workers, listen=listen, server=server, rest=rest, secret=secret
+    )
+
+
+def start(
+    where: Path, text: str, *, environ: dict[str, str] | None = None, wrap: tuple[str, ...] = ()
+) -> Server:
+    """Start a server in `where` and wait until it is ready; `wrap` is put before its command."""
+    config = where / "config.toml"
+    config.write_text(text)
+    process = subprocess.Popen(
+        [*wrap, sys.executable, "-m", "hmacfs", "serve", "--config", str(config)],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **(environ or {})},
+        cwd=where,
+    )
+    server = Server(process=process, storage=where / "store", config=config)
+    threading.Thread(target=_listen, args=(server,), daemon=True).start()
+    try:
+        ready = server.wait_for("serve-ready")
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    first = ready["listening"].split()[0]
+    if not first.startswith("unix:"):
+        host, _, port = first.rpartition(":")
+        server.host, server.port = host.strip("[]"), int(port)
+    server.operators = ready["operators"]
+    return server
+
+
+@contextlib.contextmanager
+def running(where: Path, **parts: Any) -> Iterator[Server]:
+    """Run a server on `configuration(where / "store", **parts)`; it must end cleanly at SIGTERM."""
+    with start(where, configuration(where / "store", **parts)) as server:
+        yield server
+        status = server.stop()
+        assert status == 0, f"exit status {status}: {server.events[-20:]}"
+
+
+def _listen(server: Server) -> None:
+    assert server.process.stderr is not None
+    for line in server.process.stderr:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            event = {"event": "not-json", "text": line.decode("utf-8", "replace")}
+        server.events.append(event)
+        server.news.put(event)
+    server.news.put(None)
+    server.process.stderr.close()
+
+
+def signed(
+    rel: str,
+    size: int,
+    content_type: str = "application/octet-stream",
+    *,
+    dialect: str = "v2",
+    prefix: str = "/upload/",
+) -> str:
+    """Give the signed target of an upload."""
+    endpoint = Endpoint(
+        prefix=prefix, directory="upload", protocols=auth.DIALECTS, secrets=(Secret(SECRET.encode()),)
+    )
+    token = auth.sign(dialect, endpoint, rel, size, content_type, now=time.time(), ttl_s=300)
+    return f"{prefix}{quote(rel)}?{token.query}"
+
+
+def fresh(name: str = "file.bin") -> str:
+    """Give a path below an endpoint that nobody has used."""
+    return f"{secrets.token_hex(8)}/{name}"
+
+
+def head(method: str, target: str, fields: dict[str, str] | None, length: int | None = None) -> bytes:
+    """Write a request head; Host and Content-Length are added where they are missing."""
+    lines = {"Host": "localhost", **(fields or {})}
+    if length is not None:
+        lines.setdefault("Content-Length", str(length))
+    text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"{method} {target} HTTP/1.1\r\n{text}\r\n".encode("latin-1")
+
+
+def read_answer(sock: socket.socket, method: str = "GET") -> Answer:
+    """Read one whole response, and no byte more."""
+    answer, rest = take_answer(sock, b"", method)
+    assert rest == b"", f"bytes after the response: {rest[:200]!r}"
+    return answer
+
+
+def take_answer(sock: socket.socket, begun: bytes, method: str = "GET") -> tuple[Answer, bytes]:
+    """Read one response after `begun`; give it and what was read beyond. EOFError if there is none."""
+    data = begun
+    while b"\r\n\r\n" not in data:
+        more = sock.recv(65536)
+        if not more:
+            raise EOFError(f"connection ended after {data!r}")
+        data += more
+    top, _, rest = data.partition(b"\r\n\r\n")
+    first, *lines = top.decode("latin-1").split("\r\n")
+    status = int(first.split(" ")[1])
+    fields = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        fields[name.lower()] = value
+    length = int(fields.get("content-length", 0))
+    if method == "HEAD" or status in (204, 304) or status < 200:
+        length = 0
+    body = bytearray(rest)
+    while len(body) < length:
+        more = sock.recv(1 << 20)
+        if not more:
+            raise EOFError(f"body ended after {len(body)} of {length} bytes")
+        body += more
+    return Answer(status, fields, bytes(body[:length])), bytes(body[length:])
