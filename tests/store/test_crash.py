@@ -57,6 +57,7 @@ class Ran(NamedTuple):
 
     said: str
     log: str
+    code: int
 
 
 def upload(strace: str, root: Path, durability: Durability, thread: int | None, *options: str) -> Ran:
@@ -81,8 +82,7 @@ def upload(strace: str, root: Path, durability: Durability, thread: int | None, 
     assert "attached" in tracer.stderr.readline()
     said, _ = child.communicate("go\n")
     tracer.communicate()
-    assert child.returncode == 0
-    return Ran(said, log.read_text())
+    return Ran(said, log.read_text(), child.returncode)
 
 
 def steps(log: str, root: Path) -> list[str]:
@@ -154,6 +154,7 @@ def test_any_one_call_may_fail(
         root = tmp_path / f"{call}-{when}"
         option = f"inject={call}:error={error}:when={when}"
         ran = upload(strace, root, Durability.FULL, thread, "-e", option)
+        assert ran.code == 0, option
         found = names(root)
         if ran.said == "created\n":
             assert found == {"upload", "upload/U", "upload/U/deep", "upload/U/deep/it"}, option
@@ -163,3 +164,25 @@ def test_any_one_call_may_fail(
             assert ran.said in {"storage_failed\n", "disk_full\n"}, option
             assert found <= {"upload"}, option
         assert {p.name for p in (root / ".hmacfs").iterdir()} <= PRIVATE, option
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("thread", range(len(THREADS)), ids=THREADS)
+def test_a_kill_at_any_call_leaves_all_or_nothing(
+    tmp_path: Path, program: Callable[[str], str], thread: int
+) -> None:
+    """And the next start works: the same upload succeeds, or the file of the first one is whole."""
+    strace = program("strace")
+    sound = upload(strace, tmp_path / "sound", Durability.FULL, thread)
+    for call, when in calls(sound.log):
+        root = tmp_path / f"{call}-{when}"
+        option = f"inject={call}:signal=KILL:when={when}"
+        ran = upload(strace, root, Durability.FULL, thread, "-e", option)
+        if "upload/U/deep/it" in names(root):
+            mtime_ns = (root / "upload/U/deep/it").stat().st_mtime_ns
+            assert ("upload/U/deep/it", mtime_ns) in rows(root), option
+            assert (root / "upload/U/deep/it").read_bytes() == b"body", option
+        else:
+            assert ran.said == "", option
+            assert upload(strace, root, Durability.FULL, thread).said == "created\n", option

@@ -4,8 +4,10 @@ import asyncio
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import storage
@@ -15,9 +17,6 @@ from hmacfs import errors
 from hmacfs.errors import Refusal, Refused
 from hmacfs.model import Durability, MiB
 from hmacfs.store import Store
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize("durability", list(Durability))
@@ -397,3 +396,50 @@ def test_only_so_many_files_are_remembered(store: Store) -> None:
 
     asyncio.run(main())
     assert [key for key, _, _ in store._recent._facts] == [f"upload/{n}/it" for n in (7, 8, 9)]
+
+
+RACER = """
+import asyncio, sys
+sys.path[:0] = sys.argv[1:3]
+import storage
+from hmacfs.errors import Refused
+from hmacfs.store import Store
+
+async def main():
+    store = Store.open(sys.argv[3], storage.rules())
+    print("ready", flush=True)
+    sys.stdin.readline()
+    won = 0
+    for number in range(100):
+        uploads = (storage.put(store, storage.slot(f"{number}/it")) for _ in range(4))
+        outcomes = await asyncio.gather(*uploads, return_exceptions=True)
+        won += sum(not isinstance(outcome, BaseException) for outcome in outcomes)
+        assert all(o.refusal.code == "exists" for o in outcomes if isinstance(o, Refused))
+        assert not any(isinstance(o, BaseException) and not isinstance(o, Refused) for o in outcomes)
+    store.close()
+    print(won)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+def test_one_name_goes_to_one_of_many_processes(root: Path) -> None:
+    here = Path(__file__).parents[2]
+    arguments = [sys.executable, "-c", RACER, str(here), str(here / "tests"), str(root)]
+    racers = [
+        subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    for racer in racers:
+        assert racer.stdout is not None
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    won = [int(racer.communicate()[0]) for racer in racers]
+    assert sum(won) == 100
+    assert len(rows(root)) == 100
+    for key, mtime_ns in rows(root):
+        assert (root / key).stat().st_mtime_ns == mtime_ns
