@@ -29,7 +29,6 @@ class Place:
     folder: Path
     listen: str  # host:port
     upstream: str  # host:port of the uploads
-    metrics_port: int
     certificate: Path
     key: Path
 
@@ -134,8 +133,7 @@ def haproxy(place: Place, program: Callable[[str], str]) -> Proxy:
         ("bind :443 ", f"bind {place.listen} "),
         ("/etc/haproxy/certs/upload.example.org.pem", both),
         ("log /dev/log local0", "log stdout format raw local0"),
-        ("server hmacfs 127.0.0.1:8080 check port 9090 ", f"server hmacfs {place.upstream} check port PORT "),
-        ("check port PORT", f"check port {place.metrics_port}"),
+        ("server hmacfs 127.0.0.1:8080 ", f"server hmacfs {place.upstream} "),
     )
     named = ["-f", write(place.folder / "haproxy.cfg", whole)]
     return Proxy(check=[program("haproxy"), "-c", *named], run=[program("haproxy"), "-db", *named])

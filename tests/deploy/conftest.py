@@ -64,17 +64,16 @@ def write_proxy(
     certificate: tuple[Path, Path],
     free_address: Callable[[], str],
     program: Callable[[str], str],
-) -> Callable[[str, int], tuple[fronts.Proxy, str]]:
-    """Give a function of the upstream's address and its metrics port to a proxy and where it will listen."""
+) -> Callable[[str], tuple[fronts.Proxy, str]]:
+    """Give a function of the upstream's address to a proxy and where it will listen."""
 
-    def prepare(upstream: str, metrics_port: int) -> tuple[fronts.Proxy, str]:
+    def prepare(upstream: str) -> tuple[fronts.Proxy, str]:
         folder = tmp_path / "proxy"
         folder.mkdir()
         place = fronts.Place(
             folder=folder,
             listen=free_address(),
             upstream=upstream,
-            metrics_port=metrics_port,
             certificate=certificate[0],
             key=certificate[1],
         )

@@ -31,9 +31,9 @@ def run(command: list[str]) -> str:
 
 
 def test_the_proxy_accepts_its_configuration(
-    write_proxy: Callable[[str, int], tuple[Proxy, str]],
+    write_proxy: Callable[[str], tuple[Proxy, str]],
 ) -> None:
-    proxy, _ = write_proxy("127.0.0.1:8080", 9090)
+    proxy, _ = write_proxy("127.0.0.1:8080")
     said = run(proxy.check)
     warnings = re.findall(r"^.*\b(?:warn|warning|alert)\b.*$", said, re.IGNORECASE | re.MULTILINE)
     assert not [line for line in warnings if not FORGIVEN.search(line)], said
