@@ -111,12 +111,13 @@ class Worker:
         self._ended = loop.create_future()
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._dropped = 0
         self._next_tick = 0.0
         self._next_sweep = 0.0
         slab = _core.Slab(buffers.SLAB_BYTES)
         self._service = Service(
             loop=loop,
-            app=App(boot.settings, self._store),
+            app=App(boot.settings, self._store, self._row),
             log=self._log,
             row=self._row,
             slab=memoryview(slab),
@@ -172,8 +173,9 @@ class Worker:
         self._settings = settings
         self._store.adopt(rules(settings))
         self._log.apply(settings.logging)
+        self._log.reopen()  # SIGHUP is also how a rotated log is let go
         service = self._service
-        service.app = App(settings, self._store)
+        service.app = App(settings, self._store, self._row)
         service.timeouts = settings.timeouts
         service.head_limits = head_limits(settings)
         service.max_pipelined = settings.server.max_pipelined
@@ -214,6 +216,8 @@ class Worker:
         for connection in [c for c in service.connections if c.deadline <= now]:
             connection.expire(now)
         self._log.flush()
+        self._row.add(metrics.LOG_DROPPED_LINES, self._log.dropped - self._dropped)
+        self._dropped = self._log.dropped
         if service.draining:
             self._end_if_idle()
         elif self._boot.slot == 0 and now >= self._next_sweep:

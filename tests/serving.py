@@ -15,6 +15,7 @@ import threading
 import time
 import urllib.request
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
@@ -23,7 +24,6 @@ from hmacfs.model import Endpoint, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 SECRET = "tests-" + "0123456789abcdef" * 4
 PATIENCE_S = 60.0
@@ -84,9 +84,8 @@ class Server:
     @property
     def workers(self) -> list[int]:
         """Process ids of the workers alive."""
-        path = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
-        with open(path) as children:
-            return [int(pid) for pid in children.read().split()]
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
 
     def connect(self) -> socket.socket:
         """Open a connection."""
@@ -139,12 +138,8 @@ class Server:
 
     def files(self) -> list[str]:
         """Paths of all published files, relative to the storage."""
-        found = []
-        for directory, names, files in os.walk(self.storage):
-            if ".hmacfs" in names:
-                names.remove(".hmacfs")
-            found += [os.path.relpath(os.path.join(directory, name), self.storage) for name in files]
-        return sorted(found)
+        found = (path.relative_to(self.storage) for path in self.storage.rglob("*") if path.is_file())
+        return sorted(str(path) for path in found if path.parts[0] != ".hmacfs")
 
     def __enter__(self) -> Self:
         return self

@@ -6,11 +6,12 @@ where a disk or a body must be waited for. Refusals are raised, and turned into 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
-from hmacfs import auth, errors, transfer
+from hmacfs import auth, errors, metrics, transfer
 from hmacfs.app import doors, files, places
 from hmacfs.errors import Refused
 from hmacfs.http import cors
@@ -19,7 +20,7 @@ from hmacfs.model import Facts, Reply
 from hmacfs.policy import buffers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
     from hmacfs.config.settings import Settings
     from hmacfs.model import File, Grant, Head, Slot
@@ -44,12 +45,20 @@ class Link(transfer.Link, Protocol):
 class App:
     """All answers of one configuration over one store; a reload makes a new one."""
 
-    def __init__(self, settings: Settings, store: Store, *, now: Callable[[], float] = time.time) -> None:
-        """Serve `settings` from `store`; `now` is the wall clock."""
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        row: metrics.Row,
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Serve `settings` from `store`, counting in `row`; `now` is the wall clock."""
         self.max_body_bytes = settings.server.max_upload_size
         self._endpoints = places.by_length(settings.endpoints)
         self._cors = settings.cors
         self._store = store
+        self._row = row
         self._now = now
 
     def answer(self, head: Head, link: Link) -> Reply | Coroutine[None, None, Reply]:
@@ -151,12 +160,13 @@ class App:
             link.grant(grant.dialect)
             plan = buffers.for_upload(Facts(length=size))
             digest = await transfer.receive(link, part, plan)
-            await part.commit(
-                content_type=grant.content_type,
-                owner=grant.owner,
-                expires=grant.expires,
-                digest=digest,
-            )
+            with self._timed_commit():
+                await part.commit(
+                    content_type=grant.content_type,
+                    owner=grant.owner,
+                    expires=grant.expires,
+                    digest=digest,
+                )
         if grant.dialect in JSON_DIALECTS:
             stored = doors.Stored(name=slot.name, size=size, owner=grant.owner, seconds=self._now() - started)
             reply = doors.put_reply(stored)
@@ -164,6 +174,12 @@ class App:
             reply = Reply(status=201, code="created", fields=[])
         reply.fields += self._shared(head)
         return reply
+
+    @contextlib.contextmanager
+    def _timed_commit(self) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self._row.observe(metrics.COMMIT_SECONDS, time.monotonic() - started)
 
     def _post(self, head: Head, link: Link) -> Coroutine[None, None, Reply]:
         endpoint = doors.form_endpoint(head.path, self._endpoints)
@@ -184,13 +200,14 @@ class App:
             name, size, digest = await transfer.receive_form(link, part, form.boundary, plan)
             slot = places.form_slot(form.endpoint, name)
             part.slot = slot
-            await part.commit(
-                size=size,
-                content_type=None,
-                owner=form.grant.owner,
-                expires=form.grant.expires,
-                digest=digest,
-            )
+            with self._timed_commit():
+                await part.commit(
+                    size=size,
+                    content_type=None,
+                    owner=form.grant.owner,
+                    expires=form.grant.expires,
+                    digest=digest,
+                )
         stored = doors.Stored(
             name=slot.name, size=size, owner=form.grant.owner, seconds=self._now() - started
         )
@@ -206,6 +223,7 @@ class App:
     async def _remove(self, head: Head, link: Link, slot: Slot) -> Reply:
         link.grant("token")
         await self._store.remove(slot)
+        self._row.add(metrics.DELETED_FILES)
         return Reply(status=204, code="no_content", fields=self._shared(head))
 
     def _options(self, head: Head) -> Reply:

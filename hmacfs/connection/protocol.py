@@ -302,6 +302,7 @@ class Connection(asyncio.BufferedProtocol):
             body.end(Refused(errors.BODY_INCOMPLETE))
         elif body.flowing:
             self._phase = Phase.BODY
+            service.row.add(metrics.ACTIVE_UPLOADS)
             self._window = body.received
             self.deadline = service.loop.time() + service.timeouts.readtimeout_s
             self._resume()
@@ -322,6 +323,7 @@ class Connection(asyncio.BufferedProtocol):
     def _leave_body(self) -> None:
         if self._phase is Phase.BODY:
             self._phase = Phase.ANSWER
+            self._service.row.add(metrics.ACTIVE_UPLOADS, -1)
             self.deadline = NEVER
 
     @property
@@ -355,11 +357,15 @@ class Connection(asyncio.BufferedProtocol):
         )
         self._sending.run()
         self._late = self._sending is not None
+        if self._late:
+            service.row.add(metrics.ACTIVE_DOWNLOADS)
 
     def _sent(self, why: str) -> None:
         """Note that a reply is out, or why it never will be; go on as the request asked."""
         sending, self._sending = self._sending, None
         assert sending is not None
+        if self._late:
+            self._service.row.add(metrics.ACTIVE_DOWNLOADS, -1)
         self._record(sending.reply, sending.moved, why)
         if self._phase is Phase.CLOSED:
             return
@@ -379,7 +385,8 @@ class Connection(asyncio.BufferedProtocol):
         service = self._service
         head = self._head
         method = "other" if head is None else head.method
-        received = self._head_bytes + (0 if self._body is None else self._body.received)
+        body_bytes = 0 if self._body is None else self._body.received
+        received = self._head_bytes + body_bytes
         elapsed_s = time.monotonic() - self._started
         tally.request(
             service.row,
@@ -388,6 +395,7 @@ class Connection(asyncio.BufferedProtocol):
             code=reply.code,
             dialect=self._dialect,
             received=received,
+            stored=body_bytes,
             sent=sent,
             elapsed_s=elapsed_s,
             broken=why,

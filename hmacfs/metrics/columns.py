@@ -188,10 +188,17 @@ REQUESTS: Final = _by_method_and_code(
     )
 )
 RECEIVED_BYTES: Final = _plain(
-    Metric("hmacfs_received_bytes_total", Kind.COUNTER, "Body bytes received from clients.", "bytes")
+    Metric(
+        "hmacfs_received_bytes_total", Kind.COUNTER, "Bytes received from clients, heads included.", "bytes"
+    )
 )
 SENT_BYTES: Final = _plain(
-    Metric("hmacfs_sent_bytes_total", Kind.COUNTER, "Body bytes sent to clients.", "bytes")
+    Metric(
+        "hmacfs_sent_bytes_total",
+        Kind.COUNTER,
+        "Bytes given to the kernel for clients, heads included.",
+        "bytes",
+    )
 )
 UPLOADS: Final = _by_label(
     Metric(

@@ -22,13 +22,15 @@ def request(  # noqa: PLR0913 - each is a different fact of the request
     code: str,
     dialect: str,
     received: int,
+    stored: int,
     sent: int,
     elapsed_s: float,
     broken: str,
 ) -> None:
     """Count a request whose reply is out, or never will be (`broken` says why, "" if it is out).
 
-    `received` and `sent` are bytes on the wire, heads included.
+    `received` and `sent` are bytes on the wire, heads included; `stored` is the body's part of what
+    was received.
     """
     row.add(columns.REQUESTS[method, code])
     row.add(columns.RECEIVED_BYTES, received)
@@ -47,4 +49,4 @@ def request(  # noqa: PLR0913 - each is a different fact of the request
         else:
             row.add(columns.UPLOADS[dialect])
             row.observe(columns.UPLOAD_LATENCY, elapsed_s)
-            row.observe(columns.UPLOAD_SIZE, received)
+            row.observe(columns.UPLOAD_SIZE, stored)

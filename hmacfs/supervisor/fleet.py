@@ -10,7 +10,7 @@ import sys
 from multiprocessing.connection import Connection as Pipe
 from typing import TYPE_CHECKING, Final
 
-from hmacfs import metrics, worker
+from hmacfs import metrics, systemd, worker
 
 if TYPE_CHECKING:
     import asyncio
@@ -137,6 +137,7 @@ class Fleet:
                 [sys.executable, "-m", "hmacfs", "worker", str(theirs.fileno())],
                 pass_fds=(theirs.fileno(), self._counters, *listeners),
                 stdin=subprocess.DEVNULL,
+                env={k: v for k, v in os.environ.items() if k not in systemd.VARIABLES},
             )
         member.pipe = Pipe(ours.detach())
         member.started = self._loop.time()
