@@ -21,6 +21,7 @@ from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.store import faults, recent, reconcile, start, sweep
 from hmacfs.store import part as parts
+from hmacfs.store.faults import StorageError
 from hmacfs.store.files import PRIVATE
 from hmacfs.store.index import NAME, Identity, Index
 from hmacfs.store.publish import NANO, Publisher
@@ -102,13 +103,16 @@ class Store:
         tree = start.open_tree(path, file_mode=rules.file_mode, directory_mode=rules.directory_mode)
         with contextlib.ExitStack() as undo:
             undo.callback(tree.close)
-            # Workers start together, and only one may make or migrate the index.
-            with tree.locked("open.lock"):
-                writer = Index(index_path(path), rules.durability)
-                undo.callback(writer.close)
-                reader = Index(index_path(path), rules.durability)
-                undo.callback(reader.close)
-                os.fsync(tree.private_fd)
+            try:
+                # Workers start together, and only one may make or migrate the index.
+                with tree.locked(start.LOCK):
+                    writer = Index(index_path(path), rules.durability)
+                    undo.callback(writer.close)
+                    reader = Index(index_path(path), rules.durability)
+                    undo.callback(reader.close)
+                    os.fsync(tree.private_fd)
+            except OSError as error:
+                raise StorageError(f"the storage {path} cannot be used: {error.strerror}") from error
             undo.pop_all()
         return cls(path, tree, rules, writer=writer, reader=reader, clock_ns=clock_ns)
 

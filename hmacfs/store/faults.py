@@ -30,8 +30,7 @@ READING: Final = {
 WRITING: Final = {
     errno.EEXIST: errors.EXISTS,
     errno.ENOTDIR: errors.EXISTS,  # a file where the name needs a directory
-    errno.ELOOP: errors.NOT_FOUND,
-    errno.EXDEV: errors.NOT_FOUND,
+    errno.ELOOP: errors.NOT_FOUND,  # a symbolic link on the way
     errno.ENAMETOOLONG: errors.NAME_TOO_LONG,
     errno.ENOSPC: errors.DISK_FULL,
     errno.EDQUOT: errors.DISK_FULL,

@@ -54,7 +54,10 @@ class Tree:
                 os.fsync(self.root_fd)
             self.private_fd = _core.open_beneath(self.root_fd, PRIVATE.encode(), _DIRECTORY)
             undo.callback(os.close, self.private_fd)
-            os.fchmod(self.private_fd, 0o700)  # drafts and index are nobody else's business
+            # Drafts and index are nobody else's business. But a set-group-id bit stays: through it
+            # the files get the group of the storage, by which a web server may read them.
+            inherited = os.fstat(self.private_fd).st_mode & stat.S_ISGID
+            os.fchmod(self.private_fd, 0o700 | inherited)
             undo.pop_all()
 
     def close(self) -> None:

@@ -14,6 +14,8 @@ from hmacfs.store.files import PRIVATE, Tree, lent
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+LOCK: Final = "open.lock"
+PROBE: Final = "probe"
 _UNSUPPORTED: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
 
 
@@ -28,10 +30,14 @@ def open_tree(path: str, *, file_mode: int, directory_mode: int) -> Tree:
     except OSError as error:
         raise StorageError(f"the storage {path} cannot be used: {_words(error)}") from error
     try:
-        _try_out(tree, path)
+        with tree.locked(LOCK):  # workers start together
+            _try_out(tree, path)
     except StorageError:
         tree.close()
         raise
+    except OSError as error:  # of the lock itself
+        tree.close()
+        raise StorageError(f"the storage {path} cannot be used: {_words(error)}") from error
     return tree
 
 
@@ -69,12 +75,10 @@ def _try_out(tree: Tree, path: str) -> None:
         with _step(path, "reserve space (fallocate)"):
             tree.reserve(fd, 1)
         with _step(path, "name an unnamed file (linkat through /proc/self/fd)"):
-            probe = f"probe-{os.getpid()}"
-            # A process of the same number may have been killed between these two lines.
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(probe, dir_fd=tree.private_fd)
-            os.link(f"/proc/self/fd/{fd}", probe, src_dir_fd=tree.private_fd, dst_dir_fd=tree.private_fd)
-            os.unlink(probe, dir_fd=tree.private_fd)
+            with contextlib.suppress(FileNotFoundError):  # of a start that was killed here
+                os.unlink(PROBE, dir_fd=tree.private_fd)
+            os.link(f"/proc/self/fd/{fd}", PROBE, src_dir_fd=tree.private_fd, dst_dir_fd=tree.private_fd)
+            os.unlink(PROBE, dir_fd=tree.private_fd)
     finally:
         os.close(fd)
 

@@ -5,6 +5,7 @@ import os
 import resource
 import socket
 import stat
+import subprocess
 import threading
 from typing import TYPE_CHECKING
 
@@ -285,3 +286,26 @@ def test_a_lock_is_held_by_one(tree: Tree, tmp_path: Path) -> None:
     with other.locked("a.lock", wait=False) as theirs:
         assert theirs
     other.close()
+
+
+def test_files_get_the_group_of_the_storage(tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("needs root, to give a directory to another group")
+    os.chown(tmp_path, -1, 33)
+    tmp_path.chmod(0o2750)
+    tree = Tree(str(tmp_path), file_mode=0o640, directory_mode=0o750)
+    write(tree, "a/it")
+    tree.close()
+    assert [(tmp_path / name).stat().st_gid for name in ("a", "a/it")] == [33, 33]
+
+
+def test_another_filesystem_below_the_root_is_no_place(tree: Tree, tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("needs root, to mount a small tmpfs")
+    (tmp_path / "other").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(tmp_path / "other")], check=True)
+    try:
+        with pytest.raises(OSError, match="cross-device"):
+            write(tree, "other/it")
+    finally:
+        subprocess.run(["umount", str(tmp_path / "other")], check=True)

@@ -51,7 +51,8 @@ def test_storage_without_upper_and_lower_case_is_refused(root: Path) -> None:
 @pytest.mark.parametrize(
     ("call", "below", "words"),
     [
-        ("openat:error=EOPNOTSUPP", "/.hmacfs", "O_TMPFILE.*use ext4"),
+        ("openat:error=EMFILE:when=1", "/.hmacfs", "Too many open files"),  # the lock
+        ("openat:error=EOPNOTSUPP:when=2", "/.hmacfs", "O_TMPFILE.*use ext4"),
         ("linkat:error=EXDEV", "/.hmacfs", "linkat"),
         ("fallocate:error=EIO", None, "mounted on.*fallocate"),
         ("openat2:error=ENOSYS", "", "Linux 5.6"),
