@@ -10,7 +10,7 @@ import pytest
 from storage import NANO, NOW_NS, Clock, names, put, rows, rules, slot
 
 from hmacfs.model import Durability, Record
-from hmacfs.store import Store, facade, sweep
+from hmacfs.store import Store, expire, facade, list_expired, sweep
 from hmacfs.store.files import Tree
 from hmacfs.store.index import Index
 
@@ -190,3 +190,17 @@ def test_a_sweep_in_one_store_is_seen_by_the_other(root: Path, clock: Clock) -> 
     asyncio.run(main())
     one.close()
     other.close()
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_expiry_from_outside_lists_and_removes_the_same(root: Path, clock: Clock) -> None:
+    store = Store.open(str(root), rules(), clock_ns=clock)
+    asyncio.run(put(store, slot("1/own"), expires=NOW + 10))
+    asyncio.run(put(store, slot("2/old")))
+    now = NOW + 100
+    listed = [record.key for record in list_expired(str(root), rules(ttl_s=50), now)]
+    assert listed == ["upload/1/own", "upload/2/old"]
+    assert len(rows(root)) == 2
+    assert expire(str(root), rules(ttl_s=50), now) == sweep.Swept(2, 8, 0)
+    store.close()
+    assert names(root) == {"upload"}
