@@ -1,8 +1,6 @@
 """Mechanism: slabs, the receive step, the send loop, and two system calls that Python lacks."""
 
-from typing import final
-
-from typing_extensions import Buffer
+from typing_extensions import Buffer, Self, disjoint_base
 
 from hmacfs.model import Span
 
@@ -17,14 +15,16 @@ def open_beneath(dir_fd: int, path: bytes, flags: int, mode: int = 0) -> int:
 def fallocate_keep(file: int, length: int) -> None:
     """Reserve `length` bytes on disk without changing the file's size; fallocate(2)."""
 
+@disjoint_base
 class Slab:
     """A page-aligned block of memory, allocated once and lent for reads; a writable buffer."""
 
     size: int
-    def __init__(self, size: int) -> None: ...
+    def __new__(cls, size: int) -> Self: ...
     def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
+@disjoint_base
 class Intake:
     """Where the bytes of one upload go: an open file, written in order without the GIL."""
 
@@ -33,10 +33,11 @@ class Intake:
     def take(self, data: Buffer) -> None:
         """Write `data` after what has been written so far. Raises OSError."""
 
+@disjoint_base
 class Outflow:
     """One answer on its way out: pieces of memory and spans of one file, in order."""
 
     moved: int
-    def __init__(self, sock: int, file: int, pieces: tuple[bytes | Span, ...]) -> None: ...
+    def __new__(cls, sock: int, file: int, pieces: tuple[bytes | Span, ...]) -> Self: ...
     def step(self, budget: int) -> int:
         """Send up to `budget` bytes; give DONE, WAIT, BUDGET or ENDED. Raises OSError."""

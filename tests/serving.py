@@ -25,7 +25,7 @@ from hmacfs.model import Endpoint, Secret
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SECRET = "tests-" + "0123456789abcdef" * 4
+SECRET = "b1f0c6d29e7a4853a1d4f70b6c92e358"
 PATIENCE_S = 60.0
 CONFIG = """
 [server]

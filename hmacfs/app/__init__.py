@@ -162,7 +162,7 @@ class App:
             digest = await transfer.receive(link, part, plan)
             with self._timed_commit():
                 await part.commit(
-                    content_type=grant.content_type,
+                    content_type=grant.content_type or _sent_type(head),
                     owner=grant.owner,
                     expires=grant.expires,
                     digest=digest,
@@ -235,3 +235,9 @@ class App:
             int(self._cors.max_age_s),
         )
         return Reply(status=200, code="ok", fields=[("Allow", ALLOW), *fields])
+
+
+def _sent_type(head: Head) -> str | None:
+    """Give the request's Content-Type: what is served where the token signs none (v, ejabberd)."""
+    sent = head.fields.get(b"content-type", b"")
+    return sent.decode("latin-1") if sent and sent.isascii() else None

@@ -1,0 +1,154 @@
+"""The command line as a person uses it: real processes, what they print, what they exit with."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+import serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def hmacfs(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "hmacfs", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.parametrize("command", ["serve", "check-config", "gen-config", "sign", "expire"])
+def test_every_command_explains_itself(command: str, tmp_path: Path) -> None:
+    done = hmacfs(command, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert f"hmacfs {command}" in done.stdout
+
+
+def test_generated_configurations_have_no_fault(tmp_path: Path) -> None:
+    for option in ([], ["--full"]):
+        made = hmacfs("gen-config", *option, cwd=tmp_path)
+        assert made.returncode == 0, made.stderr
+        (tmp_path / "made.toml").write_text(made.stdout)
+        checked = hmacfs("check-config", "made.toml", cwd=tmp_path)
+        assert (checked.returncode, checked.stderr) == (0, "")
+        assert "no faults" in checked.stdout
+
+
+def test_check_config_names_every_fault_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text(
+        '[server]\nmax_uplod_size = "10GB"\nworkers = -1\n[security]\nsecret = "changeme"\n'
+    )
+    done = hmacfs("check-config", "bad.toml", cwd=tmp_path)
+    assert done.returncode == 1
+    faults = done.stderr.splitlines()
+    assert [line.split(":")[:2] for line in faults] == [
+        ["bad.toml", "2"],
+        ["bad.toml", "3"],
+        ["bad.toml", "5"],
+    ]
+    assert "max_upload_size" in faults[0]
+    assert "changeme" not in faults[2]
+
+
+@pytest.mark.parametrize("command", [["check-config", "none.toml"], ["serve", "--config", "none.toml"]])
+def test_missing_file_is_one_clear_line(command: list[str], tmp_path: Path) -> None:
+    done = hmacfs(*command, cwd=tmp_path)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "none.toml" in done.stderr
+
+
+def test_serve_refuses_a_weak_secret(tmp_path: Path) -> None:
+    (tmp_path / "weak.toml").write_text('[security]\nsecret = "changeme-changeme-changeme-changeme"\n')
+    done = hmacfs("serve", "--config", "weak.toml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "secret" in done.stderr
+
+
+@pytest.mark.parametrize("protocol", ["v2", "v", "token", "jwt"])
+def test_signed_url_and_its_curl_line_upload(protocol: str, tmp_path: Path, program: object) -> None:
+    assert callable(program)
+    program("curl")
+    rest = f"""
+[[endpoint]]
+prefix = "/upload/"
+protocols = ["{protocol}"]
+"""
+    with serving.running(tmp_path, rest=rest) as server:
+        name = "très cool +%~(1).txt"
+        (tmp_path / name).write_text("hello world\n")
+        done = hmacfs(
+            "sign",
+            "--config",
+            str(server.config),
+            "--protocol",
+            protocol,
+            "--base-url",
+            server.url,
+            name,
+            "12",
+            "text/plain",
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stderr
+        url, *_, line = done.stdout.splitlines()
+        curl = subprocess.run(
+            [*shlex.split(line), "-s", "-o", os.devnull, "-w", "%{http_code}"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert curl.stdout == "201"
+        path = url.partition("?")[0].removeprefix(f"http://{server.host}:{server.port}")
+        answer = server.request("GET", path)
+        assert (answer.status, answer.body) == (200, b"hello world\n")
+        assert answer.fields["content-type"] == "text/plain"
+
+
+def test_sign_says_which_endpoint_is_missing(tmp_path: Path) -> None:
+    done = hmacfs("sign", "--protocol", "jwt", "--base-url", "http://x/upload/", "a.txt", "1", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "[[endpoint]]" in done.stderr
+
+
+def test_embedded_secret_is_made_once_and_private(tmp_path: Path) -> None:
+    arguments = ("sign", "--base-url", "http://x/upload/", "slot/a.txt", "1")
+    first = hmacfs(*arguments, cwd=tmp_path)
+    second = hmacfs(*arguments, cwd=tmp_path)
+    assert first.returncode == 0
+    assert first.stdout == second.stdout
+    secret = tmp_path / "var/.hmacfs/secret"
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert re.fullmatch(r"[0-9a-f]{64}\n?", secret.read_text())
+
+
+def test_expire_lists_then_removes(tmp_path: Path) -> None:
+    with serving.running(tmp_path, server='file_ttl = "1h"\nsweep_interval = "1h"') as server:
+        assert server.put("slot/old.txt", b"old").status == 201
+        assert server.put("slot/new.txt", b"new").status == 201
+    # Two hours later, as far as the files can tell: rows are made anew from the tree.
+    old = tmp_path / "store/upload/slot/old.txt"
+    os.utime(old, ns=(0, old.stat().st_mtime_ns - 7200 * 10**9))
+    with serving.running(tmp_path, server='file_ttl = "1d"\nsweep_interval = "1h"') as server:
+        server.wait_for("reconcile-done")
+    text = server.config.read_text().replace('file_ttl = "1d"', 'file_ttl = "1h"')
+    server.config.write_text(text)
+    listed = hmacfs("expire", "--config", str(server.config), "--dry-run", cwd=tmp_path)
+    assert listed.stdout.splitlines() == ["3\tupload/slot/old.txt", "1 files would be removed"]
+    assert old.exists()
+    removed = hmacfs("expire", "--config", str(server.config), cwd=tmp_path)
+    assert removed.stdout == "1 files removed\n"
+    assert server.files() == ["upload/slot/new.txt"]
