@@ -125,3 +125,28 @@ TOO_MANY_CONNECTIONS: Final = Refusal(
 CATALOGUE: Final[tuple[Refusal, ...]] = tuple(
     value for value in globals().values() if isinstance(value, Refusal)
 )
+
+
+def reference() -> str:
+    """Give docs/refusals.md: the catalogue for operators and clients."""
+    rows = [f"| `{r.code}` | {r.status} | {r.words} |" for r in sorted(CATALOGUE)]
+    return "\n".join(
+        [
+            "# Refusals",
+            "",
+            "<!-- Made by: python -m hmacfs.errors > docs/refusals.md (a test compares) -->",
+            "",
+            "Every refusal is problem+json (RFC 9457), or plain text for a client that prefers it. `code` is",
+            "stable: it is a label in the metrics and a field in the log. Each answer has an X-Request-Id,",
+            "which the log line has too.",
+            "",
+            "| code | status | meaning |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    print(reference(), end="")  # noqa: T201 - that is what it is run for
