@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from hmacfs.connection.service import Service
     from hmacfs.model import Plan, Span
 
-# nginx drains without a bound on bytes for lingering_time; a refused body of this size has told
-# the client what it needs to know, or it never listens.
-LINGER_BYTES: Final = 64 * 1024 * 1024
+# A refused client that goes on sending is listened to for so many times linger_s, as long as it is
+# never silent for one; nginx: lingering_timeout 5s, lingering_time 30s.
+LINGER_ROUNDS: Final = 6
 
 NEVER: Final = float("inf")
 BODY_METHODS: Final = frozenset({"PUT", "POST"})
@@ -71,6 +71,7 @@ class Connection(asyncio.BufferedProtocol):
         "_pending",
         "_phase",
         "_request_id",
+        "_rounds",
         "_sending",
         "_service",
         "_sock",
@@ -93,7 +94,8 @@ class Connection(asyncio.BufferedProtocol):
         self._checked = 0  # how much of `_pending` cannot hold the end of a head
         self._paused = False
         self._eof = False
-        self._drained = 0
+        self._drained = 0  # bytes thrown away since the last reply
+        self._rounds = 0  # times that the end was put off because some came
         self._task: asyncio.Task[None] | None = None
         self.deadline = NEVER  # loop time at which `expire` must look
         self._reset()
@@ -134,6 +136,8 @@ class Connection(asyncio.BufferedProtocol):
         """Lend the worker's slab for one read: little of it until a body is expected."""
         if self._phase is Phase.BODY and self._body is not None and self._body.plan is not None:
             return self._service.slab[: self._body.plan.slab]
+        if self._phase is Phase.LINGER:
+            return self._service.slab
         return self._service.slab[: buffers.HEAD_BYTES]
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -149,8 +153,6 @@ class Connection(asyncio.BufferedProtocol):
             self._pause()
         elif self._phase is Phase.LINGER:
             self._drained += nbytes
-            if self._drained > LINGER_BYTES:
-                self._close()
 
     def eof_received(self) -> bool:
         """Note that the client sends no more; keep the way to it open while an answer is due."""
@@ -159,7 +161,9 @@ class Connection(asyncio.BufferedProtocol):
             self._break_body(Refused(errors.BODY_INCOMPLETE))
             return True
         if self._phase is Phase.ANSWER:
-            self._keep = False
+            # Requests that wait behind this one are answered too: half-closing is how a client of
+            # few words says that it has asked everything (RFC 9112 9.6).
+            self._keep = self._keep and bool(self._pending)
             return True
         self._phase = Phase.CLOSED
         return False
@@ -195,7 +199,9 @@ class Connection(asyncio.BufferedProtocol):
             self._begin(raw)
             if self._phase is not Phase.HEAD:
                 return
-        service.loop.call_soon(self._advance)  # others first: a turn is bounded
+        # Others first: a turn is bounded. Meanwhile nothing is read, or `_pending` had no bound.
+        self._pause()
+        service.loop.call_soon(self._advance)
 
     def _wait(self, seconds: float) -> None:
         """Wait for the next request."""
@@ -231,7 +237,7 @@ class Connection(asyncio.BufferedProtocol):
         self.deadline = NEVER
         try:
             head = self._head = heads.parse(raw, service.head_limits)
-            self._keep = head.keep_alive and not self._eof
+            self._keep = head.keep_alive and not (self._eof and not self._pending)
             if head.method in BODY_METHODS or head.has_body:
                 self._body = Body(head, service.app.max_body_bytes)
             answer = service.app.answer(head, self)
@@ -284,6 +290,8 @@ class Connection(asyncio.BufferedProtocol):
         RFC 9110 10.1.1: only now is it known that the body is wanted.
         """
         self._dialect = dialect
+        if self._phase is Phase.CLOSED:
+            return  # by now the descriptor's number may be another client's
         if self._head is not None and self._head.expect_continue and not self._pending:
             # Straight to the socket, as the reply will be. If it is full, the client has sent
             # requests ahead of unread answers and is not waiting.
@@ -419,14 +427,15 @@ class Connection(asyncio.BufferedProtocol):
     def _finish(self, *, refused: bool) -> None:
         """End the connection after its last reply, so that the reply arrives.
 
-        Closing a socket that holds unread bytes sends a reset, and a reset may overtake the
+        Bytes that meet a closed socket are answered with a reset, and a reset may overtake the
         reply: RFC 9112 9.6 asks to half-close, then read on for a while.
         """
-        if self._eof or not (refused or self._pending):
+        if self._eof or (self._service.draining and not (refused or self._pending)):
             self._close()
             return
         self._phase = Phase.LINGER
         self._pending = b""
+        self._window = 0
         self.deadline = self._service.loop.time() + self._service.timeouts.linger_s
         self._transport.write_eof()
         self._resume()
@@ -463,20 +472,25 @@ class Connection(asyncio.BufferedProtocol):
                 self._close()
         elif self._phase is Phase.BODY and self._body is not None:
             received = self._body.received
-            if received - self._window < timeouts.min_rate * timeouts.readtimeout_s:
+            if received - self._window < _least(timeouts.min_rate * timeouts.readtimeout_s):
                 self._break_body(Refused(errors.BODY_TOO_SLOW))
             else:
                 self._window = received
                 self.deadline = now + timeouts.readtimeout_s
         elif self._sending is not None:
             arrived = self._sending.arrived
-            if arrived - self._window < timeouts.min_rate * timeouts.writetimeout_s:
+            if arrived - self._window < _least(timeouts.min_rate * timeouts.writetimeout_s):
                 self._sending.abort("client_stalled")
             else:
                 self._window = arrived
                 self.deadline = now + timeouts.writetimeout_s
         elif self._phase is Phase.LINGER:
-            self._close()
+            self._rounds += 1
+            if self._drained == self._window or self._rounds == LINGER_ROUNDS:
+                self._close()
+            else:
+                self._window = self._drained
+                self.deadline = now + timeouts.linger_s
 
     def _pause(self) -> None:
         if not self._paused:
@@ -487,3 +501,8 @@ class Connection(asyncio.BufferedProtocol):
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
+
+
+def _least(wanted: float) -> float:
+    """Give the bytes that a window must bring: a minimum rate of 0 still is not "never"."""
+    return max(wanted, 1)
