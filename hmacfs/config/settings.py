@@ -190,7 +190,10 @@ class Timeouts:
     ] = 30
     min_rate: Annotated[
         int,
-        Key(kind=Kind.SIZE, meaning="Bytes per second that a body must average over readtimeout."),
+        Key(
+            kind=Kind.SIZE,
+            meaning="Bytes per second that a body must average over readtimeout, an answer over writetimeout.",
+        ),
     ] = 512
     writetimeout_s: Annotated[
         float,
@@ -198,7 +201,7 @@ class Timeouts:
             kind=Kind.DURATION,
             name="writetimeout",
             least=0.001,
-            meaning="A client that takes no byte for so long is dropped. No limit of the total time.",
+            meaning="Window over which a client must take min_rate of an answer; else it is dropped.",
         ),
     ] = 60
     idletimeout_s: Annotated[
@@ -223,7 +226,8 @@ class Timeouts:
         Key(
             kind=Kind.DURATION,
             name="linger",
-            meaning="How long the rest of a refused body is read, so that the refusal reaches its client.",
+            meaning="After the last answer: how long the client may be silent before the connection is closed. "
+            "Who goes on sending is read for six times as long, so that a refusal reaches him.",
         ),
     ] = 5
 
