@@ -192,7 +192,7 @@ class Timeouts:
         int,
         Key(
             kind=Kind.SIZE,
-            meaning="Bytes per second that a body must average over readtimeout, an answer over writetimeout.",
+            meaning="Bytes a second that a body must average over readtimeout, an answer over writetimeout.",
         ),
     ] = 512
     writetimeout_s: Annotated[
@@ -226,8 +226,8 @@ class Timeouts:
         Key(
             kind=Kind.DURATION,
             name="linger",
-            meaning="After the last answer: how long the client may be silent before the connection is closed. "
-            "Who goes on sending is read for six times as long, so that a refusal reaches him.",
+            meaning="How long a client may be silent after its last answer before the connection is closed. "
+            "One that goes on sending is read for six times as long, so that a refusal reaches it.",
         ),
     ] = 5
 
