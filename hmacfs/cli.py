@@ -121,7 +121,7 @@ def _serve(options: argparse.Namespace) -> int:
         return 1
     reread = None if options.config is None else (lambda: config.load(options.config))
     try:
-        return supervisor.run(loaded.settings, reread)
+        return supervisor.run(loaded, reread)
     except (StorageError, ListenError) as error:
         _say(f"hmacfs: {error}")
         return 1

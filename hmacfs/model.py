@@ -213,6 +213,8 @@ class Reply:
     """Open file behind the Spans; the connection closes it when the reply is done."""
     close: bool = False
     """Whether the connection must end after this reply."""
+    detail: str = ""
+    """What the log says beyond the code."""
 
     @property
     def length(self) -> int:

@@ -78,6 +78,7 @@ class App:
         """Give the reply that a refusal amounts to."""
         reply = replies.refusal(refused, head, request_id)
         reply.fields += self._shared(head)
+        reply.detail = refused.detail
         return reply
 
     def _shared(self, head: Head | None) -> list[tuple[str, str]]:

@@ -420,6 +420,7 @@ class Connection(asyncio.BufferedProtocol):
             elapsed_s=elapsed_s,
             dialect=self._dialect,
             broken=why,
+            detail=reply.detail,
         )
 
     # The end.

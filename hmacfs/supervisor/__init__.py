@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from hmacfs.config import Loaded, Settings
+    from hmacfs.config import Loaded, Notice
 
 TICK_S: Final = 1.0
 # Workers are told the full time; what is added here is for them to let go of their files.
 GRACE_S: Final = 2.0
 
 
-def run(settings: Settings, reread: Callable[[], Loaded] | None) -> int:
-    """Serve `settings` until told to stop; give the exit status.
+def run(loaded: Loaded, reread: Callable[[], Loaded] | None) -> int:
+    """Serve `loaded` until told to stop; give the exit status.
 
-    `reread` gives the settings anew at SIGHUP and raises `config.Faulty` if they are no good; None if
+    `reread` gives the configuration anew at SIGHUP and raises `config.Faulty` if they are no good; None if
     there is no file. Raises StorageError or ListenError if the service cannot begin.
     """
     # Once here, so that a storage that cannot work is one clear message and no crash loop.
-    store.Store.open(settings.server.storage_path, rules(settings)).close()
+    store.Store.open(loaded.settings.server.storage_path, rules(loaded.settings)).close()
     loop = uvloop.new_event_loop()
     try:
-        return loop.run_until_complete(Supervisor(loop, settings, reread).serve())
+        return loop.run_until_complete(Supervisor(loop, loaded, reread).serve())
     finally:
         loop.close()
 
@@ -51,14 +51,15 @@ class Supervisor:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        settings: Settings,
+        loaded: Loaded,
         reread: Callable[[], Loaded] | None,
     ) -> None:
         """Open the sockets and the counters. Raises ListenError."""
         self._loop = loop
-        self._settings = settings
+        self._settings = settings = loaded.settings
         self._reread = reread
         self._log = log.open_log(settings.logging)
+        self._tell(loaded.notices)
         self._notifier = systemd.Notifier(os.environ)
         slots = slots_for(settings.server.workers)
         inherited = systemd.listen_fds(os.environ, os.getpid())
@@ -114,6 +115,11 @@ class Supervisor:
                 f"cannot listen on {address} for [metrics]: {error.strerror or error}"
             ) from error
 
+    def _tell(self, notices: tuple[Notice, ...]) -> None:
+        """Log what is worth knowing of a configuration without a fault."""
+        for notice in notices:
+            self._log.event("info", "config-notice", notice=str(notice))
+
     def _checks(self) -> list[admin.Check]:
         """Say what must hold to be ready; asked on the operators' threads."""
         server = self._settings.server
@@ -158,7 +164,11 @@ class Supervisor:
         self._notifier.reloading(time.monotonic_ns() // 1000)
         self._log.reopen()
         try:
-            fresh = self._settings if self._reread is None else self._reread().settings
+            fresh = self._settings
+            if self._reread is not None:
+                loaded = self._reread()
+                fresh = loaded.settings
+                self._tell(loaded.notices)
         except config.Faulty as faulty:
             for fault in faulty.faults:
                 self._log.event("error", "reload-refused", fault=str(fault))

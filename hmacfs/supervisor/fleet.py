@@ -177,7 +177,9 @@ class Fleet:
         member.ready = False
         row = metrics.Row(self._buffer, member.slot)
         row.reset_gauges()
-        if not self._ending:
+        if self._ending:
+            self._log.event("info", "worker-stopped", slot=member.slot, status=status)
+        else:
             row.add(metrics.WORKER_DEATHS)
             member.delay_s = (
                 0.0 if lived_s > HEALTHY_S else min(max(member.delay_s * 2, FIRST_DELAY_S), LONGEST_DELAY_S)
