@@ -170,12 +170,12 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reply's fate is logged
         """Let go of everything; a commit that has begun goes on to its end."""
+        self._break_body(Refused(errors.BODY_INCOMPLETE))
         self._phase = Phase.CLOSED
         self._eof = True
         self.deadline = NEVER
         if self._sending is not None:
             self._sending.abort("client_gone")
-        self._break_body(Refused(errors.BODY_INCOMPLETE))
         self._service.connections.discard(self)
         self._service.row.add(metrics.CONNECTIONS, -1)
 
