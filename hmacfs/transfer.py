@@ -31,6 +31,8 @@ FORM_HEADER_BYTES: Final = 8 * KiB
 
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 NO_FILE: Final = -1
+# How often to look whether a full socket takes more if no descriptor is left to wait on.
+POLL_S: Final = 0.05
 
 
 class Sink(Protocol):
@@ -222,10 +224,17 @@ class Sending:
             self._end("file_shrunk")
         elif why == _core.WAIT:
             if self._spare == NO_FILE:
-                self._spare = os.dup(self._sock)
-                self._loop.add_writer(self._spare, self.run)
+                self._wait_for_room()
         elif self._spare == NO_FILE:
             self._loop.call_soon(self.run)
+
+    def _wait_for_room(self) -> None:
+        try:
+            self._spare = os.dup(self._sock)
+        except OSError:  # EMFILE: what is under way goes on, if less smoothly
+            self._loop.call_later(POLL_S, self.run)
+            return
+        self._loop.add_writer(self._spare, self.run)
 
     def abort(self, why: str) -> None:
         """Stop where it is: the client is gone, stalled, or the server must end."""

@@ -50,6 +50,8 @@ class Boot:
     """Inherited descriptors of listening sockets."""
     counters: int
     """Inherited descriptor of the shared counters."""
+    version: int
+    """Number of these settings, to be given back in `Ready`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Reload:
     """Serve new settings from the next request on."""
 
     settings: Settings
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,9 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The worker accepts connections, or serves its new settings."""
+    """The worker accepts connections and serves the settings of this version."""
+
+    version: int
 
 
 def run(control_fd: int) -> int:
@@ -77,7 +82,10 @@ def run(control_fd: int) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     pipe = Pipe(control_fd)
-    boot: Boot = pipe.recv()
+    try:
+        boot: Boot = pipe.recv()
+    except (EOFError, OSError):
+        return 0  # the supervisor ended while we began
     loop = uvloop.new_event_loop()
     try:
         loop.run_until_complete(Worker(loop, pipe, boot).serve())
@@ -109,7 +117,9 @@ class Worker:
         self._log = log.open_log(boot.settings.logging)
         self._store = Store.open(boot.settings.server.storage_path, rules(boot.settings))
         self._ended = loop.create_future()
+        self._sockets = [socket.socket(fileno=fd) for fd in boot.listeners]
         self._servers: list[asyncio.Server] = []
+        self._accepting = True
         self._tasks: set[asyncio.Task[None]] = set()
         self._dropped = 0
         self._next_tick = 0.0
@@ -129,8 +139,7 @@ class Worker:
 
     async def serve(self) -> None:
         """Accept connections until drained."""
-        for fd in self._boot.listeners:
-            sock = socket.socket(fileno=fd)
+        for sock in self._sockets:
             sock.setblocking(False)
             self._servers.append(await self._listen(sock))
         self._loop.add_signal_handler(signal.SIGTERM, self._drain, self._settings.timeouts.shutdown_s)
@@ -139,19 +148,31 @@ class Worker:
             self._start(self._reconcile())
         self._next_tick = self._next_sweep = self._loop.time()
         self._tick()
-        self._pipe.send(Ready())
+        self._pipe.send(Ready(self._boot.version))
         try:
             await self._ended
         finally:
             await self._close()
 
-    async def _listen(self, sock: socket.socket) -> asyncio.Server:
-        def connect() -> Connection:
-            return Connection(self._service)
+    def _connect(self) -> Connection:
+        return Connection(self._service)
 
+    async def _listen(self, sock: socket.socket) -> asyncio.Server:
+        """Accept from a duplicate of `sock`: the loop closes what it is given."""
         if sock.family == socket.AF_UNIX:
-            return await self._loop.create_unix_server(connect, sock=sock, backlog=BACKLOG)
-        return await self._loop.create_server(connect, sock=sock, backlog=BACKLOG)
+            return await self._loop.create_unix_server(self._connect, sock=sock.dup(), backlog=BACKLOG)
+        return await self._loop.create_server(self._connect, sock=sock.dup(), backlog=BACKLOG)
+
+    async def _listen_again(self) -> None:
+        """Replace servers that have ended.
+
+        uvloop closes a server, silently and for good, at the first error of accept(2) that libuv does
+        not know how to hide: ENOBUFS, or EMFILE if another thread took libuv's spare descriptor.
+        """
+        for index, server in enumerate(self._servers):
+            if _has_ended(server):
+                self._servers[index] = await self._listen(self._sockets[index])
+                self._log.event("error", "accept-resumed")
 
     def _hear(self) -> None:
         """Do what the supervisor says."""
@@ -164,7 +185,7 @@ class Worker:
             return
         if isinstance(message, Reload):
             self._reload(message.settings)
-            self._pipe.send(Ready())
+            self._pipe.send(Ready(message.version))
         elif isinstance(message, Drain):
             self._drain(message.seconds)
 
@@ -185,26 +206,29 @@ class Worker:
         if self._service.draining:
             return
         self._service.draining = True
-        # One more turn of the loop first: connections that the kernel has queued are accepted.
-        self._loop.call_soon(self._stop_accepting)
+        self._start(self._stop_accepting())
         self._loop.call_later(seconds, self._give_up)
 
-    def _stop_accepting(self) -> None:
-        for server in self._servers:
+    async def _stop_accepting(self) -> None:
+        """Accept what the kernel has queued, since closing would reset it, and no more."""
+        for server, sock in zip(self._servers, self._sockets, strict=True):
             server.close()
+            while (client := _accept(sock)) is not None:
+                await self._loop.connect_accepted_socket(self._connect, client)
+            sock.close()
+        self._accepting = False
         for connection in list(self._service.connections):
             connection.drain()
         self._end_if_idle()
 
     def _end_if_idle(self) -> None:
-        if not self._service.connections and not self._ended.done():
+        if not (self._accepting or self._service.connections or self._ended.done()):
             self._ended.set_result(None)
 
     def _give_up(self) -> None:
         for connection in list(self._service.connections):
             connection.abandon()
-        if not self._ended.done():
-            self._ended.set_result(None)
+        self._loop.call_later(TICK_S, self._give_up)  # for those who had to be told
 
     def _tick(self) -> None:
         """Look after everything that is due; the only timer of the worker."""
@@ -220,7 +244,9 @@ class Worker:
         self._dropped = self._log.dropped
         if service.draining:
             self._end_if_idle()
-        elif self._boot.slot == 0 and now >= self._next_sweep:
+        elif any(map(_has_ended, self._servers)):
+            self._start(self._listen_again())
+        if self._boot.slot == 0 and not service.draining and now >= self._next_sweep:
             self._next_sweep = now + self._settings.server.sweep_interval_s
             self._start(self._sweep())
         self._next_tick = now + TICK_S
@@ -254,6 +280,21 @@ class Worker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._store.close()
         self._log.flush()
+
+
+def _has_ended(server: asyncio.Server) -> bool:
+    return any(sock is None or sock.fileno() < 0 for sock in server.sockets)
+
+
+def _accept(sock: socket.socket) -> socket.socket | None:
+    """Give the next connection queued on `sock`, None if there is none to be had."""
+    while True:
+        try:
+            return sock.accept()[0]
+        except ConnectionAbortedError:
+            continue
+        except OSError:  # an empty queue, usually
+            return None
 
 
 def rules(settings: Settings) -> Rules:

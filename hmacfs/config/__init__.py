@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hmacfs.config.first_run import embedded
 from hmacfs.config.loading import Loaded, load, parse
-from hmacfs.config.reload import restart_needed
+from hmacfs.config.reload import applicable, restart_needed
 from hmacfs.config.report import Fault, Faulty, Notice
 from hmacfs.config.settings import Settings
 
@@ -17,6 +17,7 @@ __all__ = [
     "Loaded",
     "Notice",
     "Settings",
+    "applicable",
     "embedded",
     "load",
     "parse",

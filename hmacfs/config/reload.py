@@ -1,7 +1,8 @@
-"""Which changes of the settings a running server cannot apply."""
+"""Which changes of the settings a running server cannot apply, and what it serves instead."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hmacfs.config import keys
@@ -20,3 +21,24 @@ def restart_needed(old: Settings, new: Settings) -> list[str]:
         if entry.key.fixed
         and getattr(getattr(old, table), entry.field) != getattr(getattr(new, table), entry.field)
     ]
+
+
+def applicable(old: Settings, new: Settings) -> Settings:
+    """Give `new`, but with `old`'s value of every key that SIGHUP cannot apply.
+
+    A worker that is replaced later must not serve from another storage than its neighbours.
+    """
+    return replace(
+        new,
+        **{
+            table: replace(
+                getattr(new, table),
+                **{
+                    entry.field: getattr(getattr(old, table), entry.field)
+                    for entry in keys.entries(cls)
+                    if entry.key.fixed
+                },
+            )
+            for table, cls in TABLES.items()
+        },
+    )

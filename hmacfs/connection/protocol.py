@@ -39,6 +39,13 @@ if TYPE_CHECKING:
 # never silent for one; nginx: lingering_timeout 5s, lingering_time 30s.
 LINGER_ROUNDS: Final = 6
 
+# While the server drains, an idle connection is kept this long for a request that is on its way, as by
+# nginx's keepalive_min_timeout: closing at once would lose it.
+LAST_CALL_S: Final = 1.0
+
+# How many connections above the limit are ended in stages; each holds a descriptor meanwhile.
+SPARE_CONNECTIONS: Final = 32
+
 NEVER: Final = float("inf")
 BODY_METHODS: Final = frozenset({"PUT", "POST"})
 
@@ -126,11 +133,9 @@ class Connection(asyncio.BufferedProtocol):
         service.connections.add(self)
         service.row.add(metrics.CONNECTIONS)
         service.row.add(metrics.ACCEPTED_CONNECTIONS)
-        self.deadline = service.loop.time() + service.timeouts.idletimeout_s
+        self._set_idle()
         if len(service.connections) > service.max_connections:
             self._refuse(Refused(errors.TOO_MANY_CONNECTIONS))
-        elif service.draining:
-            self._refuse(Refused(errors.DRAINING))
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - uvloop's guess, not ours
         """Lend the worker's slab for one read: little of it until a body is expected."""
@@ -188,7 +193,7 @@ class Connection(asyncio.BufferedProtocol):
         service = self._service
         for _ in range(service.max_pipelined):
             if not self._pending:
-                self._wait(service.timeouts.idletimeout_s)
+                self._wait()
                 return
             end = heads.find_end(self._pending, self._checked)
             if end < 0:
@@ -203,13 +208,19 @@ class Connection(asyncio.BufferedProtocol):
         self._pause()
         service.loop.call_soon(self._advance)
 
-    def _wait(self, seconds: float) -> None:
+    def _wait(self) -> None:
         """Wait for the next request."""
-        if self._eof or self._service.draining:
+        if self._eof:
             self._close()
             return
-        self.deadline = self._service.loop.time() + seconds
+        self._set_idle()
         self._resume()
+
+    def _set_idle(self) -> None:
+        """Allow the time that a connection may be idle; little of it while the server drains."""
+        service = self._service
+        seconds = service.timeouts.idletimeout_s
+        self.deadline = service.loop.time() + (min(seconds, LAST_CALL_S) if service.draining else seconds)
 
     def _wait_for_head(self) -> None:
         """Wait for the rest of a head, unless it is past saving."""
@@ -242,7 +253,8 @@ class Connection(asyncio.BufferedProtocol):
                 self._body = Body(head, service.app.max_body_bytes)
             answer = service.app.answer(head, self)
         except Refused as refused:
-            self._respond(service.app.refuse(refused, self._head, self._request_id))
+            self._head = self._head or refused.head
+            self._respond(service.app.refuse(refused, self._head, self._request_id), raw)
         except Exception as error:  # noqa: BLE001 - the border: a fault of ours must not end the worker
             self._respond(self._fault(error))
         else:
@@ -275,7 +287,7 @@ class Connection(asyncio.BufferedProtocol):
         self._request_id = self._service.next_id()
         self._started = self._started or time.monotonic()
         self._head_bytes = len(self._pending)
-        self._respond(self._service.app.refuse(refused, None, self._request_id))
+        self._respond(self._service.app.refuse(refused, None, self._request_id), self._pending)
 
     # Bodies: this side of `app.Link`.
 
@@ -340,8 +352,8 @@ class Connection(asyncio.BufferedProtocol):
 
     # Replies.
 
-    def _respond(self, reply: Reply) -> None:
-        """Send `reply`; on return it may be out already."""
+    def _respond(self, reply: Reply, raw: bytes = b"") -> None:
+        """Send `reply`; on return it may be out already. `raw` is what came where no Head came of it."""
         service = self._service
         if self._phase is Phase.CLOSED or self._transport.is_closing():
             if reply.file is not None:
@@ -355,7 +367,8 @@ class Connection(asyncio.BufferedProtocol):
             reply, head, request_id=self._request_id, date=service.date, keep_alive=self._keep
         )
         pieces: tuple[bytes | Span, ...] = (first,)
-        if replies.sends_body(reply, head):
+        # What begins as HEAD gets no body whatever is wrong with it (RFC 9110 9.3.2).
+        if replies.sends_body(reply, head) and not (head is None and raw.startswith(b"HEAD ")):
             pieces = (first, *reply.pieces)
         self._window = 0
         self.deadline = service.loop.time() + service.timeouts.writetimeout_s
@@ -431,13 +444,15 @@ class Connection(asyncio.BufferedProtocol):
         Bytes that meet a closed socket are answered with a reset, and a reset may overtake the
         reply: RFC 9112 9.6 asks to half-close, then read on for a while.
         """
-        if self._eof or (self._service.draining and not (refused or self._pending)):
+        service = self._service
+        crowded = len(service.connections) > service.max_connections + SPARE_CONNECTIONS
+        if self._eof or crowded or (service.draining and not (refused or self._pending)):
             self._close()
             return
         self._phase = Phase.LINGER
         self._pending = b""
         self._window = 0
-        self.deadline = self._service.loop.time() + self._service.timeouts.linger_s
+        self.deadline = service.loop.time() + service.timeouts.linger_s
         self._transport.write_eof()
         self._resume()
 
@@ -453,14 +468,21 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.close()
 
     def drain(self) -> None:
-        """End the connection now if it is idle, else after its current request."""
-        self._keep = False
+        """End the connection soon if it is idle, else after its current request.
+
+        Not at once: a request may be on its way, and its answer will say that it was the last.
+        """
         if self._phase is Phase.HEAD and not self._pending:
-            self._close()
+            self._set_idle()
 
     def abandon(self) -> None:
-        """End the connection at once, whatever it does: the shutdown's patience is over."""
-        if self._phase is not Phase.CLOSED:
+        """End the connection, whatever it does: the shutdown's patience is over.
+
+        An upload is told so; if that is not out by the next call, it never will be.
+        """
+        if self._phase is Phase.BODY:
+            self._break_body(Refused(errors.DRAINING))
+        elif self._phase is not Phase.CLOSED:
             self._close(abort=True)
 
     def expire(self, now: float) -> None:

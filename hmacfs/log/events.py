@@ -26,6 +26,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "worker-stopped": "A worker ended as it was told to.",
         "worker-died": "A worker ended without being told to; another takes its slot.",
         "worker-stuck": "A worker's loop did not answer for too long; it is killed.",
+        "accept-resumed": "Accepting connections had ended with an error of the system; it goes on.",
         "background-failed": "A task beside the requests failed; `error` says how.",
         "sweep-done": "Expired files were removed.",
         "reconcile-done": "The index was brought into line with the files found.",

@@ -16,7 +16,7 @@ import uvloop
 from hmacfs import config, log, metrics, store, systemd
 from hmacfs.metrics import admin
 from hmacfs.supervisor import listeners
-from hmacfs.supervisor.fleet import Fleet, slots_for
+from hmacfs.supervisor.fleet import STUCK_S, Fleet, slots_for
 from hmacfs.worker import rules
 
 if TYPE_CHECKING:
@@ -30,17 +30,18 @@ TICK_S: Final = 1.0
 GRACE_S: Final = 2.0
 
 
-def run(loaded: Loaded, reread: Callable[[], Loaded] | None) -> int:
+def run(loaded: Loaded, reread: Callable[[], Loaded] | None, *, stuck_s: float = STUCK_S) -> int:
     """Serve `loaded` until told to stop; give the exit status.
 
-    `reread` gives the configuration anew at SIGHUP and raises `config.Faulty` if they are no good; None if
-    there is no file. Raises StorageError or ListenError if the service cannot begin.
+    `reread` gives the configuration anew at SIGHUP and raises `config.Faulty` if it is no good; None if
+    there is no file. A worker that does not move for `stuck_s` is replaced. Raises StorageError or
+    ListenError if the service cannot begin.
     """
     # Once here, so that a storage that cannot work is one clear message and no crash loop.
     store.Store.open(loaded.settings.server.storage_path, rules(loaded.settings)).close()
     loop = uvloop.new_event_loop()
     try:
-        return loop.run_until_complete(Supervisor(loop, loaded, reread).serve())
+        return loop.run_until_complete(Supervisor(loop, loaded, reread, stuck_s=stuck_s).serve())
     finally:
         loop.close()
 
@@ -53,6 +54,8 @@ class Supervisor:
         loop: asyncio.AbstractEventLoop,
         loaded: Loaded,
         reread: Callable[[], Loaded] | None,
+        *,
+        stuck_s: float,
     ) -> None:
         """Open the sockets and the counters. Raises ListenError."""
         self._loop = loop
@@ -62,7 +65,11 @@ class Supervisor:
         self._tell(loaded.notices)
         self._notifier = systemd.Notifier(os.environ)
         slots = slots_for(settings.server.workers)
-        inherited = systemd.listen_fds(os.environ, os.getpid())
+        try:
+            inherited = systemd.listen_fds(os.environ, os.getpid())
+            interval_s = systemd.watchdog_interval_s(os.environ, os.getpid())
+        except (ValueError, OSError) as error:
+            raise listeners.ListenError(f"what the service manager passed is no good: {error}") from error
         self._listeners = listeners.open_all(settings.server, slots, inherited)
         counters = metrics.create(slots)
         self._fleet = Fleet(
@@ -72,6 +79,7 @@ class Supervisor:
             slots=slots,
             listeners=self._listeners,
             counters=counters,
+            stuck_s=stuck_s,
             changed=self._on_change,
         )
         self._collector = metrics.Collector(
@@ -86,14 +94,19 @@ class Supervisor:
         self._announced = False
         self._reloading = False
         self._stopping = False
-        self._watchdog_s = systemd.watchdog_interval_s(os.environ, os.getpid())
+        # sd_watchdog_enabled(3): at half of the interval.
+        self._watchdog_s = None if interval_s is None else interval_s / 2
 
     async def serve(self) -> int:
         """Run until a signal ends it; give the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
-        self._operators = self._open_admin()
+        try:
+            self._operators = self._open_admin()
+        except listeners.ListenError:
+            listeners.close_all(self._listeners)
+            raise
         self._fleet.start()
         self._tick()
         try:
@@ -123,7 +136,7 @@ class Supervisor:
     def _checks(self) -> list[admin.Check]:
         """Say what must hold to be ready; asked on the operators' threads."""
         server = self._settings.server
-        alive, slots = self._fleet.alive, slots_for(server.workers)
+        alive, slots = self._fleet.alive, self._fleet.slots
         return [
             admin.Check("draining", not self._stopping, "shutting down" if self._stopping else ""),
             admin.Check("workers", self._fleet.all_ready, f"{alive} of {slots} workers run"),
@@ -177,10 +190,10 @@ class Supervisor:
             return
         for key in config.restart_needed(self._settings, fresh):
             self._log.event("warn", "restart-needed", key=key)
-        self._settings = fresh
-        self._log.apply(fresh.logging)
+        self._settings = config.applicable(self._settings, fresh)
+        self._log.apply(self._settings.logging)
         self._reloading = True
-        self._fleet.reload(fresh)
+        self._fleet.reload(self._settings)
         self._log.flush()
 
     def _stop(self) -> None:

@@ -36,7 +36,8 @@ class Member:
         self.slot = slot
         self.process: subprocess.Popen[bytes] | None = None
         self.pipe: Pipe | None = None
-        self.ready = False
+        self.told = 0  # version of the settings that it was given last
+        self.serves = 0  # version that it said it serves; 0 before it said anything
         self.started = 0.0
         self.delay_s = 0.0
 
@@ -58,12 +59,15 @@ class Fleet:
         slots: int,
         listeners: Sequence[Listener],
         counters: int,
+        stuck_s: float,
         changed: Callable[[], None],
     ) -> None:
         """Make `slots` empty slots; `counters` is the descriptor of the shared rows."""
         self._loop = loop
         self._log = log
         self._settings = settings
+        self._version = 1
+        self._stuck_s = stuck_s
         self._listeners = listeners
         self._counters = counters
         self._buffer = metrics.attach(counters)
@@ -79,16 +83,12 @@ class Fleet:
     @property
     def all_ready(self) -> bool:
         """Whether every slot is filled and has said that it serves the current settings."""
-        return all(member.ready for member in self._members)
+        return all(member.serves == self._version for member in self._members)
 
     @property
-    def heartbeats_ms(self) -> list[int]:
-        """Monotonic time of each ready worker's last tick."""
-        return [
-            metrics.Row(self._buffer, member.slot).read(metrics.HEARTBEAT_MS)
-            for member in self._members
-            if member.ready
-        ]
+    def slots(self) -> int:
+        """How many workers there should be."""
+        return len(self._members)
 
     def start(self) -> None:
         """Fill every slot."""
@@ -98,10 +98,18 @@ class Fleet:
     def reload(self, settings: Settings) -> None:
         """Have every worker serve `settings`; those that start later do so too."""
         self._settings = settings
+        self._version += 1
         for member in self._members:
-            if member.ready:
-                member.ready = False
-                self._tell(member, worker.Reload(settings))
+            self._renew(member)
+
+    def _renew(self, member: Member) -> None:
+        """Tell a worker the newest settings, once it has answered to those before.
+
+        So a worker that does not listen cannot fill its pipe and make the supervisor wait for it.
+        """
+        if member.alive and member.serves == member.told != self._version:
+            member.told = self._version
+            self._tell(member, worker.Reload(self._settings, self._version))
 
     def drain(self, seconds: float) -> None:
         """Have every worker finish what is in flight within `seconds`, and replace none."""
@@ -118,32 +126,42 @@ class Fleet:
                 member.process.kill()
 
     def kill_stuck(self, now_s: float) -> None:
-        """End workers whose loop has stopped turning; they are replaced."""
+        """End workers whose loop has stopped turning, or never did; they are replaced."""
         for member in self._members:
-            if member.ready and member.process is not None:
-                beat_s = metrics.Row(self._buffer, member.slot).read(metrics.HEARTBEAT_MS) / 1000
-                if now_s - max(beat_s, member.started) > STUCK_S:
-                    self._log.event("error", "worker-stuck", slot=member.slot, pid=member.process.pid)
-                    member.process.kill()
+            if member.process is None:
+                continue
+            beat_s = metrics.Row(self._buffer, member.slot).read(metrics.HEARTBEAT_MS) / 1000
+            if now_s - max(beat_s, member.started) > self._stuck_s:
+                self._log.event("error", "worker-stuck", slot=member.slot, pid=member.process.pid)
+                member.process.kill()
 
     def _spawn(self, member: Member) -> None:
         if self._ending:
             return
-        ours, theirs = socket.socketpair()
-        with theirs:
-            listeners = tuple(listener.of(member.slot).fileno() for listener in self._listeners)
-            # A fresh interpreter, never a fork: a loop that has run does not survive one.
-            member.process = subprocess.Popen(
-                [sys.executable, "-m", "hmacfs", "worker", str(theirs.fileno())],
-                pass_fds=(theirs.fileno(), self._counters, *listeners),
-                stdin=subprocess.DEVNULL,
-                env={k: v for k, v in os.environ.items() if k not in systemd.VARIABLES},
-            )
-        member.pipe = Pipe(ours.detach())
+        listeners = tuple(listener.of(member.slot).fileno() for listener in self._listeners)
         member.started = self._loop.time()
+        try:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                # A fresh interpreter, never a fork: a loop that has run does not survive one.
+                member.process = subprocess.Popen(
+                    [sys.executable, "-m", "hmacfs", "worker", str(theirs.fileno())],
+                    pass_fds=(theirs.fileno(), self._counters, *listeners),
+                    stdin=subprocess.DEVNULL,
+                    env={k: v for k, v in os.environ.items() if k not in systemd.VARIABLES},
+                )
+        except OSError as error:  # EAGAIN, ENOMEM or EMFILE: what there is serves on meanwhile
+            self._try_again(member, error.strerror or repr(error))
+            return
+        member.pipe = Pipe(ours.detach())
+        member.told = self._version
         self._log.event("info", "worker-started", slot=member.slot, pid=member.process.pid)
         boot = worker.Boot(
-            slot=member.slot, settings=self._settings, listeners=listeners, counters=self._counters
+            slot=member.slot,
+            settings=self._settings,
+            listeners=listeners,
+            counters=self._counters,
+            version=self._version,
         )
         self._loop.add_reader(member.pipe.fileno(), self._hear, member)
         self._tell(member, boot)
@@ -162,7 +180,8 @@ class Fleet:
             self._bury(member)
             return
         if isinstance(message, worker.Ready):
-            member.ready = True
+            member.serves = message.version
+            self._renew(member)
             self._changed()
 
     def _bury(self, member: Member) -> None:
@@ -171,24 +190,28 @@ class Fleet:
         assert member.process is not None
         self._loop.remove_reader(member.pipe.fileno())
         member.pipe.close()
-        status = member.process.wait()
-        lived_s = self._loop.time() - member.started
+        pid, status = member.process.pid, member.process.wait()
         member.process = member.pipe = None
-        member.ready = False
+        member.told = member.serves = 0
         row = metrics.Row(self._buffer, member.slot)
         row.reset_gauges()
         if self._ending:
-            self._log.event("info", "worker-stopped", slot=member.slot, status=status)
+            self._log.event("info", "worker-stopped", slot=member.slot, pid=pid, status=status)
         else:
             row.add(metrics.WORKER_DEATHS)
-            member.delay_s = (
-                0.0 if lived_s > HEALTHY_S else min(max(member.delay_s * 2, FIRST_DELAY_S), LONGEST_DELAY_S)
-            )
-            self._log.event(
-                "error", "worker-died", slot=member.slot, status=status, restart_in_s=member.delay_s
-            )
-            self._loop.call_later(member.delay_s, self._spawn, member)
+            self._try_again(member, f"exit status {status}", pid=pid)
         self._changed()
+
+    def _try_again(self, member: Member, why: str, **fields: int) -> None:
+        """Fill the slot anew: at once if its last worker lived for a while, else ever more slowly."""
+        lived_s = self._loop.time() - member.started
+        member.delay_s = (
+            0.0 if lived_s > HEALTHY_S else min(max(member.delay_s * 2, FIRST_DELAY_S), LONGEST_DELAY_S)
+        )
+        self._log.event(
+            "error", "worker-died", slot=member.slot, error=why, restart_in_s=member.delay_s, **fields
+        )
+        self._loop.call_later(member.delay_s, self._spawn, member)
 
 
 def slots_for(workers: int) -> int:
