@@ -232,6 +232,24 @@ def signed(
     return f"{prefix}{quote(rel)}?{token.query}"
 
 
+def bearer(  # noqa: PLR0913 - what a token signs
+    rel: str,
+    size: int,
+    content_type: str = "application/octet-stream",
+    *,
+    dialect: str = "jwt",
+    prefix: str = "/upload/",
+    ttl_s: float = 300,
+) -> tuple[str, str]:
+    """Give the target of an upload and the value of its Authorization field."""
+    endpoint = Endpoint(
+        prefix=prefix, directory="upload", protocols=auth.DIALECTS, secrets=(Secret(SECRET.encode()),)
+    )
+    token = auth.sign(dialect, endpoint, rel, size, content_type, now=time.time(), ttl_s=ttl_s)
+    query = f"?{token.query}" if token.query else ""
+    return f"{prefix}{quote(rel)}{query}", dict(token.fields)["Authorization"]
+
+
 def fresh(name: str = "file.bin") -> str:
     """Give a path below an endpoint that nobody has used."""
     return f"{secrets.token_hex(8)}/{name}"
