@@ -5,7 +5,10 @@ Statuses follow RFC 9110 15, RFC 6585 (429, 431), RFC 4918 11.5 (507) and XEP-03
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from hmacfs.model import Head
 
 
 class Refusal(NamedTuple):
@@ -32,6 +35,8 @@ class Refused(Exception):  # noqa: N818 - a refusal is an answer, not an error
         self.refusal = refusal
         self.detail = detail
         self.fields = refusal.fields + fields
+        self.head: Head | None = None
+        """The request, if it was read well enough to say how its answer must look."""
 
 
 # Framing and syntax (RFC 9112): the connection ends, since its next byte may mean anything.

@@ -3,8 +3,8 @@
 RFC 9112 and 9110 decide; where they leave room this refuses, since a head that two servers can read in
 two ways lets a request past the proxy's signature check. Every refusal of syntax or framing ends the
 connection. One of a head that is well framed leaves it open only if no body follows, the client keeps
-the connection alive and the method is not HEAD: else the next byte, or the answer's own length, could be
-mistaken, and whoever answers knows no Head. `refusal.close` says which.
+the connection alive: else the next byte could be mistaken. `refusal.close` says which, and `Refused.head`
+is the Head as far as it is known, for CORS, Accept and HEAD count for the refusal too.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def parse(raw: bytes, limits: Limits) -> Head:
     """Make a Head of exactly one head with its final CRLFCRLF, empty lines before it allowed.
 
     Refuses with any of the catalogue's lines for framing and syntax, with TOO_LARGE for a length that no
-    file has, and with BAD_PATH or NAME_TOO_LONG for a path that can name no file.
+    file has, and with BAD_PATH or NAME_TOO_LONG for a path that can name no file: then with the Head.
     """
     begin = _line_start(raw)
     method, target, minor, end = _read_line(raw, begin, limits)
@@ -123,10 +123,10 @@ def parse(raw: bytes, limits: Limits) -> Head:
         raise Refused(UPGRADE_REFUSED)
     # An upgrade that is not taken is ignored (RFC 9110 7.8), but this client may go on in its own protocol.
     keep_alive = _keeps_alive(fields.get(b"connection"), http10=http10) and not upgrade
-    return Head(
+    head = Head(
         method=method,
         target=target,
-        path=_read_path(parts.path, close=has_body or not keep_alive or method == "HEAD"),
+        path="*",
         query=parts.query.decode("ascii"),
         http10=http10,
         keep_alive=keep_alive,
@@ -135,6 +135,9 @@ def parse(raw: bytes, limits: Limits) -> Head:
         chunked=chunked,
         expect_continue=_expects_continue(fields, http10=http10) and has_body,
     )
+    if parts.path != b"*":
+        _read_path(head, parts.path)
+    return head
 
 
 def _line_start(data: bytes | bytearray) -> int:
@@ -241,11 +244,12 @@ def _expects_continue(fields: Mapping[bytes, bytes], *, http10: bool) -> bool:
     return True
 
 
-def _read_path(raw: bytes, *, close: bool) -> str:
+def _read_path(head: Head, raw: bytes) -> None:
     """Decode the path; a refusal says whether the connection must end for its sake."""
-    if raw == b"*":
-        return "*"
     try:
-        return targets.decode_path(raw)
+        head.path = targets.decode_path(raw)
     except Refused as refused:
-        raise Refused(refused.refusal._replace(close=close), refused.detail) from None
+        close = head.has_body or not head.keep_alive
+        known = Refused(refused.refusal._replace(close=close), refused.detail)
+        known.head = head
+        raise known from None

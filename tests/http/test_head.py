@@ -102,7 +102,7 @@ def test_keep_alive(line: bytes, fields: bytes, want: bool) -> None:  # noqa: FB
         ([b"GET /a//b HTTP/1.1", b"Host: h"], False),
         ([b"GET /a//b HTTP/1.1", b"Host: h", b"Connection: close"], True),
         ([b"GET /a//b HTTP/1.0"], True),
-        ([b"HEAD /a//b HTTP/1.1", b"Host: h"], True),
+        ([b"HEAD /a//b HTTP/1.1", b"Host: h"], False),
         ([b"PUT /a//b HTTP/1.1", b"Host: h", b"Content-Length: 1"], True),
         ([b"PUT /a//b HTTP/1.1", b"Host: h", b"Content-Length: 0"], False),
         ([b"PUT /a//b HTTP/1.1", b"Host: h", b"Transfer-Encoding: chunked"], True),
