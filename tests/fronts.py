@@ -65,6 +65,25 @@ def nginx(place: Place, program: Callable[[str], str], *, buffering: str = "off"
         ("/var/log/nginx/hmacfs.log", f"{place.folder}/access.log"),
         ("proxy_request_buffering off;", f"proxy_request_buffering {buffering};"),
     )
+    return nginx_of(place, site, program)
+
+
+def plain_nginx(place: Place, program: Callable[[str], str], *, buffering: str = "off") -> Proxy:
+    """Give the documented nginx without TLS, for clients that cannot be told whom to trust."""
+    site = swap(
+        (DEPLOY / "nginx.conf").read_text(),
+        ("    listen [::]:443 ssl http2;\n", ""),
+        ("listen 443 ssl http2;", f"listen {place.listen};"),
+        ("server 127.0.0.1:8080;", f"server {place.upstream};"),
+        ("/var/log/nginx/hmacfs.log", f"{place.folder}/access.log"),
+        ("proxy_request_buffering off;", f"proxy_request_buffering {buffering};"),
+    )
+    kept = [line for line in site.splitlines() if not line.lstrip().startswith("ssl_")]
+    return nginx_of(place, "\n".join(kept), program)
+
+
+def nginx_of(place: Place, site: str, program: Callable[[str], str]) -> Proxy:
+    """Give an nginx that serves `site`."""
     temporary = "".join(
         f"{kind}_temp_path {place.folder}/{kind};\n"
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import fronts
+import loopback
 import pytest
 
 if TYPE_CHECKING:
@@ -31,24 +31,8 @@ def certificate(program: Callable[[str], str], tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="session")
 def free_address() -> Callable[[], str]:
-    """Give host:port on a loopback address that is this test process's own, so that nobody can take it.
-
-    For programs that cannot tell which port they were given: Linux has all of 127.0.0.0/8 on `lo`, and the
-    kernel hands ports out on 127.0.0.1 to everybody else.
-    """
-    pid = os.getpid()
-    host = f"127.{64 + (pid >> 16) % 64}.{pid >> 8 & 255}.{pid & 255}"
-    given: set[int] = set()
-
-    def take() -> str:
-        while True:
-            with socket.create_server((host, 0)) as probe:
-                port = probe.getsockname()[1]
-            if port not in given:
-                given.add(port)
-                return f"{host}:{port}"
-
-    return take
+    """Give a maker of addresses that nobody else can take."""
+    return loopback.free_address
 
 
 @pytest.fixture(params=fronts.PROXIES)
@@ -82,15 +66,6 @@ def write_proxy(
     return prepare
 
 
-def listens(address: str) -> bool:
-    host, port = address.rsplit(":", 1)
-    try:
-        socket.create_connection((host, int(port)), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[[list[str], str], None]]:
     """Give a function that starts a server and returns once it accepts connections at the address."""
@@ -109,7 +84,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[list[str], str], None]]:
             )
         running.append(process)
         waited_s, step_s = 0.0, 0.05
-        while not listens(address):
+        while not loopback.listens(address):
             try:
                 process.wait(step_s)  # also the pause between two tries
             except subprocess.TimeoutExpired:

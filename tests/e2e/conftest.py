@@ -1,0 +1,141 @@
+"""One site for all end-to-end tests: hmacfs, nginx before it with and without buffering, and Prosody."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import fronts
+import loopback
+import pytest
+import serving
+from e2e import prosody
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+MiB = 1024 * 1024
+WAYS = {"direct": None, "nginx": "off", "nginx-buffering": "on"}
+"""Way to hmacfs: nginx's proxy_request_buffering, None without nginx."""
+SHORT_S = 5
+"""A retention that a test can wait for."""
+
+ENDPOINTS = f"""
+[[endpoint]]
+prefix = "/upload/"
+protocols = ["v2", "v", "token"]
+[[endpoint]]
+prefix = "/share/"
+protocols = ["jwt"]
+secret = "{prosody.JWT_SECRET}"
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Big:
+    """A file of 100 MiB."""
+
+    path: Path
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """All of it, running."""
+
+    hmacfs: serving.Server
+    addresses: dict[str, str]
+    """host:port of each of WAYS."""
+
+
+@pytest.fixture(scope="session")
+def site(program: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Run hmacfs and both kinds of nginx."""
+    folder = tmp_path_factory.mktemp("site")
+    parts = {"secret": prosody.HMAC_SECRET, "rest": ENDPOINTS, "server": 'sweep_interval = "1s"\n'}
+    with contextlib.ExitStack() as stack:
+        hmacfs = stack.enter_context(serving.running(folder, **parts))
+        addresses = {"direct": f"{hmacfs.host}:{hmacfs.port}"}
+        for way, buffering in WAYS.items():
+            if buffering is None:
+                continue
+            place = fronts.Place(
+                folder=folder / way,
+                listen=loopback.free_address(),
+                upstream=addresses["direct"],
+                certificate=folder,
+                key=folder,
+            )
+            place.folder.mkdir()
+            proxy = fronts.plain_nginx(place, program, buffering=buffering)
+            stack.enter_context(loopback.served(proxy.run, place.listen, folder / f"{way}.log"))
+            addresses[way] = place.listen
+        yield Site(hmacfs=hmacfs, addresses=addresses)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chat:
+    """A Prosody and its domains, by kind of token and way to hmacfs."""
+
+    server: prosody.Prosody
+    domains: dict[tuple[str, str], prosody.Domain]
+
+
+@pytest.fixture(scope="session")
+def chat(
+    site: Site, program: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Chat]:
+    """Run a Prosody that sends uploads to the site."""
+    domains = {
+        (kind, way): prosody.Domain(name=f"{kind}-{way}.test", kind=kind, base=base(address, kind))
+        for kind in prosody.KINDS
+        for way, address in site.addresses.items()
+    }
+    domains["jwt", "short"] = prosody.Domain(
+        name="jwt-short.test", kind="jwt", base=base(site.addresses["direct"], "jwt"), keep_s=SHORT_S
+    )
+    state = tmp_path_factory.mktemp("prosody")
+    with prosody.running(state, list(domains.values()), program) as server:
+        yield Chat(server=server, domains=domains)
+
+
+def base(address: str, kind: str) -> str:
+    """Give the base URL of the endpoint for this kind of token."""
+    return f"http://{address}/{'share' if kind == 'jwt' else 'upload'}/"
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    """Give each way to hmacfs."""
+    return str(request.param)
+
+
+@pytest.fixture(params=prosody.KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Give each kind of token."""
+    return str(request.param)
+
+
+@pytest.fixture
+def domain(chat: Chat, kind: str, way: str) -> prosody.Domain:
+    """Give each virtual host of Prosody."""
+    return chat.domains[kind, way]
+
+
+@pytest.fixture(scope="session")
+def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Big]:
+    """Give the largest file that mod_http_upload_external grants by default."""
+    path = tmp_path_factory.mktemp("big") / "hundred.bin"
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for _ in range(100):
+            piece = os.urandom(MiB)
+            digest.update(piece)
+            file.write(piece)
+    yield Big(path=path, size=100 * MiB, sha256=digest.hexdigest())
+    path.unlink()
