@@ -113,7 +113,8 @@ async def receive(link: Link, part: Part, plan: Plan) -> bytes:
 class Form:
     """A multipart/form-data body: its field named "file" is written, all else is passed over.
 
-    RFC 7578; parsed by the push parser of `multipart`, strict and bounded.
+    RFC 7578; parsed by the push parser of `multipart`, bounded but not strict: that would refuse the
+    line end after the last boundary if it came by itself.
     """
 
     __slots__ = ("_current", "_parser", "name", "sink")
@@ -124,7 +125,6 @@ class Form:
             boundary,
             max_segment_count=FORM_PARTS,
             max_header_size=FORM_HEADER_BYTES,
-            strict=True,
         )
         self._current: MultipartSegment | None = None
         self.sink = FileSink(part.fd, part.length)
@@ -132,8 +132,8 @@ class Form:
 
     def take(self, data: memoryview) -> None:
         """Parse `data` and write what belongs to the file. Raises Refused."""
-        if self._parser.closed:
-            return  # the epilogue, RFC 2046 5.1.1: to be ignored
+        if not data:
+            return  # the parser would take it for the end of the form
         try:
             for event in self._parser.parse(bytes(data)):
                 self._on_event(event)
@@ -152,7 +152,11 @@ class Form:
 
     def finish(self) -> tuple[str, int, bytes]:
         """Give the file's name, size and digest. Raises Refused if the form is not whole."""
-        if not self._parser.closed or not self.name:
+        try:
+            self._parser.close()
+        except MultipartError as error:
+            raise Refused(errors.FORM_MALFORMED, "its last boundary is missing") from error
+        if not self.name:
             raise Refused(errors.FORM_MALFORMED)
         return self.name, self.sink.moved, self.sink.digest()
 
