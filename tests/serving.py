@@ -53,7 +53,7 @@ class Answer:
     body: bytes
 
 
-@dataclass
+@dataclass(repr=False)
 class Server:
     """A running `hmacfs serve`."""
 
@@ -140,6 +140,9 @@ class Server:
         """Paths of all published files, relative to the storage."""
         found = (path.relative_to(self.storage) for path in self.storage.rglob("*") if path.is_file())
         return sorted(str(path) for path in found if path.parts[0] != ".hmacfs")
+
+    def __repr__(self) -> str:
+        return f"Server({self.host}:{self.port})"
 
     def __enter__(self) -> Self:
         return self
