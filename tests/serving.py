@@ -169,9 +169,17 @@ def configuration(  # noqa: PLR0913 - the parts of a configuration
 
 
 def start(
-    where: Path, text: str, *, environ: dict[str, str] | None = None, wrap: tuple[str, ...] = ()
+    where: Path,
+    text: str,
+    *,
+    environ: dict[str, str] | None = None,
+    wrap: tuple[str, ...] = (),
+    keep: tuple[int, ...] = (),
 ) -> Server:
-    """Start a server in `where` and wait until it is ready; `wrap` is put before its command."""
+    """Start a server in `where` and wait until it is ready.
+
+    `wrap` is put before its command; `keep` are descriptors that it inherits.
+    """
     config = where / "config.toml"
     config.write_text(text)
     process = subprocess.Popen(
@@ -180,6 +188,7 @@ def start(
         stderr=subprocess.PIPE,
         env={**os.environ, **(environ or {})},
         cwd=where,
+        pass_fds=keep,
     )
     server = Server(process=process, storage=where / "store", config=config)
     threading.Thread(target=_listen, args=(server,), daemon=True).start()
@@ -190,7 +199,7 @@ def start(
         process.wait()
         raise
     first = ready["listening"].split()[0]
-    if not first.startswith("unix:"):
+    if "/" not in first:
         host, _, port = first.rpartition(":")
         server.host, server.port = host.strip("[]"), int(port)
     server.operators = ready["operators"]
