@@ -277,7 +277,8 @@ class Worker:
     async def _close(self) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Answers whose client is gone: their bodies have ended, but a commit may be under way.
+        await asyncio.gather(*self._tasks, *self._service.tasks, return_exceptions=True)
         self._store.close()
         self._log.flush()
 

@@ -83,7 +83,6 @@ class Connection(asyncio.BufferedProtocol):
         "_service",
         "_sock",
         "_started",
-        "_task",
         "_transport",
         "_window",
         "deadline",
@@ -103,7 +102,6 @@ class Connection(asyncio.BufferedProtocol):
         self._eof = False
         self._drained = 0  # bytes thrown away since the last reply
         self._rounds = 0  # times that the end was put off because some came
-        self._task: asyncio.Task[None] | None = None
         self.deadline = NEVER  # loop time at which `expire` must look
         self._reset()
 
@@ -129,7 +127,7 @@ class Connection(asyncio.BufferedProtocol):
         sock = transport.get_extra_info("socket")
         self._sock = sock.fileno()
         peer = transport.get_extra_info("peername")
-        self._peer = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix"
+        self._peer = _name(peer) if isinstance(peer, tuple) else "unix"
         service.connections.add(self)
         service.row.add(metrics.CONNECTIONS)
         service.row.add(metrics.ACCEPTED_CONNECTIONS)
@@ -261,7 +259,9 @@ class Connection(asyncio.BufferedProtocol):
             if isinstance(answer, Reply):
                 self._respond(answer)
             else:
-                self._task = service.loop.create_task(self._work(answer))
+                task = service.loop.create_task(self._work(answer))
+                service.tasks.add(task)
+                task.add_done_callback(self._worked)
 
     async def _work(self, answer: Coroutine[None, None, Reply]) -> None:
         """See an answer through that cannot be given at once."""
@@ -272,9 +272,16 @@ class Connection(asyncio.BufferedProtocol):
             reply = app.refuse(refused, self._head, self._request_id)
         except Exception as error:  # noqa: BLE001 - the border, as in `_begin`
             reply = self._fault(error)
-        self._task = None
         self._respond(reply)
         self._advance()
+
+    def _worked(self, task: asyncio.Task[None]) -> None:
+        """Let go of `_work`; if it failed to send a reply, nothing else ever would."""
+        self._service.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._service.log.event("error", "request-failed", request_id=self._request_id, error=repr(error))
+            if self._phase is not Phase.CLOSED:
+                self._close(abort=True)
 
     def _fault(self, error: Exception) -> Reply:
         self._service.log.event("error", "request-failed", request_id=self._request_id, error=repr(error))
@@ -529,3 +536,9 @@ class Connection(asyncio.BufferedProtocol):
 def _least(wanted: float) -> float:
     """Give the bytes that a window must bring: a minimum rate of 0 still is not "never"."""
     return max(wanted, 1)
+
+
+def _name(peer: tuple[str, int]) -> str:
+    """Give an address as a person would write it; getpeername(2) of IPv6 has four parts."""
+    host, port = peer[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

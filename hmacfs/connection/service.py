@@ -32,6 +32,8 @@ class Service:
     """Requests of one connection answered in one turn of the loop."""
     max_connections: int
     connections: set[Connection] = field(default_factory=set)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    """Answers being worked on; some outlive their connection, since a commit goes on to its end."""
     draining: bool = False
     date: bytes = b""
     """The Date field's value, renewed every second by the worker."""
