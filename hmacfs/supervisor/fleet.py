@@ -144,8 +144,9 @@ class Fleet:
             ours, theirs = socket.socketpair()
             with theirs:
                 # A fresh interpreter, never a fork: a loop that has run does not survive one.
+                # -P: nothing is imported from the current directory, which may well hold uploads.
                 member.process = subprocess.Popen(
-                    [sys.executable, "-m", "hmacfs", "worker", str(theirs.fileno())],
+                    [sys.executable, "-P", "-m", "hmacfs", "worker", str(theirs.fileno())],
                     pass_fds=(theirs.fileno(), self._counters, *listeners),
                     stdin=subprocess.DEVNULL,
                     env={k: v for k, v in os.environ.items() if k not in systemd.VARIABLES},
