@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from email.utils import formatdate
 from multiprocessing.connection import Connection as Pipe
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
@@ -139,15 +139,16 @@ class Worker:
 
     async def serve(self) -> None:
         """Accept connections until drained."""
+        self._loop.set_exception_handler(self._on_fault)
+        if self._boot.slot == 0:
+            self._start(self._reconcile())
+        self._next_tick = self._next_sweep = self._loop.time()
+        self._tick()  # before the first client comes: it sets the date
         for sock in self._sockets:
             sock.setblocking(False)
             self._servers.append(await self._listen(sock))
         self._loop.add_signal_handler(signal.SIGTERM, self._drain, self._settings.timeouts.shutdown_s)
         self._loop.add_reader(self._pipe.fileno(), self._hear)
-        if self._boot.slot == 0:
-            self._start(self._reconcile())
-        self._next_tick = self._next_sweep = self._loop.time()
-        self._tick()
         self._pipe.send(Ready(self._boot.version))
         try:
             await self._ended
@@ -160,19 +161,12 @@ class Worker:
     async def _listen(self, sock: socket.socket) -> asyncio.Server:
         """Accept from a duplicate of `sock`: the loop closes what it is given."""
         if sock.family == socket.AF_UNIX:
-            return await self._loop.create_unix_server(self._connect, sock=sock.dup(), backlog=BACKLOG)
+            # As of Python 3.13 uvloop would remove the name, which is the supervisor's or systemd's.
+            keep_name: dict[str, Any] = {"cleanup_socket": False}
+            return await self._loop.create_unix_server(
+                self._connect, sock=sock.dup(), backlog=BACKLOG, **keep_name
+            )
         return await self._loop.create_server(self._connect, sock=sock.dup(), backlog=BACKLOG)
-
-    async def _listen_again(self) -> None:
-        """Replace servers that have ended.
-
-        uvloop closes a server, silently and for good, at the first error of accept(2) that libuv does
-        not know how to hide: ENOBUFS, or EMFILE if another thread took libuv's spare descriptor.
-        """
-        for index, server in enumerate(self._servers):
-            if _has_ended(server):
-                self._servers[index] = await self._listen(self._sockets[index])
-                self._log.event("error", "accept-resumed")
 
     def _hear(self) -> None:
         """Do what the supervisor says."""
@@ -232,6 +226,7 @@ class Worker:
 
     def _tick(self) -> None:
         """Look after everything that is due; the only timer of the worker."""
+        self._loop.call_later(TICK_S, self._tick)  # first, so that no fault below can stop the clock
         now = self._loop.time()
         service = self._service
         self._row.observe(metrics.LOOP_LAG, max(now - self._next_tick, 0.0))
@@ -244,13 +239,10 @@ class Worker:
         self._dropped = self._log.dropped
         if service.draining:
             self._end_if_idle()
-        elif any(map(_has_ended, self._servers)):
-            self._start(self._listen_again())
-        if self._boot.slot == 0 and not service.draining and now >= self._next_sweep:
+        elif self._boot.slot == 0 and now >= self._next_sweep:
             self._next_sweep = now + self._settings.server.sweep_interval_s
             self._start(self._sweep())
         self._next_tick = now + TICK_S
-        self._loop.call_later(TICK_S, self._tick)
 
     async def _sweep(self) -> None:
         swept = await self._store.sweep()
@@ -274,6 +266,11 @@ class Worker:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._log.event("error", "background-failed", error=repr(error))
 
+    def _on_fault(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log an exception of a callback: one that escapes a connection has ended that connection."""
+        error = context.get("exception")
+        self._log.event("error", "background-failed", error=repr(error) if error else context["message"])
+
     async def _close(self) -> None:
         for task in self._tasks:
             task.cancel()
@@ -281,10 +278,6 @@ class Worker:
         await asyncio.gather(*self._tasks, *self._service.tasks, return_exceptions=True)
         self._store.close()
         self._log.flush()
-
-
-def _has_ended(server: asyncio.Server) -> bool:
-    return any(sock is None or sock.fileno() < 0 for sock in server.sockets)
 
 
 def _accept(sock: socket.socket) -> socket.socket | None:
