@@ -1,4 +1,4 @@
-"""SIGHUP: new settings in every worker without a failed request, or every fault said and the old ones kept."""
+"""SIGHUP: new settings in every worker without a failed request, or every fault said and nothing changed."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import json
 import os
 import signal
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import serving
 from crowd import Crowd
 from serving import PATIENCE_S, Server
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FULL = os.environ.get("HMACFS_FULL") == "1"
 RELOADS = 20 if FULL else 6

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import activation
 import serving
 from crowd import Crowd
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RESTARTS = 5 if os.environ.get("HMACFS_FULL") == "1" else 3
 BACKLOG = 1024

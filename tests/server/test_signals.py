@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import select
 import signal
-import socket
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import serving
 from serving import PATIENCE_S, Server
+
+if TYPE_CHECKING:
+    import socket
+    from pathlib import Path
 
 MiB = 1 << 20
 CONTENT = os.urandom(24 * MiB)  # more than the kernel's buffers hold
