@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from benches.folder import Folder
 
 RIVALS: Final = Path(__file__).parent / "rivals"
-SERVER_CORE: Final = "0"
-CLIENT_CORE: Final = "1"
-BOTH_CORES: Final = "0,1"
+SERVER_CORE: Final = 0
+CLIENT_CORE: Final = 1
+BOTH_CORES: Final = (SERVER_CORE, CLIENT_CORE)
 HOST: Final = "127.0.0.1"
 PATIENCE_S: Final = 30.0
 # Servers live in sbin, which is not on everybody's PATH.
@@ -38,11 +38,13 @@ class Contender:
     config: str = ""  # file in rivals/
     words: dict[str, str] = field(default_factory=dict)
     environ: dict[str, str] = field(default_factory=dict)
-    cores: str = SERVER_CORE
+    cores: tuple[int, ...] = (SERVER_CORE,)
     signed: bool = False  # whether uploads need a token
 
 
-def _hmacfs(title: str, *, durability: str = "full", workers: int = 1, cores: str = SERVER_CORE) -> Contender:
+def _hmacfs(
+    title: str, *, durability: str = "full", workers: int = 1, cores: tuple[int, ...] = (SERVER_CORE,)
+) -> Contender:
     return Contender(
         title=title,
         command=("@python@", "-m", "hmacfs", "serve", "--config", "@config@"),
@@ -138,7 +140,7 @@ class Running:
         environ = {name: filled(value, words) for name, value in self.contender.environ.items()}
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                ["taskset", "-c", self.contender.cores, *command],
+                [*on(self.contender.cores), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log if name != "granian" else subprocess.DEVNULL,  # it logs requests there
                 stderr=log,
@@ -220,6 +222,11 @@ class Fleet:
         """Stop all."""
         for name in list(self._running):
             self.drop(name)
+
+
+def on(cores: tuple[int, ...]) -> list[str]:
+    """Give the start of a command that is to stay on these cores."""
+    return ["taskset", "-c", ",".join(map(str, cores))]
 
 
 def filled(text: str, words: dict[str, str]) -> str:

@@ -39,12 +39,13 @@ class Figure:
 FIGURES: Final = {
     "cpu_per_request_s": Figure(title="CPU/request", unit="µs", factor=1e6),
     "cpu_per_gb_s": Figure(title="CPU/GB", unit="s"),
+    "requests": Figure(title="requests", unit=""),
     "requests_per_s": Figure(title="requests/s", unit=""),
     "bytes_per_s": Figure(title="throughput", unit="MB/s", factor=1e-6),
     "p50_s": Figure(title="p50", unit="ms", factor=1e3),
     "p99_s": Figure(title="p99", unit="ms", factor=1e3),
-    "server_busy": Figure(title="server", unit="cores"),
-    "client_busy": Figure(title="client", unit="cores"),
+    "server_busy": Figure(title="server busy", unit=""),
+    "client_busy": Figure(title="client busy", unit=""),
     "memory_bytes": Figure(title="memory each", unit="KiB", factor=1 / 1024),
     "instructions": Figure(title="instructions/request", unit=""),
 }
@@ -88,6 +89,7 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Middle:
 def of_sample(sample: Sample, *, server_cpu_s: float, client_cpu_s: float) -> dict[str, float]:
     """Give the figures of one run: cost, throughput, latency and who was busy."""
     return {
+        "requests": sample.requests,
         "cpu_per_request_s": server_cpu_s / sample.requests,
         "cpu_per_gb_s": server_cpu_s / sample.bytes * GB,
         "requests_per_s": sample.requests / sample.seconds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benches import contenders, folder, readings
-from benches.contenders import BOTH_CORES, CLIENT_CORE
+from benches.contenders import CLIENT_CORE
 
 if TYPE_CHECKING:
     from benches.contenders import Running
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from benches.folder import Folder
 
 CLIENTS: Final = Path(__file__).parent / "clients"
+PROGRAMS: Final = {"wrk", "h2load", "taskset", "strace"}
 PATIENCE_S: Final = 120.0
 # What no server here reaches, so that the time ends a run of uploads and not a lack of names.
 UPLOAD_BYTES_PER_S: Final = 6e9
@@ -32,7 +34,12 @@ class Trial:
     server: Running
     folder: Folder
     seconds: float
-    cores: str = CLIENT_CORE
+    cores: tuple[int, ...] = (CLIENT_CORE,)
+
+
+def missing() -> set[str]:
+    """Give the programs that measuring needs and that are not installed."""
+    return {program for program in PROGRAMS if shutil.which(program) is None}
 
 
 def client_cpu_s() -> float:
@@ -115,7 +122,8 @@ def _start_streams(
 ) -> subprocess.Popen[str]:
     client = subprocess.Popen(
         [
-            *("nice", "-n", str(nice), "taskset", "-c", trial.cores),
+            *("nice", "-n", str(nice)),
+            *contenders.on(trial.cores),
             *(sys.executable, str(CLIENTS / "streams.py")),
         ],
         stdin=subprocess.PIPE,
@@ -139,7 +147,7 @@ def _start_streams(
 
 def _run(trial: Trial, *command: str) -> str:
     run = subprocess.run(
-        ["taskset", "-c", trial.cores, *command],
+        [*contenders.on(trial.cores), *command],
         capture_output=True,
         text=True,
         check=False,

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from benches import figures, load, measure, memory
+from benches import contenders, figures, load, measure, memory
 from benches.figures import Bar
 from benches.load import Trial
 
@@ -129,7 +129,9 @@ def everywhere(client: Callable[[Trial], Sample]) -> Measure:
     """Measure with the client on all cores, as the server is."""
     return by(
         lambda trial: client(
-            Trial(server=trial.server, folder=trial.folder, seconds=trial.seconds, cores=load.BOTH_CORES)
+            Trial(
+                server=trial.server, folder=trial.folder, seconds=trial.seconds, cores=contenders.BOTH_CORES
+            )
         )
     )
 
