@@ -169,7 +169,9 @@ class App:
                     digest=digest,
                 )
         if grant.dialect in JSON_DIALECTS:
-            stored = doors.Stored(name=slot.name, size=size, owner=grant.owner, seconds=self._now() - started)
+            stored = doors.Stored(
+                key=slot.key, name=slot.name, size=size, owner=grant.owner, seconds=self._now() - started
+            )
             reply = doors.put_reply(stored)
         else:
             reply = Reply(status=201, code="created", fields=[])
@@ -209,8 +211,9 @@ class App:
                     expires=form.grant.expires,
                     digest=digest,
                 )
+        seconds = self._now() - started
         stored = doors.Stored(
-            name=slot.name, size=size, owner=form.grant.owner, seconds=self._now() - started
+            key=slot.key, name=slot.name, size=size, owner=form.grant.owner, seconds=seconds
         )
         reply = doors.form_reply(stored, client=link.peer, now=self._now())
         reply.fields += self._shared(head)

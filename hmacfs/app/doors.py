@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from multipart import MultipartError, parse_options_header
 
@@ -40,6 +41,7 @@ class Form:
 class Stored:
     """What the JSON answers tell of a stored file."""
 
+    key: str
     name: str
     size: int
     owner: str
@@ -88,13 +90,16 @@ def form_reply(stored: Stored, *, client: str, now: float) -> Reply:
 
 
 def put_reply(stored: Stored) -> Reply:
-    """Answer a stored PUT of the Go server's own dialects as it does."""
+    """Answer a stored PUT of the Go server's own dialects as it does.
+
+    But for the directories in the URL: that server stores such a file under its bare name.
+    """
     return _json(
         {
             "message": "File uploaded successfully",
             "filename": stored.name,
             "size": stored.size,
-            "url": f"{DOWNLOAD}{stored.name}",
+            "url": f"{DOWNLOAD}{quote(stored.key)}",
         }
     )
 

@@ -42,7 +42,7 @@ def resolve(header: bytes | None, size: int) -> tuple[Span, ...] | None:
     spans = [span for first, last in specs if (span := _place(first, last, size)) is not None]
     if not spans:
         raise Refused(BAD_RANGE, fields=(("Content-Range", f"bytes */{size}"),))
-    if size == 0:  # a suffix of nothing is satisfiable (14.1.2), but no Content-Range can say so
+    if size == 0:  # no Content-Range can tell of a part of nothing
         return None
     if len(specs) == 1:
         return (spans[0],)
@@ -89,7 +89,9 @@ def _place(first: int | None, last: int | None, size: int) -> Span | None:
     if first is None:
         assert last is not None
         return Span(max(0, size - last), size) if last else None
-    if first >= size:
+    # Players ask for "bytes=0-" of everything and take 416 for a failure: an empty file is sent as it is,
+    # by nginx and Go too (14.2 lets a server ignore Range).
+    if first >= size and not first == size == 0:
         return None
     return Span(first, size if last is None else min(size, last + 1))
 
