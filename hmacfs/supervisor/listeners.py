@@ -60,9 +60,7 @@ def open_all(server: Server, slots: int, inherited: Sequence[int]) -> list[Liste
             except OSError as error:
                 raise ListenError(f"cannot listen on {text}: {error.strerror or error}") from error
             opened += found
-            for listener in found:
-                for sock in listener.sockets:
-                    undo.callback(sock.close)
+            undo.callback(close_all, found)
         undo.pop_all()
     return opened
 
@@ -131,25 +129,28 @@ def _unix(path: str, server: Server) -> Listener:
                 os.unlink(path)  # noqa: PTH108 - a socket, not a file
             else:
                 raise ListenError(f"another server listens on {path}")
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
+    with contextlib.ExitStack() as undo:
+        sock = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         mask = os.umask(0o777)  # nobody may connect before mode and group are right
         try:
             sock.bind(path)
         finally:
             os.umask(mask)
+        undo.callback(os.unlink, path)
         if server.socket_group:
-            os.chown(path, -1, grp.getgrnam(server.socket_group).gr_gid)
+            os.chown(path, -1, _group(server.socket_group))
         os.chmod(path, server.socket_mode)  # noqa: PTH101 - a socket, not a file
         sock.listen(BACKLOG)
         sock.setblocking(False)
-    except KeyError as error:
-        sock.close()
-        raise ListenError(f"there is no group {server.socket_group!r}") from error
-    except OSError:
-        sock.close()
-        raise
+        undo.pop_all()
     return Listener(f"unix:{path}", (sock,))
+
+
+def _group(name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError as error:
+        raise ListenError(f"there is no group {name!r}") from error
 
 
 def _name(sock: socket.socket) -> str:

@@ -1,0 +1,231 @@
+"""Listening sockets and the service manager: every address form, what is refused and in which words."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import itertools
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import serving
+from serving import PATIENCE_S, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GET = serving.head("GET", "/health", None)
+
+
+def listening(server: Server) -> list[str]:
+    """Give the addresses that the server says it listens on."""
+    line = next(line for line in server.events if line["event"] == "serve-ready")
+    return str(line["listening"]).split()
+
+
+def ask_at(name: str) -> int:
+    if name.startswith("unix:"):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(name.removeprefix("unix:"))
+            sock.sendall(GET)
+            return serving.read_answer(sock).status
+    host, _, port = name.rpartition(":")
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE_S) as sock:
+        sock.sendall(GET)
+        return serving.read_answer(sock).status
+
+
+def refused(where: Path, text: str, user: int | None = None) -> str:
+    """Start a server that must refuse to; give the one line that it says."""
+    config = where / "refused.toml"
+    config.write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "hmacfs", "serve", "--config", str(config)],
+        capture_output=True,
+        text=True,
+        cwd=where,
+        timeout=PATIENCE_S,
+        user=user,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("hmacfs: ")
+    return line
+
+
+def test_several_addresses_of_every_family(tmp_path: Path) -> None:
+    path = tmp_path / "http.sock"
+    addresses = f'["127.0.0.1:0", "127.0.0.2:0", "[::1]:0", "unix:{path}"]'
+    with serving.running(tmp_path, workers=2, listen=addresses) as server:
+        names = listening(server)
+        assert [name.rpartition(":")[0] for name in names] == ["127.0.0.1", "127.0.0.2", "[::1]", "unix"]
+        for name in names:
+            assert [ask_at(name) for _ in range(8)] == [200] * 8
+    assert not path.exists(), "the name goes with the server"
+
+
+def test_mode_and_group_of_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "http.sock"
+    group = grp.getgrgid(os.getgroups()[-1] if os.getgroups() else os.getgid())
+    options = f'socket_mode = "0620"\nsocket_group = "{group.gr_name}"'
+    with serving.running(tmp_path, listen=f'"unix:{path}"', server=options):
+        found = path.stat()
+        assert stat.S_IMODE(found.st_mode) == 0o620
+        assert found.st_gid == group.gr_gid
+
+
+def test_a_stale_unix_socket_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "http.sock"
+    with socket.socket(socket.AF_UNIX) as crashed:
+        crashed.bind(str(path))
+    assert path.is_socket()
+    with serving.running(tmp_path, listen=f'"unix:{path}"'):
+        assert ask_at(f"unix:{path}") == 200
+
+
+def test_a_unix_socket_in_use_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "http.sock"
+    with serving.running(tmp_path, listen=f'"unix:{path}"'):
+        text = serving.configuration(tmp_path / "other", listen=f'"unix:{path}"')
+        assert f"another server listens on {path}" in refused(tmp_path, text)
+        assert ask_at(f"unix:{path}") == 200
+
+
+def test_a_file_in_the_place_of_a_unix_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "http.sock"
+    path.write_text("precious")
+    text = serving.configuration(tmp_path / "store", listen=f'"unix:{path}"')
+    assert f"{path} exists and is not a socket" in refused(tmp_path, text)
+    assert path.read_text() == "precious"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_port_in_use(tmp_path: Path, workers: int) -> None:
+    """Also when it is another hmacfs that has it, whose sockets could be shared."""
+    with serving.running(tmp_path, workers=2) as server:
+        place = f"{server.host}:{server.port}"
+        text = serving.configuration(tmp_path / "other", listen=f'"{place}"', workers=workers)
+        assert f"cannot listen on {place}: Address already in use" in refused(tmp_path, text)
+
+
+def test_the_operators_port_in_use(tmp_path: Path) -> None:
+    path = tmp_path / "http.sock"
+    with serving.running(tmp_path) as server:
+        text = serving.configuration(tmp_path / "other", listen=f'"unix:{path}"').replace(
+            '"127.0.0.1:0"', f'"{server.operators}"'
+        )
+        assert f"cannot listen on {server.operators} for [metrics]" in refused(tmp_path, text)
+    assert not path.exists(), "nothing is left behind"
+
+
+@pytest.mark.parametrize("address", ["203.0.113.7:8080", "no-such-host.invalid:80"])
+def test_an_address_that_is_not_ours(tmp_path: Path, address: str) -> None:
+    text = serving.configuration(tmp_path / "store", listen=f'"{address}"')
+    assert f"cannot listen on {address}: " in refused(tmp_path, text)
+
+
+def test_a_group_that_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "http.sock"
+    options = 'socket_group = "no-such-group"'
+    text = serving.configuration(tmp_path / "store", listen=f'"unix:{path}"', server=options)
+    assert "there is no group 'no-such-group'" in refused(tmp_path, text)
+    assert not path.exists(), "nothing is left behind"
+
+
+def test_a_storage_that_cannot_be_one(tmp_path: Path) -> None:
+    storage = tmp_path / "store"
+    storage.write_text("a file")
+    assert str(storage) in refused(tmp_path, serving.configuration(storage))
+
+
+def test_a_storage_that_cannot_be_written(tmp_path: Path) -> None:
+    """/proc is a directory in which nobody, not even root, may make a file."""
+    assert "/proc" in refused(tmp_path, serving.configuration(Path("/proc")))
+
+
+def test_variables_of_a_manager_that_are_no_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "soon")
+    assert "WATCHDOG_USEC" in refused(tmp_path, serving.configuration(tmp_path / "store"))
+
+
+@contextlib.contextmanager
+def manager(path: Path) -> Iterator[socket.socket]:
+    """Be a service manager's notification socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(path))
+        sock.settimeout(PATIENCE_S)
+        yield sock
+
+
+def hear(sock: socket.socket, wanted: str) -> dict[str, str]:
+    """Give the next message that sets `wanted`, as a table."""
+    while True:
+        message = dict(line.split("=", 1) for line in sock.recv(4096).decode().splitlines())
+        if wanted in message:
+            return message
+
+
+def test_the_service_manager_hears_of_everything(tmp_path: Path) -> None:
+    path = tmp_path / "notify"
+    with manager(path) as sock:
+        environ = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "1000000"}
+        text = serving.configuration(tmp_path / "store", workers=2)
+        with serving.start(tmp_path, text, environ=environ) as server:
+            assert hear(sock, "READY")["READY"] == "1"
+            beats = []
+            for _ in range(4):
+                hear(sock, "WATCHDOG")
+                beats.append(time.monotonic())
+            assert max(b - a for a, b in itertools.pairwise(beats)) < 1, "within the interval"
+            before_us = time.monotonic_ns() // 1000
+            server.signal(signal.SIGHUP)
+            said = hear(sock, "RELOADING")
+            assert before_us <= int(said["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
+            assert hear(sock, "READY")["STATUS"] == "reloaded"
+            server.config.write_text("nonsense")
+            server.signal(signal.SIGHUP)
+            hear(sock, "RELOADING")
+            assert "refused" in hear(sock, "READY")["STATUS"]
+            server.signal(signal.SIGTERM)
+            assert hear(sock, "STOPPING")["STOPPING"] == "1"
+            assert server.process.wait(PATIENCE_S) == 0
+
+
+def test_workers_do_not_speak_to_the_service_manager(tmp_path: Path) -> None:
+    path = tmp_path / "notify"
+    with manager(path):
+        environ = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "1000000"}
+        with serving.start(tmp_path, serving.configuration(tmp_path / "store"), environ=environ) as server:
+            for pid in server.workers:
+                assert b"NOTIFY_SOCKET" not in Path(f"/proc/{pid}/environ").read_bytes()
+            assert server.stop() == 0
+
+
+def test_each_worker_has_a_socket_of_its_own_and_they_stay(tmp_path: Path) -> None:
+    """One SO_REUSEPORT socket per slot; a worker that is replaced takes over its predecessor's."""
+    with serving.running(tmp_path, workers=2) as server:
+        before = inodes(server.port)
+        assert len(before) == 2
+        for pid in server.workers:
+            os.kill(pid, signal.SIGKILL)
+            server.wait_for("worker-died", pid=pid)
+        for _ in range(2):
+            server.wait_for("worker-started")
+        assert [ask_at(listening(server)[0]) for _ in range(20)] == [200] * 20
+        assert inodes(server.port) == before
+
+
+def inodes(port: int) -> set[str]:
+    """Give the sockets that listen on `port`."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {line[9] for line in lines if line[3] == "0A" and int(line[1].rpartition(":")[2], 16) == port}
