@@ -36,7 +36,7 @@ class Link(transfer.Link, Protocol):
 
     @property
     def peer(self) -> str:
-        """Address of the peer, "" for a unix socket."""
+        """Address and port of the peer, or "unix"."""
 
     def grant(self, dialect: str) -> None:
         """Note that the request is authorised and has its place: 100 Continue may go out."""

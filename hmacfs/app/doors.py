@@ -56,7 +56,7 @@ def download(path: str, endpoints: tuple[Endpoint, ...]) -> Slot | None:
 
 
 def form_endpoint(path: str, endpoints: tuple[Endpoint, ...]) -> Endpoint | None:
-    """Give the endpoint that takes forms: the first that enables a dialect made for them."""
+    """Give the endpoint that takes forms: of all that enable a dialect for it, the one met first."""
     if path != FORM:
         return None
     return next((e for e in endpoints if FORM_DIALECTS.intersection(e.protocols)), None)

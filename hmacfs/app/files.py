@@ -28,7 +28,7 @@ def reply(  # noqa: PLR0913 - all that a file's answer depends on
     now: float,
     attached: bool,
 ) -> Reply:
-    """Answer a GET or HEAD of an open file. `reply.file` is None if its bytes are not wanted.
+    """Answer a GET or HEAD of an open file. `reply.file` is None if no byte of it is part of the answer.
 
     `attached` serves it as the Go server's /download/ does: as bytes to save, never to show.
     Raises Refused: precondition_failed, range_not_satisfiable.
