@@ -118,7 +118,7 @@ def test_what_no_byte_satisfies_is_refused(header: bytes, size: int) -> None:
     assert caught.value.fields == (("Content-Range", f"bytes */{size}"),)
 
 
-def test_a_suffix_of_an_empty_file_is_the_whole() -> None:
+def test_a_part_of_an_empty_file_is_the_whole() -> None:
     for header in (b"bytes=-5", b"bytes=0-", b"bytes=0-0", b"bytes=0-9,5-"):
         assert ranges.resolve(header, 0) is None
 
