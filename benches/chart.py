@@ -24,7 +24,10 @@ mpl.rcParams.update({"svg.hashsalt": "hmacfs", "svg.fonttype": "none", "font.fam
 
 
 def draw_work(outcome: Outcome, path: Path, caption: str) -> None:
-    """Draw the figure that decides, for each contender, with its spread; bars where hmacfs is to stay."""
+    """Draw the figure that decides, for each contender, with its spread.
+
+    On a rival's row a line shows what the bar leaves to hmacfs.
+    """
     unit = figures.FIGURES[outcome.work.figure]
     named = [(name, outcome.middle(name, outcome.work.figure)) for name in reversed(outcome.contenders)]
     rows = [(name, middle) for name, middle in named if middle is not None]
@@ -52,14 +55,13 @@ def draw_work(outcome: Outcome, path: Path, caption: str) -> None:
             label, (middle.most * unit.factor, number), (6, 0), textcoords="offset points", va="center"
         )
     for verdict in outcome.verdicts():
-        bar = verdict.bar
-        rival = outcome.middle(bar.rival, outcome.work.figure)
-        if bar.figure == outcome.work.figure and rival is not None and bar.ours in at:
-            limit = rival.median * unit.factor * bar.limit
-            row = at[bar.ours]
+        rival = dict(rows).get(verdict.bar.rival)
+        if verdict.bar.figure == outcome.work.figure and rival is not None:
+            limit, row = rival.median * unit.factor * verdict.bar.limit, at[verdict.bar.rival]
             axes.plot([limit, limit], [row - 0.42, row + 0.42], color=BAR, linewidth=2)
     axes.set_title(outcome.work.title, loc="left")
-    axes.set_xlabel(f"{unit.title}{f', {unit.unit}' if unit.unit else ''}\n{caption}", fontsize="small")
+    axes.set_xlabel(f"{unit.title}{f', {unit.unit}' if unit.unit else ''}")
+    figure.supxlabel(caption, x=0.01, ha="left", fontsize="x-small")
     axes.set_xlim(0, max(middle.most for _, middle in rows) * unit.factor * 1.2)
     _plain(axes)
     figure.savefig(path, metadata={"Date": None})
@@ -103,7 +105,10 @@ def draw_bars(outcomes: list[Outcome], path: Path, caption: str) -> None:
     )
     axes.set_ylim(-0.7, len(rows) - 0.2)
     axes.set_title("hmacfs ÷ rival, relative to the bar", loc="left")
-    axes.set_xlabel(f"1 is the bar; less is better\n{caption}", fontsize="small")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("1 is the bar; less is better")
+    figure.supxlabel(caption, x=0.01, ha="left", fontsize="x-small")
     _plain(axes)
     figure.savefig(path, metadata={"Date": None})
 

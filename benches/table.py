@@ -23,7 +23,7 @@ def of_work(outcome: Outcome) -> Table:
     for figure in work.columns:
         table.add_column(_heading(figure), justify="right", no_wrap=True)
     if work.traced:
-        table.add_column("calls", justify="right")
+        table.add_column("calls", justify="right", no_wrap=True)
     for ours in outcome.ours:
         table.add_column(f"{contenders.CONTENDERS[ours].title} ÷", justify="right", no_wrap=True)
     for name in outcome.contenders:

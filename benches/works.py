@@ -56,8 +56,10 @@ def by(client: Callable[[Trial], Sample]) -> Measure:
         before, client_before = measure.cpu_s(pids), load.client_cpu_s()
         sample = client(trial)
         measure.settle(pids)
-        if sample.errors or not sample.requests:
+        if sample.errors:
             raise RuntimeError(f"{trial.server.name}: {sample}")
+        if not sample.requests:
+            raise TimeoutError(f"{trial.server.name} has not answered a single request in time")
         return figures.of_sample(
             sample,
             server_cpu_s=measure.cpu_s(pids) - before,
