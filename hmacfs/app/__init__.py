@@ -159,7 +159,7 @@ class App:
         started = self._now()
         with await self._store.begin(slot, size) as part:
             link.grant(grant.dialect)
-            plan = buffers.for_upload(Facts(length=size))
+            plan = buffers.for_upload(Facts(length=head.length))
             digest = await transfer.receive(link, part, plan)
             with self._timed_commit():
                 await part.commit(

@@ -1,0 +1,35 @@
+"""How a body is received: a slab that it can fill, and a small one if its framing must be read."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hmacfs.model import Facts, KiB, MiB
+from hmacfs.policy import buffers
+
+
+@pytest.mark.parametrize(
+    ("length", "slab"),
+    [
+        (None, 32 * KiB),  # chunked
+        (0, 32 * KiB),
+        (32 * KiB, 32 * KiB),
+        (32 * KiB + 1, 64 * KiB),
+        (100 * KiB, 128 * KiB),
+        (MiB, MiB),
+        (MiB + 1, MiB),
+        (1 << 40, MiB),
+    ],
+)
+def test_slab_of_an_upload(length: int | None, slab: int) -> None:
+    assert buffers.for_upload(Facts(length=length)).slab == slab
+
+
+@given(st.integers(0, 1 << 50))
+def test_a_slab_is_filled_by_what_comes_and_fits_the_lent_one(length: int) -> None:
+    plan = buffers.for_upload(Facts(length=length))
+    assert buffers.HEAD_BYTES <= plan.slab <= buffers.SLAB_BYTES
+    assert plan.slab < 2 * max(length, buffers.HEAD_BYTES)
+    assert plan.budget >= plan.slab
