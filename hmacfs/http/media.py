@@ -56,6 +56,12 @@ def inline(content_type: str) -> bool:
     return kind is not None and _SHOWN.fullmatch(kind) is not None and _ACTIVE.fullmatch(kind) is None
 
 
+def played(content_type: str) -> bool:
+    """Whether a browser that is to show this type plays it: sound and video."""
+    kind = _parse(content_type)
+    return kind is not None and kind.startswith(("audio/", "video/"))
+
+
 @functools.lru_cache(maxsize=1024)
 def disposition(name: str, content_type: str) -> str:
     """Give the Content-Disposition: how to show the file, and its name (RFC 6266, RFC 8187).

@@ -36,13 +36,17 @@ _STATUS_LINES: Final = {
 _WITHOUT_CONTENT: Final = frozenset({*range(100, 200), 204, 304})
 """Statuses that end with their head (RFC 9112 6.3)."""
 
-# Two policies. Pictures, sound, video and text opened as a page of their own are shown by a document that the
-# browser builds around them: it fetches the medium again from its own URL (media-src, img-src 'self') and
+# Three policies. Pictures, sound, video and text opened as a page of their own are shown by a document that
+# the browser builds around them: it fetches the medium again from its own URL (media-src, img-src 'self') and
 # styles it inline, so under the bare policy video stays black. 'self' means the URL's origin in a sandboxed
-# page too (CSP3 2.2.2). Nothing of the uploader's is markup there, and scripts stay off. Whatever else comes
-# as an attachment, and should a browser show it all the same, it may load nothing at all.
+# page too (CSP3 2.2.2). Nothing of the uploader's is markup there, and scripts stay off. Chromium's player
+# fetches with CORS, from a sandbox as origin "null": where only some origins are allowed it could not play,
+# so its document keeps its own origin, which is of no use without scripts. Whatever else comes as an
+# attachment, and should a browser show it all the same, it may load nothing at all.
 _CSP_STRICT: Final = "default-src 'none'; frame-ancestors 'none'; sandbox"
-_CSP_SHOWN: Final = f"{_CSP_STRICT}; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
+_SELF: Final = "; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
+_CSP_SHOWN: Final = f"{_CSP_STRICT}{_SELF}"
+_CSP_PLAYED: Final = f"{_CSP_STRICT} allow-same-origin{_SELF}"
 
 _NOSNIFF: Final = ("X-Content-Type-Options", "nosniff")
 _FILE_FIELDS: Final = (
@@ -56,6 +60,8 @@ STATIC: Final = (*_FILE_FIELDS, ("Content-Security-Policy", _CSP_STRICT))
 """The security fields of a file answer that is downloaded, not shown."""
 STATIC_SHOWN: Final = (*_FILE_FIELDS, ("Content-Security-Policy", _CSP_SHOWN))
 """The security fields of a file answer that a browser may show in place (see `media.inline`)."""
+STATIC_PLAYED: Final = (*_FILE_FIELDS, ("Content-Security-Policy", _CSP_PLAYED))
+"""The same of one that it may play (see `media.played`)."""
 
 
 def file_fields(  # noqa: PLR0913 - each is one fact of the file; a noun for the six would live one line
@@ -70,8 +76,14 @@ def file_fields(  # noqa: PLR0913 - each is one fact of the file; a noun for the
         ("Content-Type", content_type),
         ("Content-Disposition", media.disposition(name, content_type)),
         *unmodified_fields(etag, last_modified, expires=expires, now=now),
-        *(STATIC_SHOWN if media.inline(content_type) else STATIC),
+        *_static(content_type),
     ]
+
+
+def _static(content_type: str) -> tuple[tuple[str, str], ...]:
+    if not media.inline(content_type):
+        return STATIC
+    return STATIC_PLAYED if media.played(content_type) else STATIC_SHOWN
 
 
 def unmodified_fields(
