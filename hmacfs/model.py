@@ -177,6 +177,8 @@ class Facts:
 
     length: int | None
     """Bytes to move; None if not known."""
+    beside: int = 0
+    """Transfers of the same direction under way in this worker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

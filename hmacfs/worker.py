@@ -34,6 +34,8 @@ BACKLOG: Final = 4096
 # Deadlines, the Date field, the log and the heartbeat are looked after this often. A tick over
 # 10,000 connections takes about a millisecond.
 TICK_S: Final = 0.25
+# Each takes about 0.2 ms if it has to be told why: 250 at once kept a small request waiting for 60 ms.
+EXPIRED_PER_TURN: Final = 16
 # Descriptors that are not a client's: the store, the log, the loop, the standard library.
 RESERVED_FILES: Final = 128
 # A connection may need its socket, its file and a duplicate of the socket at once.
@@ -232,8 +234,7 @@ class Worker:
         self._row.observe(metrics.LOOP_LAG, max(now - self._next_tick, 0.0))
         self._row.set(metrics.HEARTBEAT_MS, int(now * 1000))
         service.date = formatdate(time.time(), usegmt=True).encode()
-        for connection in [c for c in service.connections if c.deadline <= now]:
-            connection.expire(now)
+        self._expire([connection for connection in service.connections if connection.deadline <= now])
         self._log.flush()
         self._row.add(metrics.LOG_DROPPED_LINES, self._log.dropped - self._dropped)
         self._dropped = self._log.dropped
@@ -243,6 +244,15 @@ class Worker:
             self._next_sweep = now + self._settings.server.sweep_interval_s
             self._start(self._sweep())
         self._next_tick = now + TICK_S
+
+    def _expire(self, due: list[Connection]) -> None:
+        """See to connections whose time is over; a crowd of them in pieces, for others come first."""
+        now = self._loop.time()
+        for connection in due[:EXPIRED_PER_TURN]:
+            if connection.deadline <= now:
+                connection.expire(now)
+        if rest := due[EXPIRED_PER_TURN:]:
+            self._loop.call_soon(self._expire, rest)
 
     async def _sweep(self) -> None:
         swept = await self._store.sweep()

@@ -308,3 +308,8 @@ def take_answer(sock: socket.socket, begun: bytes, method: str = "GET") -> tuple
             raise EOFError(f"body ended after {len(body)} of {length} bytes")
         body += more
     return Answer(status, fields, bytes(body[:length])), bytes(body[length:])
+
+
+def figure(words: str) -> None:
+    """Show what was measured: `pytest -s`, or the output of a test that failed."""
+    sys.stdout.write(f"{words}\n")

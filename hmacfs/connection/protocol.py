@@ -384,7 +384,8 @@ class Connection(asyncio.BufferedProtocol):
             pieces = (first, *reply.pieces)
         self._window = 0
         self.deadline = service.loop.time() + service.timeouts.writetimeout_s
-        plan = buffers.for_download(Facts(length=reply.length))
+        beside = service.row.read(metrics.ACTIVE_DOWNLOADS)
+        plan = buffers.for_download(Facts(length=reply.length, beside=beside))
         self._sending = transfer.Sending(
             service.loop, self._sock, reply=reply, pieces=pieces, plan=plan, finished=self._sent
         )

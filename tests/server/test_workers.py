@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import impatient
+import procfs
 import pytest
 import serving
 from serving import PATIENCE_S, Server
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-TICKS_S = os.sysconf("SC_CLK_TCK")
 GET = serving.head("GET", "/health", None)
 
 
@@ -59,12 +59,6 @@ def until(holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < deadline
-
-
-def cpu_s(pid: int) -> float:
-    """Give the CPU time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_S
 
 
 def test_a_killed_worker_is_replaced_and_loses_only_its_own(tmp_path: Path) -> None:
@@ -129,7 +123,7 @@ def test_workers_that_die_at_once_are_started_ever_more_slowly(tmp_path: Path) -
         assert status == 503
         assert b"[-]workers failed: " in words
         assert server.operate("/livez")[0] == 200
-        assert cpu_s(server.process.pid) < 5
+        assert procfs.cpu_s(server.process.pid) < 5
         private.unlink()
         away.rename(private)
         until(lambda: server.operate("/readyz")[0] == 200)
@@ -190,11 +184,11 @@ def test_few_descriptors_and_many_idle_connections(tmp_path: Path) -> None:
                 answers.append(sock.recv(12))
         assert answers.count(b"HTTP/1.1 503") > 800, "who is too many is told"
         assert set(answers) <= {b"HTTP/1.1 503", b""}
-        began = cpu_s(pid)
+        began = procfs.cpu_s(pid)
         for _ in range(20):
             inside.sendall(serving.head("GET", f"/upload/{rel}", None))
             assert serving.read_answer(inside).body == body
-        assert cpu_s(pid) - began < 2
+        assert procfs.cpu_s(pid) - began < 2
         for sock in crowd:
             sock.close()
         until(lambda: server.scrape()["hmacfs_connections"] == 1)

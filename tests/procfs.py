@@ -1,0 +1,46 @@
+"""What the kernel tells of running processes."""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+
+KiB = 1024
+_TICKS_S = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_s(pid: int) -> float:
+    """Give the CPU time that a process has used, its children's aside."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_S
+
+
+def pss_bytes(pid: int) -> int:
+    """Give a process's share of the memory it uses."""
+    return _field(Path(f"/proc/{pid}/smaps_rollup"), "Pss:")
+
+
+def rss_bytes(pid: int) -> int:
+    """Give the memory that is resident for a process."""
+    return _field(Path(f"/proc/{pid}/status"), "VmRSS:")
+
+
+def open_files(pid: int) -> int:
+    """Give how many descriptors a process has open."""
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def raise_open_files(wanted: int) -> None:
+    """Let this process and its children open so many files; fails if the system does not."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        assert hard == resource.RLIM_INFINITY or hard >= wanted, f"ulimit -Hn is {hard}, needed {wanted}"
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _field(path: Path, name: str) -> int:
+    for line in path.read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1]) * KiB
+    raise AssertionError(f"{path} has no {name}")
