@@ -77,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
         help="public URL of an endpoint, like https://example.org/upload/",
     )
     sign.add_argument("name", metavar="NAME", help="file name, or SLOT/NAME; a random slot is made")
-    sign.add_argument("size", metavar="SIZE", type=int, help="exact size in bytes")
+    sign.add_argument("size", metavar="SIZE", type=_size, help="exact size in bytes")
     sign.add_argument("type", metavar="TYPE", nargs="?", default="application/octet-stream")
     sign.set_defaults(run=_sign)
 
@@ -91,6 +91,13 @@ def parser() -> argparse.ArgumentParser:
     expire.add_argument("--dry-run", action="store_true", help="list them and remove nothing")
     expire.set_defaults(run=_expire)
     return top
+
+
+def _size(text: str) -> int:
+    """Read a number of bytes. Raises ValueError, which argparse tells the user."""
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(text)
+    return int(text)
 
 
 def _say(words: str) -> None:
@@ -147,7 +154,9 @@ def _gen_config(options: argparse.Namespace) -> int:
 
 def _sign(options: argparse.Namespace) -> int:
     from hmacfs import auth
+    from hmacfs.app import places
     from hmacfs.errors import Refused
+    from hmacfs.http import target
 
     loaded = _load(options.config)
     if loaded is None:
@@ -159,6 +168,9 @@ def _sign(options: argparse.Namespace) -> int:
         return 1
     rel = options.name if "/" in options.name else f"{secrets.token_urlsafe(18)}/{options.name}"
     try:
+        # What the server would not take is not signed either.
+        path = target.decode_path(quote(endpoint.prefix + rel).encode())
+        places.find(path, (endpoint,))
         signed = auth.sign(
             options.protocol,
             endpoint,
@@ -168,7 +180,10 @@ def _sign(options: argparse.Namespace) -> int:
             now=time.time(),
             ttl_s=SIGN_TTL_S,
         )
-    except (ValueError, Refused) as error:
+    except Refused as refused:
+        _say(f"hmacfs: {rel!r} cannot be uploaded: {refused.refusal.words}")
+        return 1
+    except ValueError as error:
         _say(f"hmacfs: {error}")
         return 1
     url = base + quote(rel, safe="/-._~") + (f"?{signed.query}" if signed.query else "")

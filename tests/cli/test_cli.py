@@ -124,6 +124,21 @@ def test_sign_says_which_endpoint_is_missing(tmp_path: Path) -> None:
     assert "[[endpoint]]" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["a/../b", "/etc/passwd", "a/", "a//b", "..", "a\nb", "a/" + "n" * 256, ""])
+def test_what_the_server_would_not_take_is_not_signed(name: str, tmp_path: Path) -> None:
+    done = hmacfs("sign", "--base-url", "http://x/upload/", name, "1", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("hmacfs: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("size", ["-1", "1KB", "", "²", "1_0"])
+def test_a_size_is_a_number_of_bytes(size: str, tmp_path: Path) -> None:
+    done = hmacfs("sign", "--base-url", "http://x/upload/", "a", size, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+
+
 def test_embedded_secret_is_made_once_and_private(tmp_path: Path) -> None:
     arguments = ("sign", "--base-url", "http://x/upload/", "slot/a.txt", "1")
     first = hmacfs(*arguments, cwd=tmp_path)
