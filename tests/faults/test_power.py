@@ -6,6 +6,7 @@ has brought to the image by then is gone. kill -9 alone cannot show a missing sy
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -137,7 +138,7 @@ def test_a_missing_sync_is_found_out(
     environ = None
     if without is not None:
         (tmp_path / "sitecustomize.py").write_text(WITHOUT_SYNC.format(kind=without))
-        environ = {"PYTHONPATH": str(tmp_path)}
+        environ = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     with disks.image(tmp_path, SIZE_BYTES) as disk:
         trial = Trial(disk, tmp_path)
         trial.cut(Cut(f"{SEED}/control", 1, 50, Moment.ANSWERED), durability, environ)

@@ -1,0 +1,74 @@
+"""strace on a running server: what one request does, and what becomes of it if one call fails."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NUMBERED = re.compile(r"(?:(\d+) +)?(.*)")
+RESUMED = re.compile(r"<\.\.\. \w+ resumed>(.*)")
+CALL = re.compile(r"(\w+)\(.*")
+
+
+class Call(NamedTuple):
+    """One finished system call."""
+
+    thread: int
+    name: str
+    text: str
+    """Name, arguments and result; descriptors are followed by <what they are open on>."""
+
+
+@dataclass
+class Trace:
+    """The log of one strace; complete once its `attached` has ended."""
+
+    path: Path
+
+    def calls(self) -> list[Call]:
+        """Give the calls in the order of their ends."""
+        begun: dict[str, str] = {}
+        found = []
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+            # strace names the thread only if there may be several.
+            numbered = NUMBERED.fullmatch(line)
+            assert numbered is not None
+            thread, text = numbered.groups(default="0")
+            if text.endswith("<unfinished ...>"):
+                begun[thread] = text.removesuffix("<unfinished ...>")
+                continue
+            if resumed := RESUMED.fullmatch(text):
+                text = begun.pop(thread, "") + resumed[1]
+            if call := CALL.fullmatch(text):
+                found.append(Call(int(thread), call[1], text))
+        return found
+
+    def injected(self) -> list[Call]:
+        """Give the calls that strace made fail."""
+        return [call for call in self.calls() if call.text.endswith("(INJECTED)")]
+
+
+@contextlib.contextmanager
+def attached(strace: str, log: Path, *options: str, process: int = 0, thread: int = 0) -> Iterator[Trace]:
+    """Trace a process with all its threads, or one thread of it, as long as the context lasts."""
+    whom = ["-f", "-p", str(process)] if process else ["-p", str(thread)]
+    tracer = subprocess.Popen(
+        [strace, "-y", "-s", "64", "-o", str(log), *whom, *options], stderr=subprocess.PIPE, text=True
+    )
+    assert tracer.stderr is not None
+    with tracer.stderr as said:
+        assert "attached" in (first := said.readline()), first
+        try:
+            yield Trace(log)
+        finally:
+            tracer.send_signal(signal.SIGINT)
+            said.read()
+            tracer.wait()
