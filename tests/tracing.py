@@ -43,7 +43,7 @@ class Trace:
             assert numbered is not None
             thread, text = numbered.groups(default="0")
             if text.endswith("<unfinished ...>"):
-                begun[thread] = text.removesuffix("<unfinished ...>")
+                begun[thread] = text.removesuffix("<unfinished ...>").rstrip()
                 continue
             if resumed := RESUMED.fullmatch(text):
                 text = begun.pop(thread, "") + resumed[1]
