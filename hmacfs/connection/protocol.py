@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import os
 import socket
 import struct
@@ -22,11 +21,12 @@ from typing import TYPE_CHECKING, Final
 
 from hmacfs import errors, metrics, transfer
 from hmacfs.connection.body import Body
+from hmacfs.connection.exchange import Exchange
+from hmacfs.connection.life import NEXT, Event, Phase
 from hmacfs.errors import Refused
 from hmacfs.http import head as heads
 from hmacfs.http import reply as replies
-from hmacfs.metrics import tally
-from hmacfs.model import Facts, Head, Reply
+from hmacfs.model import Facts, Reply
 from hmacfs.policy import buffers
 
 if TYPE_CHECKING:
@@ -50,39 +50,22 @@ NEVER: Final = float("inf")
 BODY_METHODS: Final = frozenset({"PUT", "POST"})
 
 
-class Phase(enum.Enum):
-    """Where a connection is in its life."""
-
-    HEAD = "head"  # waiting for a request, or for the rest of its head
-    ANSWER = "answer"  # the request is being worked on, or its reply sent
-    BODY = "body"  # body bytes flow into a sink
-    LINGER = "linger"  # the last reply is out; what still comes is thrown away
-    CLOSED = "closed"
-
-
 class Connection(asyncio.BufferedProtocol):
     """The protocol of one accepted socket."""
 
     __slots__ = (
-        "_body",
         "_checked",
-        "_dialect",
         "_drained",
         "_eof",
-        "_head",
-        "_head_bytes",
-        "_keep",
-        "_late",
+        "_exchange",
         "_paused",
         "_peer",
         "_pending",
         "_phase",
-        "_request_id",
         "_rounds",
         "_sending",
         "_service",
         "_sock",
-        "_started",
         "_transport",
         "_window",
         "deadline",
@@ -103,20 +86,9 @@ class Connection(asyncio.BufferedProtocol):
         self._drained = 0  # bytes thrown away since the last reply
         self._rounds = 0  # times that the end was put off because some came
         self.deadline = NEVER  # loop time at which `expire` must look
-        self._reset()
-
-    def _reset(self) -> None:
-        """Forget the last request."""
-        self._head: Head | None = None
-        self._dialect = ""
-        self._request_id = ""
-        self._keep = True
-        self._started = 0.0
-        self._body: Body | None = None
-        self._head_bytes = 0
+        self._exchange = Exchange()
         self._window = 0  # bytes moved when the current timeout window began
         self._sending: transfer.Sending | None = None
-        self._late = False  # whether the reply outlived the turn in which it was begun
 
     # What uvloop calls.
 
@@ -137,8 +109,12 @@ class Connection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - uvloop's guess, not ours
         """Lend the worker's slab for one read: little of it until a body is expected."""
-        if self._phase is Phase.BODY and self._body is not None and self._body.plan is not None:
-            return self._service.slab[: self._body.plan.slab]
+        if (
+            self._phase is Phase.BODY
+            and self._exchange.body is not None
+            and self._exchange.body.plan is not None
+        ):
+            return self._service.slab[: self._exchange.body.plan.slab]
         if self._phase is Phase.LINGER:
             return self._service.slab
         return self._service.slab[: buffers.HEAD_BYTES]
@@ -171,15 +147,15 @@ class Connection(asyncio.BufferedProtocol):
         if self._phase is Phase.ANSWER:
             # Requests that wait behind this one are answered too: half-closing is how a client of
             # few words says that it has asked everything (RFC 9112 9.6).
-            self._keep = self._keep and bool(self._pending)
+            self._exchange.keep = self._exchange.keep and bool(self._pending)
             return True
-        self._phase = Phase.CLOSED
+        self._enter(Event.CLOSED)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reply's fate is logged
         """Let go of everything; a commit that has begun goes on to its end."""
         self._break_body(Refused(errors.BODY_INCOMPLETE))
-        self._phase = Phase.CLOSED
+        self._enter(Event.CLOSED)
         self._eof = True
         self.deadline = NEVER
         if self._sending is not None:
@@ -236,28 +212,28 @@ class Connection(asyncio.BufferedProtocol):
         if self._eof:
             self._close()
             return
-        if self._started == 0.0:
-            self._started = time.monotonic()
+        if self._exchange.started == 0.0:
+            self._exchange.started = time.monotonic()
             self.deadline = self._service.loop.time() + self._service.timeouts.headertimeout_s
         self._resume()
 
     def _begin(self, raw: bytes) -> None:
         """Parse one head and start its answer; a plain GET is finished on return."""
         service = self._service
-        self._started = time.monotonic()
-        self._request_id = service.next_id()
-        self._head_bytes = len(raw)
-        self._phase = Phase.ANSWER
+        self._exchange.started = time.monotonic()
+        self._exchange.request_id = service.next_id()
+        self._exchange.head_bytes = len(raw)
+        self._enter(Event.ASKED)
         self.deadline = NEVER
         try:
-            head = self._head = heads.parse(raw, service.head_limits)
-            self._keep = head.keep_alive and not (self._eof and not self._pending)
+            head = self._exchange.head = heads.parse(raw, service.head_limits)
+            self._exchange.keep = head.keep_alive and not (self._eof and not self._pending)
             if head.method in BODY_METHODS or head.has_body:
-                self._body = Body(head, service.app.max_body_bytes)
+                self._exchange.body = Body(head, service.app.max_body_bytes)
             answer = service.app.answer(head, self)
         except Refused as refused:
-            self._head = self._head or refused.head
-            self._respond(service.app.refuse(refused, self._head, self._request_id), raw)
+            self._exchange.head = self._exchange.head or refused.head
+            self._respond(service.app.refuse(refused, self._exchange.head, self._exchange.request_id), raw)
         except Exception as error:  # noqa: BLE001 - the border: a fault of ours must not end the worker
             self._respond(self._fault(error))
         else:
@@ -274,7 +250,7 @@ class Connection(asyncio.BufferedProtocol):
         try:
             reply = await answer
         except Refused as refused:
-            reply = app.refuse(refused, self._head, self._request_id)
+            reply = app.refuse(refused, self._exchange.head, self._exchange.request_id)
         except Exception as error:  # noqa: BLE001 - the border, as in `_begin`
             reply = self._fault(error)
         self._respond(reply)
@@ -284,22 +260,28 @@ class Connection(asyncio.BufferedProtocol):
         """Let go of `_work`; if it failed to send a reply, nothing else ever would."""
         self._service.tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._service.log.event("error", "request-failed", request_id=self._request_id, error=repr(error))
+            self._service.log.event(
+                "error", "request-failed", request_id=self._exchange.request_id, error=repr(error)
+            )
             if self._phase is not Phase.CLOSED:
                 self._close(abort=True)
 
     def _fault(self, error: Exception) -> Reply:
-        self._service.log.event("error", "request-failed", request_id=self._request_id, error=repr(error))
-        return self._service.app.refuse(Refused(errors.INTERNAL), self._head, self._request_id)
+        self._service.log.event(
+            "error", "request-failed", request_id=self._exchange.request_id, error=repr(error)
+        )
+        return self._service.app.refuse(
+            Refused(errors.INTERNAL), self._exchange.head, self._exchange.request_id
+        )
 
     def _refuse(self, refused: Refused) -> None:
         """Answer something that never became a request, and end the connection."""
-        self._phase = Phase.ANSWER
-        self._keep = False
-        self._request_id = self._service.next_id()
-        self._started = self._started or time.monotonic()
-        self._head_bytes = len(self._pending)
-        self._respond(self._service.app.refuse(refused, None, self._request_id), self._pending)
+        self._enter(Event.ASKED)
+        self._exchange.keep = False
+        self._exchange.request_id = self._service.next_id()
+        self._exchange.started = self._exchange.started or time.monotonic()
+        self._exchange.head_bytes = len(self._pending)
+        self._respond(self._service.app.refuse(refused, None, self._exchange.request_id), self._pending)
 
     # Bodies: this side of `app.Link`.
 
@@ -313,10 +295,10 @@ class Connection(asyncio.BufferedProtocol):
 
         RFC 9110 10.1.1: only now is it known that the body is wanted.
         """
-        self._dialect = dialect
+        self._exchange.dialect = dialect
         if self._phase is Phase.CLOSED:
             return  # by now the descriptor's number may be another client's
-        if self._head is not None and self._head.expect_continue and not self._pending:
+        if self._exchange.head is not None and self._exchange.head.expect_continue and not self._pending:
             # Straight to the socket, as the reply will be. If it is full, the client has sent
             # requests ahead of unread answers and is not waiting.
             with contextlib.suppress(OSError):
@@ -325,16 +307,15 @@ class Connection(asyncio.BufferedProtocol):
     def pour(self, sink: transfer.Sink, plan: Plan) -> asyncio.Future[None]:
         """Let the body flow into `sink`; the future ends with the body. Refused if it breaks off."""
         service = self._service
-        body = self._body
+        body = self._exchange.body
         assert body is not None
         poured = body.pour(service.loop, sink, plan)
         pending, self._pending = self._pending, b""
         self._read_body(memoryview(pending))
-        if body.flowing and self._eof:
+        if body.flowing and (self._eof or self._phase is Phase.CLOSED):
             body.end(Refused(errors.BODY_INCOMPLETE))
         elif body.flowing:
-            self._phase = Phase.BODY
-            service.row.add(metrics.ACTIVE_UPLOADS)
+            self._enter(Event.POURED)
             self._window = body.received
             self.deadline = service.loop.time() + service.timeouts.readtimeout_s
             self._resume()
@@ -342,25 +323,20 @@ class Connection(asyncio.BufferedProtocol):
 
     def _read_body(self, data: memoryview) -> None:
         """Pass on the bytes of `data` that belong to the body and keep the rest."""
-        assert self._body is not None
-        self._pending = self._body.take(data) or b""
-        if not self._body.flowing:
+        assert self._exchange.body is not None
+        self._pending = self._exchange.body.take(data) or b""
+        if not self._exchange.body.flowing:
             self._leave_body()
 
     def _break_body(self, refused: Refused) -> None:
-        if self._body is not None:
-            self._body.end(refused)
+        if self._exchange.body is not None:
+            self._exchange.body.end(refused)
         self._leave_body()
 
     def _leave_body(self) -> None:
         if self._phase is Phase.BODY:
-            self._phase = Phase.ANSWER
-            self._service.row.add(metrics.ACTIVE_UPLOADS, -1)
+            self._enter(Event.ENDED)
             self.deadline = NEVER
-
-    @property
-    def _body_unread(self) -> bool:
-        return self._body is not None and (self._body.unread or self._body.broken)
 
     # Replies.
 
@@ -370,13 +346,17 @@ class Connection(asyncio.BufferedProtocol):
         if self._phase is Phase.CLOSED or self._transport.is_closing():
             if reply.file is not None:
                 os.close(reply.file.fd)
-            self._record(reply, 0, "client_gone")
+            self._exchange.record(service, self._peer, reply, sent=0, broken="client_gone")
             return
-        if reply.close or self._body_unread or service.draining:
-            self._keep = False
-        head = self._head
+        if reply.close or self._exchange.body_unread or service.draining:
+            self._exchange.keep = False
+        head = self._exchange.head
         first = replies.render(
-            reply, head, request_id=self._request_id, date=service.date, keep_alive=self._keep
+            reply,
+            head,
+            request_id=self._exchange.request_id,
+            date=service.date,
+            keep_alive=self._exchange.keep,
         )
         pieces: tuple[bytes | Span, ...] = (first,)
         # What begins as HEAD gets no body whatever is wrong with it (RFC 9110 9.3.2).
@@ -390,64 +370,29 @@ class Connection(asyncio.BufferedProtocol):
             service.loop, self._sock, reply=reply, pieces=pieces, plan=plan, finished=self._sent
         )
         self._sending.run()
-        self._late = self._sending is not None
-        if self._late:
+        self._exchange.late = self._sending is not None
+        if self._exchange.late:
             service.row.add(metrics.ACTIVE_DOWNLOADS)
 
     def _sent(self, why: str) -> None:
         """Note that a reply is out, or why it never will be; go on as the request asked."""
         sending, self._sending = self._sending, None
         assert sending is not None
-        if self._late:
+        if self._exchange.late:
             self._service.row.add(metrics.ACTIVE_DOWNLOADS, -1)
-        self._record(sending.reply, sending.moved, why)
+        self._exchange.record(self._service, self._peer, sending.reply, sent=sending.moved, broken=why)
         if self._phase is Phase.CLOSED:
             return
         if why:
             self._close(abort=True)
-        elif not self._keep:
-            self._finish(refused=sending.reply.close or self._body_unread)
+        elif not self._exchange.keep:
+            self._finish(refused=sending.reply.close or self._exchange.body_unread)
         else:
-            late = self._late
-            self._reset()
-            self._phase = Phase.HEAD
+            late = self._exchange.late
+            self._exchange = Exchange()
+            self._enter(Event.SENT)
             if late:  # else whoever sent the reply is about to look for the next request
                 self._advance()
-
-    def _record(self, reply: Reply, sent: int, why: str) -> None:
-        """Count and log one request: the one seam for both."""
-        service = self._service
-        head = self._head
-        method = "other" if head is None else head.method
-        body_bytes = 0 if self._body is None else self._body.received
-        received = self._head_bytes + body_bytes
-        elapsed_s = time.monotonic() - self._started
-        tally.request(
-            service.row,
-            method=method,
-            status=reply.status,
-            code=reply.code,
-            dialect=self._dialect,
-            received=received,
-            stored=body_bytes,
-            sent=sent,
-            elapsed_s=elapsed_s,
-            broken=why,
-        )
-        service.log.request(
-            request_id=self._request_id,
-            client=self._peer,
-            method=method,
-            target=b"" if head is None else head.target,
-            status=reply.status,
-            code=reply.code,
-            received=received,
-            sent=sent,
-            elapsed_s=elapsed_s,
-            dialect=self._dialect,
-            broken=why,
-            detail=reply.detail,
-        )
 
     # The end.
 
@@ -462,7 +407,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._eof or crowded or (service.draining and not (refused or self._pending)):
             self._close()
             return
-        self._phase = Phase.LINGER
+        self._enter(Event.SENT_LAST)
         self._pending = b""
         self._window = 0
         self.deadline = service.loop.time() + service.timeouts.linger_s
@@ -470,7 +415,7 @@ class Connection(asyncio.BufferedProtocol):
         self._resume()
 
     def _close(self, *, abort: bool = False) -> None:
-        self._phase = Phase.CLOSED
+        self._enter(Event.CLOSED)
         self.deadline = NEVER
         if abort:
             # Unsent bytes of a client that does not read would sit in the kernel for minutes.
@@ -506,8 +451,8 @@ class Connection(asyncio.BufferedProtocol):
                 self._refuse(Refused(errors.REQUEST_TIMEOUT))
             else:
                 self._close()
-        elif self._phase is Phase.BODY and self._body is not None:
-            received = self._body.received
+        elif self._phase is Phase.BODY and self._exchange.body is not None:
+            received = self._exchange.body.received
             if received - self._window < _least(timeouts.min_rate * timeouts.readtimeout_s):
                 self._break_body(Refused(errors.BODY_TOO_SLOW))
             else:
@@ -527,6 +472,15 @@ class Connection(asyncio.BufferedProtocol):
             else:
                 self._window = self._drained
                 self.deadline = now + timeouts.linger_s
+
+    # Its state.
+
+    def _enter(self, event: Event) -> None:
+        """Move on as the table says; whatever way an upload ends, it is counted no more."""
+        before, after = self._phase, NEXT[self._phase][event]
+        self._phase = after
+        if before is Phase.BODY or after is Phase.BODY:
+            self._service.row.add(metrics.ACTIVE_UPLOADS, 1 if after is Phase.BODY else -1)
 
     def _pause(self) -> None:
         if not self._paused:

@@ -1,0 +1,69 @@
+"""One request and its reply: what is known of them, and the one seam where they are counted and logged."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from hmacfs.metrics import tally
+
+if TYPE_CHECKING:
+    from hmacfs.connection.body import Body
+    from hmacfs.connection.service import Service
+    from hmacfs.model import Head, Reply
+
+
+class Exchange:
+    """A request from its first byte to its reply's last; a connection has one at a time."""
+
+    __slots__ = ("body", "dialect", "head", "head_bytes", "keep", "late", "request_id", "started")
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self.started = 0.0  # monotonic time; 0 before anything came
+        self.request_id = ""
+        self.head: Head | None = None
+        self.head_bytes = 0
+        self.body: Body | None = None
+        self.dialect = ""
+        self.keep = True  # whether another request may follow
+        self.late = False  # whether the reply outlived the turn in which it was begun
+
+    @property
+    def body_unread(self) -> bool:
+        """Whether bytes of the body may still come, so that the next request could not be told from them."""
+        return self.body is not None and (self.body.unread or self.body.broken)
+
+    def record(self, service: Service, peer: str, reply: Reply, *, sent: int, broken: str) -> None:
+        """Count and log it; `broken` says why the reply is not out whole."""
+        head = self.head
+        method = "other" if head is None else head.method
+        body_bytes = 0 if self.body is None else self.body.received
+        received = self.head_bytes + body_bytes
+        elapsed_s = time.monotonic() - self.started
+        tally.request(
+            service.row,
+            method=method,
+            status=reply.status,
+            code=reply.code,
+            dialect=self.dialect,
+            received=received,
+            stored=body_bytes,
+            sent=sent,
+            elapsed_s=elapsed_s,
+            broken=broken,
+        )
+        service.log.request(
+            request_id=self.request_id,
+            client=peer,
+            method=method,
+            target=b"" if head is None else head.target,
+            status=reply.status,
+            code=reply.code,
+            received=received,
+            sent=sent,
+            elapsed_s=elapsed_s,
+            dialect=self.dialect,
+            broken=broken,
+            detail=reply.detail,
+        )
