@@ -3,7 +3,8 @@
 #   make run  [ARGS="--config FILE"]     start the server in the foreground
 #   make test [PYTEST_ARGS="tests/http"] every test; as root also installs the real peers they need
 #   make lint                            linters and type checks alone
-#   make bench                           every bench in benches/
+#   make bench [QUICK=1] [ONLY=get_1k]   hmacfs beside its rivals; as root also installs these
+#   make micro [ONLY=head]               pure parts alone, and the instructions of a request
 #   make clean                           everything that was built or installed here
 #
 # PYTHON=python3.12 picks another interpreter (3.11 or newer).
@@ -11,10 +12,12 @@
 PYTHON ?= python3
 ARGS ?=
 PYTEST_ARGS ?=
+QUICK ?=
+ONLY ?=
 BIN := .venv/bin
 BUILT := .venv/.built
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint bench micro clean
 
 run: $(BUILT)
 	@exec $(BIN)/hmacfs serve $(ARGS)
@@ -27,9 +30,13 @@ lint: $(BUILT)
 	@$(BIN)/pytest -q tests/arch/test_lint.py tests/arch/test_types.py tests/arch/test_rooms.py
 
 bench: $(BUILT)
-	@for bench in $(filter-out benches/_%,$(wildcard benches/*.py)); do \
-		echo "== $$bench"; $(BIN)/python "$$bench" || exit 1; \
-	done
+	@.ci/setup bench
+	@$(BIN)/python -m benches.run $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+
+micro: $(BUILT)
+	@.ci/setup bench
+	@$(BIN)/python -m benches.micro $(if $(QUICK),--fast) $(if $(ONLY),--only $(ONLY))
+	@$(BIN)/python -m benches.instructions
 
 clean:
 	rm -rf .venv build dist *.egg-info hmacfs/_core.c hmacfs/_core.html hmacfs/_core*.so

@@ -114,10 +114,10 @@ CONTENDERS: Final = {
 class Running:
     """A contender that is up."""
 
-    def __init__(self, name: str, where: Folder) -> None:
-        """Start it and wait until it answers as it should. Raises RuntimeError if it does not."""
+    def __init__(self, name: str, where: Folder, contender: Contender | None = None) -> None:
+        """Start it, or a variant of it, and wait until it answers as it should; else RuntimeError."""
         self.name = name
-        self.contender = CONTENDERS[name]
+        self.contender = contender or CONTENDERS[name]
         self.port = folder.free_port()
         self.address = f"{HOST}:{self.port}"
         self._place = where.root / f"{name}.{self.port}"
