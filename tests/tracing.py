@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 NUMBERED = re.compile(r"(?:(\d+) +)?(.*)")
 RESUMED = re.compile(r"<\.\.\. \w+ resumed>(.*)")
+RESULT = re.compile(r"\) += ")  # strace aligns them
 CALL = re.compile(r"(\w+)\(.*")
 
 
@@ -25,6 +26,10 @@ class Call(NamedTuple):
     name: str
     text: str
     """Name, arguments and result; descriptors are followed by <what they are open on>."""
+    begun: int
+    """Line of the log at which it began, comparable with any other call's."""
+    ended: int
+    """Line of the log at which it ended."""
 
 
 @dataclass
@@ -35,20 +40,24 @@ class Trace:
 
     def calls(self) -> list[Call]:
         """Give the calls in the order of their ends."""
-        begun: dict[str, str] = {}
+        unfinished: dict[str, tuple[int, str]] = {}
         found = []
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+        for number, line in enumerate(lines):
             # strace names the thread only if there may be several.
             numbered = NUMBERED.fullmatch(line)
             assert numbered is not None
             thread, text = numbered.groups(default="0")
+            begun = number
             if text.endswith("<unfinished ...>"):
-                begun[thread] = text.removesuffix("<unfinished ...>").rstrip()
+                unfinished[thread] = number, text.removesuffix("<unfinished ...>").rstrip()
                 continue
             if resumed := RESUMED.fullmatch(text):
-                text = begun.pop(thread, "") + resumed[1]
+                begun, start = unfinished.pop(thread, (number, ""))
+                text = start + resumed[1]
             if call := CALL.fullmatch(text):
-                found.append(Call(int(thread), call[1], text))
+                text = RESULT.sub(") = ", text)
+                found.append(Call(int(thread), call[1], text, begun, number))
         return found
 
     def injected(self) -> list[Call]:

@@ -22,6 +22,11 @@ def server(tmp_path: Path) -> Iterator[serving.Server]:
         yield running
 
 
+def moment(call: tracing.Call) -> int:
+    """Give when a call counts: a sync when it has ended, an answer when it begins to be sent."""
+    return call.begun if call.name == "sendto" else call.ended
+
+
 def steps(trace: tracing.Trace, root: Path) -> list[str]:
     """Give the calls that durability rests on, in words, up to the answer."""
     place = re.escape(str(root))
@@ -37,7 +42,7 @@ def steps(trace: tracing.Trace, root: Path) -> list[str]:
         rf"fsync\(\d+<{place}(?P<path>[^>#]*)>\) = 0": "sync",
     }
     found = []
-    for call in trace.calls():
+    for call in sorted(trace.calls(), key=moment):
         for pattern, word in words.items():
             if match := re.match(pattern, call.text):
                 path = "/".join(part for part in match.groups() if part).lstrip("/")
@@ -137,7 +142,7 @@ def steps_of_all(trace: tracing.Trace, root: Path) -> list[str]:
     """Give links, syncs of directories and answers, each with the directory that it concerns."""
     place = re.escape(str(root))
     found = []
-    for call in trace.calls():
+    for call in sorted(trace.calls(), key=moment):
         if re.match(r'sendto\(.*"HTTP/1\.1 201', call.text):
             found.append("answer")
         elif match := re.match(rf"linkat\(\d+<{place}/([^>]*)>.* = 0", call.text):
