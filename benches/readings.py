@@ -42,6 +42,8 @@ def h2load(output: str, log: str) -> Sample:
         raise ValueError(f"not a report of h2load: {output!r}")
     lines = [line.split("\t") for line in log.splitlines()]
     times_s = sorted(int(taken_us) / 1e6 for _, _, taken_us in lines)
+    if not times_s:
+        raise ValueError(f"h2load has made no request: {output!r}")
     refused = sum(not 200 <= int(status) < 400 for _, status, _ in lines)
     done, _, failed, errored, timeout = (int(count) for count in counts.groups())
     return Sample(

@@ -38,7 +38,7 @@ class Order(TypedDict):
     port: int
     connections: int
     seconds: float  # no request is begun later
-    heads: list[str]  # request heads; the last of a GET's is repeated, an upload's end when they do
+    heads: list[str]  # of uploads: each is sent once; of downloads: again and again
     stored: list[str]  # where each upload will lie, to be unlinked; empty: downloads
     body: str  # path of the file that uploads send
     size: int  # bytes of it; 0: downloads
