@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,10 @@ class Site:
     addresses: dict[str, str]
     """host:port of each of WAYS."""
 
+    def forget(self, url: str) -> None:
+        """Give back the room of a large upload."""
+        (self.hmacfs.storage / url.split("/", 3)[3]).unlink()
+
 
 @pytest.fixture(scope="session")
 def site(program: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
@@ -76,6 +81,7 @@ def site(program: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
             stack.enter_context(loopback.served(proxy.run, place.listen, folder / f"{way}.log"))
             addresses[way] = place.listen
         yield Site(hmacfs=hmacfs, addresses=addresses)
+    shutil.rmtree(folder)  # pytest would keep the uploads of three runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -214,6 +214,7 @@ def test_a_page_uploads_a_hundred_mebibytes(site: Site, way: str, browser: Brows
     assert browser.run(PUT_ZEROS, as_script(slot), "image/png", 100 * MiB)["status"] == 201
     last = browser.run(GET, slot.get, "bytes=-3")
     assert (last["status"], base64.b64decode(last["body"])) == (206, b"\0\0\0")
+    site.forget(slot.get)
 
 
 def test_pictures_and_sound_in_a_page(site: Site, way: str, browser: Browser) -> None:

@@ -149,6 +149,7 @@ def test_curl_resumes_an_interrupted_download(
     with out.open("rb") as got:
         assert hashlib.file_digest(got, "sha256").hexdigest() == big.sha256
     out.unlink()
+    site.forget(slot.get)
 
 
 def test_wget_resumes(stored: Stored, tmp_path: Path, program: Callable[[str], str]) -> None:
