@@ -81,7 +81,7 @@ def form_reply(stored: Stored, *, client: str, now: float) -> Reply:
         "filename": stored.name,
         "size": stored.size,
         "duration": f"{stored.seconds:.6f}s",
-        "client_ip": client,
+        "client_ip": client.rpartition(":")[0].strip("[]") or client,
         "timestamp": int(now),
     }
     if stored.owner:

@@ -128,12 +128,18 @@ def _delete_secret(
     return ring.read_one(table["delete_secret"], (*path, "delete_secret"))
 
 
+# Paths that `app.doors` answers before any endpoint.
+_TAKEN: Final = ("/download/", "/health/")
+
+
 def _wrong_prefix(prefix: str) -> str:
     """Say what is wrong with a prefix; it is compared with decoded paths, so it must be a plain one."""
     if not prefix.startswith("/") or not prefix.endswith("/"):
         return f'a prefix that begins and ends in "/": "/{prefix.strip("/")}/"'.replace("//", "/")
     if any(mark in prefix for mark in "?#%\\"):
         return 'a prefix without "?", "#", "%" and "\\", not encoded'
+    if prefix in _TAKEN:
+        return f'another prefix: "{prefix}" is one of the Go server\'s doors, which are served here too'
     if prefix != "/" and _odd_segments(prefix.strip("/")):
         return 'a prefix without empty, "." and ".." segments'
     return ""

@@ -19,7 +19,7 @@ from hmacfs.model import File
 from hmacfs.store import faults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 PRIVATE: Final = ".hmacfs"
 # An empty, "." or ".." segment, or NUL. Heads are checked long before; this guards every other caller.
@@ -32,7 +32,7 @@ _PLACE: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 # first tries do not wait for removers; the last ones keep them out.
 _FREE_TRIES: Final = 3
 _LOCKED_TRIES: Final = 3
-_REMOVE_LOCK: Final = "remove.lock"
+REMOVE_LOCK: Final = "remove.lock"
 
 
 class Tree:
@@ -120,7 +120,7 @@ class Tree:
         directory, _, name = path_of(key).rpartition(b"/")
         source = b"/proc/self/fd/%d" % fd
         for left in reversed(range(_FREE_TRIES + _LOCKED_TRIES)):
-            alone = self.locked(_REMOVE_LOCK) if left < _LOCKED_TRIES else contextlib.nullcontext()
+            alone = self.locked(REMOVE_LOCK) if left < _LOCKED_TRIES else contextlib.nullcontext()
             try:
                 with alone, lent(self._parent(directory)) as parent:
                     # Both directory fds are given only to reach linkat(2) with AT_SYMLINK_FOLLOW.
@@ -139,7 +139,7 @@ class Tree:
         """
         directory, _, name = path_of(key).rpartition(b"/")
         try:
-            with lent(self.directory(directory)) as parent, self.locked(_REMOVE_LOCK):
+            with lent(self.directory(directory)) as parent, self.locked(REMOVE_LOCK):
                 found = os.stat(name, dir_fd=parent, follow_symlinks=False)
                 if not stat.S_ISREG(found.st_mode) or mtime_ns not in {None, found.st_mtime_ns}:
                     return None
@@ -154,7 +154,7 @@ class Tree:
         while directory and directory not in keep:
             above, _, name = directory.rpartition("/")
             try:
-                with lent(self.directory(above.encode())) as parent, self.locked(_REMOVE_LOCK):
+                with lent(self.directory(above.encode())) as parent, self.locked(REMOVE_LOCK):
                     os.rmdir(name, dir_fd=parent)
             except FileNotFoundError:  # another remover has been here
                 pass
@@ -179,8 +179,7 @@ class Tree:
     @contextlib.contextmanager
     def locked(self, name: str, *, wait: bool = True) -> Iterator[bool]:
         """Hold a lock among all processes of this storage; False if it was not to be had at once."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        with lent(os.open(name, flags, 0o600, dir_fd=self.private_fd)) as fd:
+        with lent(self._lock_file(name)) as fd:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
@@ -188,6 +187,15 @@ class Tree:
             else:
                 held = True
             yield held  # closing lets go, even if this process is killed
+
+    def make_locks(self, names: Iterable[str]) -> None:
+        """Make lock files that will be needed: a disk without inodes must not keep us from removing."""
+        for name in names:
+            os.close(self._lock_file(name))
+
+    def _lock_file(self, name: str) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        return os.open(name, flags, 0o600, dir_fd=self.private_fd)
 
     def _parent(self, directory: bytes) -> int:
         """Open `directory`, making what is missing of it."""

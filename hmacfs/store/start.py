@@ -8,13 +8,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from hmacfs.store import reconcile, sweep
 from hmacfs.store.faults import StorageError
-from hmacfs.store.files import PRIVATE, Tree, lent
+from hmacfs.store.files import PRIVATE, REMOVE_LOCK, Tree, lent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LOCK: Final = "open.lock"
+LOCKS: Final = (REMOVE_LOCK, sweep.LOCK, reconcile.LOCK)
 PROBE: Final = "probe"
 _UNSUPPORTED: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
 
@@ -31,6 +33,7 @@ def open_tree(path: str, *, file_mode: int, directory_mode: int) -> Tree:
         raise StorageError(f"the storage {path} cannot be used: {_words(error)}") from error
     try:
         with tree.locked(LOCK):  # workers start together
+            tree.make_locks(LOCKS)
             _try_out(tree, path)
     except StorageError:
         tree.close()

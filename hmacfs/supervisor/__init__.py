@@ -164,7 +164,7 @@ class Supervisor:
                     pid=os.getpid(),
                 )
                 self._notifier.ready(f"{self._fleet.alive} workers")
-            elif self._reloading:
+            if self._reloading:
                 self._reloading = False
                 self._log.event("info", "reload-done")
                 self._notifier.ready("reloaded")

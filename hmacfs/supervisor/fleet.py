@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 HEALTHY_S: Final = 10.0
 FIRST_DELAY_S: Final = 0.1
 LONGEST_DELAY_S: Final = 30.0
+# How often a worker that has hung up is looked at until it has ended.
+BURIAL_S: Final = 0.01
 # A worker whose loop has not turned for so long answers nobody and never will.
 STUCK_S: Final = 60.0
 
@@ -169,7 +171,8 @@ class Fleet:
 
     @staticmethod
     def _tell(member: Member, message: object) -> None:
-        assert member.pipe is not None
+        if member.pipe is None:
+            return  # it is just ending
         with contextlib.suppress(OSError):  # it has just died; `_hear` is about to learn of it
             member.pipe.send(message)
 
@@ -178,6 +181,10 @@ class Fleet:
         try:
             message = member.pipe.recv()
         except (EOFError, OSError):
+            self._loop.remove_reader(member.pipe.fileno())
+            member.pipe.close()
+            member.pipe = None
+            member.told = member.serves = 0
             self._bury(member)
             return
         if isinstance(message, worker.Ready):
@@ -187,13 +194,14 @@ class Fleet:
 
     def _bury(self, member: Member) -> None:
         """Note that a worker has ended, and see to its successor."""
-        assert member.pipe is not None
         assert member.process is not None
-        self._loop.remove_reader(member.pipe.fileno())
-        member.pipe.close()
-        pid, status = member.process.pid, member.process.wait()
-        member.process = member.pipe = None
-        member.told = member.serves = 0
+        status = member.process.poll()
+        if status is None:
+            # On its way out: a disk that hangs may hold it for long, and signals must still be heard.
+            self._loop.call_later(BURIAL_S, self._bury, member)
+            return
+        pid = member.process.pid
+        member.process = None
         row = metrics.Row(self._buffer, member.slot)
         row.reset_gauges()
         if self._ending:
