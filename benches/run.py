@@ -175,6 +175,7 @@ def main() -> None:
             for number, outcome in enumerate(outcomes):
                 with Live(console=console, auto_refresh=False) as live:
                     session.measure(outcome, live)
+                console.print()
                 keep(outcomes[: number + 1], results, described)
     finally:
         shutil.rmtree(root)

@@ -22,14 +22,14 @@ def of_work(outcome: Outcome) -> Table:
     table.add_column(_heading(work.figure), justify="right", style="bold", no_wrap=True)
     for figure in work.columns:
         table.add_column(_heading(figure), justify="right", no_wrap=True)
-    if work.traced:
+    if outcome.calls:
         table.add_column("calls", justify="right", no_wrap=True)
     for ours in outcome.ours:
         table.add_column(f"{contenders.CONTENDERS[ours].title} ÷", justify="right", no_wrap=True)
     for name in outcome.contenders:
         cells = [_spread(work.figure, outcome.middle(name, work.figure))]
         cells += [_median(figure, outcome.middle(name, figure)) for figure in work.columns]
-        if work.traced:
+        if outcome.calls:
             cells.append(f"{sum(outcome.calls[name].values()):.1f}" if name in outcome.calls else "")
         cells += [_ratio(outcome, ours, name) if name in outcome.rivals else "" for ours in outcome.ours]
         table.add_row(contenders.CONTENDERS[name].title, *cells)
