@@ -24,8 +24,8 @@ SLAB_BYTES: Final = 1 * MiB
 # uses 2 MiB, h2o caps at 1 MiB: a fast client on loopback would otherwise hold the loop.
 TURN_BYTES: Final = 1 * MiB
 
-# What all replies together should send in one turn of the loop, about 2 ms of copying. When 500 downloads
-# began at once, each with its full turn, a small request waited for 600 ms.
+# What all replies together should send in one turn of the loop: about 2 ms of copying, the longest that
+# a small request should wait behind downloads under way.
 ALL_TURNS_BYTES: Final = 4 * MiB
 LEAST_TURN_BYTES: Final = 64 * KiB
 
