@@ -35,7 +35,7 @@ linger = "1s"
 prefix = "/upload/"
 protocols = ["v2", "v", "token", "jwt", "v3", "bearer", "gojwt"]
 [[endpoint]]
-prefix = "/root/"
+prefix = "/base/"
 directory = ""
 protocols = ["v2", "v"]
 """
@@ -318,7 +318,7 @@ UPWARD = (
     *("%uff0e%uff0e/secret.txt", "\uff0e\uff0e/secret.txt", "..%ef%bc%8fsecret.txt", "..%09/x", ".."),
     *("../.hmacfs/index.sqlite", "%2ehmacfs/index.sqlite", "secret.txt%00.png", "%2e%2e", "..%3f", "%2e"),
 )  # fmt: skip
-ABOVE = ("/upload/", "/upload/a/", "/root/", "/download/", "/download/upload/", "/", "/upload")
+ABOVE = ("/upload/", "/upload/a/", "/base/", "/download/", "/download/upload/", "/", "/upload")
 
 
 def remove(place: Path, keep: Path) -> None:
@@ -335,7 +335,7 @@ def remove(place: Path, keep: Path) -> None:
 @pytest.mark.parametrize("above", ABOVE)
 def test_no_way_leads_out(server: Server, method: str, above: str) -> None:
     for path in UPWARD:
-        rel = f"{above}{path}".removeprefix("/upload/").removeprefix("/root/")
+        rel = f"{above}{path}".removeprefix("/upload/").removeprefix("/base/")
         mac = keyring.sign(KEY, prosody.message_v(rel, 5)).hex()
         head = f"{method} {above}{path}?v={mac} HTTP/1.1\r\nHost: a\r\n".encode()
         if method == "PUT":
@@ -395,9 +395,9 @@ def links(place: Path, outside: Path, storage: Path) -> Iterator[None]:
 def test_private_state_is_out_of_reach(server: Server, rel: str) -> None:
     mac = keyring.sign(KEY, prosody.message_v(rel, 5)).hex()
     for method in ("GET", "HEAD"):
-        assert server.request(method, f"/root/{rel}").status == 404
+        assert server.request(method, f"/base/{rel}").status == 404
         assert server.request(method, f"/download/{rel}").status == 404
-    assert server.request("PUT", f"/root/{rel}?v={mac}", body=b"evil!").status == 404
+    assert server.request("PUT", f"/base/{rel}?v={mac}", body=b"evil!").status == 404
 
 
 @pytest.mark.usefixtures("nothing_left")
@@ -410,7 +410,7 @@ def test_files_are_no_directories_and_the_other_way_round(server: Server) -> Non
 
 @pytest.mark.usefixtures("nothing_left")
 def test_a_directory_is_no_file_and_a_slash_no_name(server: Server) -> None:
-    for path in ("/upload/", "/upload", "/upload/warm", "/upload/warm/", "/root/upload", "/root/"):
+    for path in ("/upload/", "/upload", "/upload/warm", "/upload/warm/", "/base/upload", "/base/"):
         assert server.request("GET", path).status == 404
     assert server.request("PUT", "/upload/a/?v2=00", body=b"x").status in {403, 404}
 
