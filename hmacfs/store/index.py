@@ -7,10 +7,12 @@ Raises sqlite3.Error, which `faults.indexing` turns into a refusal.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from hmacfs.model import Durability, Record
+from hmacfs.model import Durability, KiB, Record
 from hmacfs.store import faults, schema
 from hmacfs.store.faults import StorageError
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 NAME: Final = "index.db"
 BUSY_TIMEOUT_S: Final = 5.0
+# SQLite's shared memory and the head of its log; "disk I/O error" is all that it says without them.
+NEEDED_BYTES: Final = 64 * KiB
 
 # NORMAL may lose the last transactions in a power cut, never the index: "relaxed" says just that.
 _SYNCHRONOUS: Final = {Durability.FULL: "FULL", Durability.RELAXED: "NORMAL"}
@@ -176,4 +180,7 @@ def _unusable(path: str, error: sqlite3.Error) -> StorageError:
         )
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return StorageError(f"the index {path} is locked by another program: end it, then start again")
+    room = os.statvfs(Path(path).parent)
+    if room.f_bavail * room.f_frsize < NEEDED_BYTES:
+        return StorageError(f"the index {path} cannot be opened, because the disk is full: free some space")
     return StorageError(f"the index {path} cannot be opened: {error}")

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 LOCK: Final = "open.lock"
 LOCKS: Final = (REMOVE_LOCK, sweep.LOCK, reconcile.LOCK)
 PROBE: Final = "probe"
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _UNSUPPORTED: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
+
+
+class _Full(Exception):  # noqa: N818 - no error: it only ends the tries
+    """The disk is full, so what it supports cannot be tried out."""
 
 
 def open_tree(path: str, *, file_mode: int, directory_mode: int) -> Tree:
@@ -33,8 +38,10 @@ def open_tree(path: str, *, file_mode: int, directory_mode: int) -> Tree:
         raise StorageError(f"the storage {path} cannot be used: {_words(error)}") from error
     try:
         with tree.locked(LOCK):  # workers start together
+            # A full disk is no reason not to serve what is there; uploads find out by themselves.
+            with contextlib.suppress(_Full):
+                _try_out(tree, path)
             tree.make_locks(LOCKS)
-            _try_out(tree, path)
     except StorageError:
         tree.close()
         raise
@@ -99,6 +106,8 @@ def _step(path: str, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno in _FULL:
+            raise _Full from error
         advice = ": use ext4, XFS, Btrfs or tmpfs" if error.errno in _UNSUPPORTED else ""
         raise StorageError(
             f"the storage {path} ({filesystem_of(path)}) cannot {what}: {_words(error)}{advice}"

@@ -48,7 +48,8 @@ CALLS = (
     "write,openat,openat2,newfstatat,fstat,statx,fstatfs,fchmod,mkdirat,linkat,unlinkat,lseek,read,pread64,"
     "pwrite64,fsync,fdatasync,fallocate,ftruncate,utimensat,fcntl,flock"
 )
-PRIVATE = {"index.db", "index.db-wal", "index.db-shm", "open.lock", "remove.lock"}
+LOCKS = {"open.lock", "remove.lock", "sweep.lock", "reconcile.lock"}
+PRIVATE = {"index.db", "index.db-wal", "index.db-shm", *LOCKS}
 THREADS = ("reservation", "sync", "publication")
 
 

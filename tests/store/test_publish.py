@@ -56,7 +56,8 @@ def test_a_committed_file_is_there(
     store.close()
     assert (root / place.key).read_bytes() == body
     assert rows(root) == [(place.key, (root / place.key).stat().st_mtime_ns)]
-    assert {p.name for p in (root / ".hmacfs").iterdir()} == {"index.db", "open.lock"}
+    locks = {"open.lock", "remove.lock", "sweep.lock", "reconcile.lock"}
+    assert {p.name for p in (root / ".hmacfs").iterdir()} == {"index.db", *locks}
 
 
 @pytest.mark.parametrize(
