@@ -39,11 +39,11 @@ micro: $(BUILT)
 	@$(BIN)/python -m benches.instructions
 
 clean:
-	rm -rf .venv build dist *.egg-info hmacfs/_core.c hmacfs/_core.html hmacfs/_core*.so
+	rm -rf .venv build dist *.egg-info hmacfs/_core.c hmacfs/_hot.c hmacfs/_*.html hmacfs/_*.so
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find hmacfs tests benches -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Only these four decide what is compiled and installed; Python files are used where they lie.
-$(BUILT): pyproject.toml setup.py hmacfs/_core.pyx $(wildcard hmacfs/_core.pxd)
+# Only these decide what is compiled and installed; Python files are used where they lie.
+$(BUILT): pyproject.toml setup.py $(wildcard hmacfs/*.pyx hmacfs/*.pxd)
 	@PYTHON="$(PYTHON)" .ci/setup build
 	@touch $@

@@ -1,4 +1,4 @@
-"""Builds `hmacfs._core`; HMACFS_BUILD picks how: release (default), trace or sanitize."""
+"""Builds `hmacfs._core` and `hmacfs._hot`; HMACFS_BUILD picks how: release (default), trace or sanitize."""
 
 from __future__ import annotations
 
@@ -43,12 +43,13 @@ setup(
     ext_modules=cythonize(
         [
             Extension(
-                "hmacfs._core",
-                ["hmacfs/_core.pyx"],
+                f"hmacfs.{name}",
+                [f"hmacfs/{name}.pyx"],
                 extra_compile_args=mode.cflags,
                 extra_link_args=mode.ldflags,
                 define_macros=mode.define,
             )
+            for name in ("_core", "_hot")
         ],
         compiler_directives=BASE | mode.directives,
         force="HMACFS_BUILD" in os.environ,

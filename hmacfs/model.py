@@ -200,6 +200,21 @@ class File(NamedTuple):
     inode: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What an answer from memory needs beside the file's bytes: its fields, ready made."""
+
+    fields: list[tuple[str, str]]
+    """The file's own, for 200 and 206."""
+    unmodified: list[tuple[str, str]]
+    """The file's own, for 304."""
+    shared: list[tuple[str, str]]
+    """Those of every answer."""
+    etag: str
+    seconds: float
+    """For how long they are good."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Reply:
     """Status, fields and body of one answer. Not frozen: made per request."""
@@ -217,6 +232,8 @@ class Reply:
     """Whether the connection must end after this reply."""
     detail: str = ""
     """What the log says beyond the code."""
+    kept: Kept | None = None
+    """What may be kept in memory to answer the same request again."""
 
     @property
     def length(self) -> int:

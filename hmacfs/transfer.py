@@ -179,7 +179,7 @@ class Sending:
     uvloop refuses to poll a transport's own.
     """
 
-    __slots__ = ("_budget", "_finished", "_flow", "_loop", "_sock", "_spare", "_stopped", "reply")
+    __slots__ = ("_before", "_budget", "_finished", "_flow", "_loop", "_sock", "_spare", "_stopped", "reply")
 
     def __init__(  # noqa: PLR0913 - one call site; each is a different noun
         self,
@@ -190,27 +190,32 @@ class Sending:
         pieces: tuple[bytes | Span, ...],
         plan: Plan,
         finished: Callable[[str], None],
+        sent: int = 0,
     ) -> None:
-        """Prepare to send `pieces`; `finished` is told "" or in a word why it failed."""
+        """Prepare to send `pieces`; `finished` is told "" or in a word why it failed.
+
+        `sent` bytes of the reply went out before.
+        """
         self._loop = loop
         self._sock = sock
         self._spare = NO_FILE
         self._budget = plan.budget
         self._finished = finished
         self._stopped = False
+        self._before = sent
         self._flow = _core.Outflow(sock, NO_FILE if reply.file is None else reply.file.fd, pieces)
         self.reply = reply
 
     @property
     def moved(self) -> int:
         """Bytes handed to the kernel so far, head included."""
-        return self._flow.moved
+        return self._before + self._flow.moved
 
     @property
     def arrived(self) -> int:
         """Bytes the client's side has acknowledged; tcp(7) SIOCOUTQ, unix(7)."""
         waiting = fcntl.ioctl(self._sock, termios.TIOCOUTQ, b"\0\0\0\0")
-        return self._flow.moved - int.from_bytes(waiting, "little")
+        return self.moved - int.from_bytes(waiting, "little")
 
     def run(self) -> None:
         """Send one turn's worth, and see to it that the next turn comes."""

@@ -7,6 +7,7 @@ It owns one row of counters and one store. Everything it needs comes as a `Boot`
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import signal
 import socket
@@ -18,11 +19,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
-from hmacfs import _core, log, metrics
+from hmacfs import _core, _hot, log, metrics
 from hmacfs.app import App
-from hmacfs.connection import Connection, Service
+from hmacfs.connection import Connection, Service, memory
 from hmacfs.http import head as heads
 from hmacfs.policy import buffers
+from hmacfs.policy.memory import LIMIT_BYTES
 from hmacfs.store import Rules, Store
 
 if TYPE_CHECKING:
@@ -126,18 +128,28 @@ class Worker:
         self._dropped = 0
         self._next_tick = 0.0
         self._next_sweep = 0.0
-        slab = _core.Slab(buffers.SLAB_BYTES)
+        slab = memoryview(_core.Slab(buffers.SLAB_BYTES))
+        self._hot = _hot.Hot(
+            slab, self._row.cells, memory.columns(), LIMIT_BYTES, os.urandom(4).hex().encode(), self._log.take
+        )
         self._service = Service(
             loop=loop,
             app=App(boot.settings, self._store, self._row),
             log=self._log,
             row=self._row,
-            slab=memoryview(slab),
+            hot=self._hot,
+            memory=memory.Memory(self._hot, self._log),
+            slab=slab,
             head_limits=head_limits(boot.settings),
             timeouts=boot.settings.timeouts,
             max_pipelined=boot.settings.server.max_pipelined,
             max_connections=connection_limit(boot.settings.server.max_connections),
         )
+        self._set_up_hot()
+
+    def _set_up_hot(self) -> None:
+        limits = self._service.head_limits
+        self._hot.configure(self._log.leads(), limits.fields, limits.head_bytes)
 
     async def serve(self) -> None:
         """Accept connections until drained."""
@@ -197,11 +209,13 @@ class Worker:
         service.head_limits = head_limits(settings)
         service.max_pipelined = settings.server.max_pipelined
         service.max_connections = connection_limit(settings.server.max_connections)
+        self._set_up_hot()
 
     def _drain(self, seconds: float) -> None:
         if self._service.draining:
             return
         self._service.draining = True
+        self._hot.forget()  # every answer from now on says that it is the connection's last
         self._start(self._stop_accepting())
         self._loop.call_later(seconds, self._give_up)
 
@@ -234,6 +248,8 @@ class Worker:
         self._row.observe(metrics.LOOP_LAG, max(now - self._next_tick, 0.0))
         self._row.set(metrics.HEARTBEAT_MS, int(now * 1000))
         service.date = formatdate(time.time(), usegmt=True).encode()
+        self._hot.tick(service.date)
+        self._hot.flush()
         self._expire([connection for connection in service.connections if connection.deadline <= now])
         self._log.flush()
         self._row.add(metrics.LOG_DROPPED_LINES, self._log.dropped - self._dropped)
@@ -287,6 +303,7 @@ class Worker:
         # Answers whose client is gone: their bodies have ended, but a commit may be under way.
         await asyncio.gather(*self._tasks, *self._service.tasks, return_exceptions=True)
         self._store.close()
+        self._hot.flush()
         self._log.flush()
 
 

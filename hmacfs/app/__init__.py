@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol
 
 from hmacfs import auth, errors, metrics, transfer
@@ -17,7 +18,7 @@ from hmacfs.errors import Refused
 from hmacfs.http import cors
 from hmacfs.http import reply as replies
 from hmacfs.model import Facts, Reply
-from hmacfs.policy import buffers
+from hmacfs.policy import buffers, memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -133,9 +134,16 @@ class App:
         except BaseException:
             os.close(file.fd)
             raise
+        shared = self._shared(head)
         if reply.file is None:
             os.close(file.fd)
-        reply.fields += self._shared(head)
+        elif reply.status == HTTPStatus.OK and head.method == "GET" and b"origin" not in head.fields:
+            seconds = memory.good_for_s(file.size, known.expires, self._now())
+            if seconds:
+                reply.kept = files.kept(
+                    reply, file, shared=shared, expires=known.expires, seconds=seconds, now=self._now()
+                )
+        reply.fields += shared
         return reply
 
     # PUT, POST, DELETE, OPTIONS.

@@ -10,7 +10,7 @@ from hmacfs.errors import Refused
 from hmacfs.http import conditional, media, multipart, ranges
 from hmacfs.http import reply as replies
 from hmacfs.http.conditional import Verdict
-from hmacfs.model import Reply, Span
+from hmacfs.model import Kept, Reply, Span
 
 if TYPE_CHECKING:
     from hmacfs.model import File, Head
@@ -55,6 +55,27 @@ def reply(  # noqa: PLR0913 - all that a file's answer depends on
     pieces = multipart.byteranges(spans, file.size, served_type, boundary)
     fields[0] = ("Content-Type", multipart.content_type(boundary))
     return Reply(status=206, code="partial", fields=fields, pieces=pieces, file=file)
+
+
+def kept(  # noqa: PLR0913 - what the reply was made from
+    reply: Reply,
+    file: File,
+    *,
+    shared: list[tuple[str, str]],
+    expires: float | None,
+    seconds: float,
+    now: float,
+) -> Kept:
+    """Give what answers the same request from memory for `seconds`; `reply` is the 200, without `shared`."""
+    etag = conditional.etag(file.size, file.mtime_ns)
+    modified = conditional.last_modified(file.mtime_ns)
+    return Kept(
+        fields=list(reply.fields),
+        unmodified=replies.unmodified_fields(etag, modified, expires=expires, now=now),
+        shared=shared,
+        etag=etag,
+        seconds=seconds,
+    )
 
 
 def _spans(head: Head, etag: str, file: File) -> tuple[Span, ...] | None:

@@ -55,6 +55,7 @@ class Connection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_checked",
+        "_client",
         "_drained",
         "_eof",
         "_exchange",
@@ -78,6 +79,7 @@ class Connection(asyncio.BufferedProtocol):
         self._service = service
         self._sock = transfer.NO_FILE
         self._peer = ""
+        self._client = b""  # the same for `_hot`
         self._phase = Phase.HEAD
         self._pending = b""  # received, not yet looked at or not yet a whole head
         self._checked = 0  # how much of `_pending` cannot hold the end of a head
@@ -100,6 +102,7 @@ class Connection(asyncio.BufferedProtocol):
         self._sock = sock.fileno()
         peer = transport.get_extra_info("peername")
         self._peer = _name(peer) if isinstance(peer, tuple) else "unix"
+        self._client = self._peer.encode()
         service.connections.add(self)
         service.row.add(metrics.CONNECTIONS)
         service.row.add(metrics.ACCEPTED_CONNECTIONS)
@@ -130,8 +133,12 @@ class Connection(asyncio.BufferedProtocol):
                 self._pause()
                 self._service.loop.call_soon(self._resume)
         elif self._phase is Phase.HEAD:
-            self._pending += bytes(data)
-            self._advance()
+            if self._pending:
+                self._pending += bytes(data)
+                self._advance()
+            elif (used := self._serve_hot(nbytes)) < nbytes:
+                self._pending = bytes(data[used:])
+                self._advance()
         elif self._phase is Phase.ANSWER:
             self._pending += bytes(data)
             self._pause()
@@ -164,6 +171,33 @@ class Connection(asyncio.BufferedProtocol):
         self._service.row.add(metrics.CONNECTIONS, -1)
 
     # Requests.
+
+    def _serve_hot(self, nbytes: int) -> int:
+        """Answer from memory what can be, of the slab's first `nbytes` bytes; give how many that was."""
+        service = self._service
+        hot = service.hot
+        used = hot.serve(self._sock, nbytes, service.max_pipelined, self._client)
+        if used:
+            self._set_idle()
+            if hot.rest is not None:
+                self._send_rest(hot.rest, used)
+        return used
+
+    def _send_rest(self, rest: tuple[bytes, int, str, int, int], used: int) -> None:
+        """Go on with an answer from memory that the socket did not take whole."""
+        missing, status, code, sent, received = rest
+        service = self._service
+        exchange = self._exchange
+        exchange.started = time.monotonic()
+        exchange.request_id = service.hot.last_id()
+        exchange.head_bytes = received
+        exchange.head = heads.parse(bytes(service.slab[used - received : used]), service.head_limits)
+        self._enter(Event.ASKED)
+        # No more is read until it is out: what the slab holds beyond it must wait in `_pending`.
+        self._pause()
+        self._send(Reply(status=status, code=code, fields=[]), (missing,), sent=sent)
+        if self._phase is Phase.HEAD:
+            self._resume()
 
     def _advance(self) -> None:
         """Answer whole heads in `_pending` until one must be waited for."""
@@ -221,7 +255,7 @@ class Connection(asyncio.BufferedProtocol):
         """Parse one head and start its answer; a plain GET is finished on return."""
         service = self._service
         self._exchange.started = time.monotonic()
-        self._exchange.request_id = service.next_id()
+        self._exchange.request_id = service.hot.next_id()
         self._exchange.head_bytes = len(raw)
         self._enter(Event.ASKED)
         self.deadline = NEVER
@@ -278,7 +312,7 @@ class Connection(asyncio.BufferedProtocol):
         """Answer something that never became a request, and end the connection."""
         self._enter(Event.ASKED)
         self._exchange.keep = False
-        self._exchange.request_id = self._service.next_id()
+        self._exchange.request_id = self._service.hot.next_id()
         self._exchange.started = self._exchange.started or time.monotonic()
         self._exchange.head_bytes = len(self._pending)
         self._respond(self._service.app.refuse(refused, None, self._exchange.request_id), self._pending)
@@ -362,12 +396,19 @@ class Connection(asyncio.BufferedProtocol):
         # What begins as HEAD gets no body whatever is wrong with it (RFC 9110 9.3.2).
         if replies.sends_body(reply, head) and not (head is None and raw.startswith(b"HEAD ")):
             pieces = (first, *reply.pieces)
-        self._window = 0
+        if head is not None and reply.kept is not None and self._exchange.keep:
+            service.memory.offer(head, reply)
+        self._send(reply, pieces)
+
+    def _send(self, reply: Reply, pieces: tuple[bytes | Span, ...], *, sent: int = 0) -> None:
+        """Send `pieces`; `sent` bytes of the reply are out already."""
+        service = self._service
+        self._window = sent
         self.deadline = service.loop.time() + service.timeouts.writetimeout_s
         beside = service.row.read(metrics.ACTIVE_DOWNLOADS)
         plan = buffers.for_download(Facts(length=reply.length, beside=beside))
         self._sending = transfer.Sending(
-            service.loop, self._sock, reply=reply, pieces=pieces, plan=plan, finished=self._sent
+            service.loop, self._sock, reply=reply, pieces=pieces, plan=plan, finished=self._sent, sent=sent
         )
         self._sending.run()
         self._exchange.late = self._sending is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,8 +9,10 @@ if TYPE_CHECKING:
     import asyncio
 
     from hmacfs import log, metrics
+    from hmacfs._hot import Hot
     from hmacfs.app import App
     from hmacfs.config.settings import Timeouts
+    from hmacfs.connection.memory import Memory
     from hmacfs.connection.protocol import Connection
     from hmacfs.http import head as heads
 
@@ -24,6 +25,10 @@ class Service:
     app: App
     log: log.Log
     row: metrics.Row
+    hot: Hot
+    """Answers from memory; also the source of request ids."""
+    memory: Memory
+    """Decides what `hot` gets."""
     slab: memoryview
     """The worker's receive slab; valid only inside one `buffer_updated`."""
     head_limits: heads.Limits
@@ -37,10 +42,3 @@ class Service:
     draining: bool = False
     date: bytes = b""
     """The Date field's value, renewed every second by the worker."""
-    run_id: str = field(default_factory=lambda: os.urandom(4).hex())
-    requests: int = 0
-
-    def next_id(self) -> str:
-        """Give a request id, unique among all workers."""
-        self.requests += 1
-        return f"{self.run_id}{self.requests:08x}"

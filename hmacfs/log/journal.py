@@ -159,6 +159,35 @@ class Log:
             line += self._field("detail", detail)
         self._keep(f"{line}}}\n" if self._json else f"{line}\n")
 
+    def leads(self) -> tuple[bytes, ...]:
+        """Give what stands before each value of an ordinary request line, and its end.
+
+        For `_hot`, which writes such lines itself: time stamp, request id, client, method, target,
+        status, code, bytes in and out, milliseconds. Empty if request lines are not wanted.
+        """
+        if LEVELS["info"] < self._least:
+            return ()
+        if self._json:
+            text = (
+                '{"ts":"|","level":"info","event":"request","request_id":"|","client":"|","method":"|'
+                '","target":|,"status":|,"code":"|","in":|,"out":|,"ms":|}\n'
+            )
+        else:
+            text = (
+                "ts=| level=info event=request request_id=| client=| method=| target=| status=| code=|"
+                " in=| out=| ms=|\n"
+            )
+        return tuple(text.encode("ascii").split(b"|"))
+
+    def shown(self, target: bytes) -> bytes:
+        """Give a request target as a request line shows it, quoted where it must be."""
+        text = as_it_is(target) or clean(target)
+        return (quoted(text) if self._json or not bare(text) else text).encode("ascii")
+
+    def take(self, lines: bytes) -> None:
+        """Hold whole lines that were written elsewhere with `leads`."""
+        self._keep(lines.decode("ascii"))
+
     def flush(self) -> None:
         """Give the held lines to the stream; what it does not take now waits for the next time."""
         if self.dropped > self._told and not self._rest:

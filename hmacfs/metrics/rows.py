@@ -88,6 +88,11 @@ class Row:
         """Take row `slot` of `buffer`; raises ValueError as `cells_of` does."""
         self._cells = cells_of(buffer, slot)
 
+    @property
+    def cells(self) -> memoryview:
+        """The row itself, for the compiled answers, which count on the same thread."""
+        return self._cells
+
     def add(self, column: int, n: int = 1) -> None:
         """Add `n`, which is negative only for a gauge."""
         self._cells[column] += n

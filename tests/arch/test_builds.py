@@ -36,7 +36,7 @@ def run(command: list[str], folder: Path, **env: str) -> str:
 
 def built(mode: str, folder: Path) -> Path:
     """Copy the tree and compile the core in it in this mode."""
-    ignored = shutil.ignore_patterns("*.so", "_core.c", "_core.html", "__pycache__")
+    ignored = shutil.ignore_patterns("*.so", "_*.c", "_*.html", "__pycache__")
     for part in PARTS:
         if (ROOT / part).is_dir():
             shutil.copytree(ROOT / part, folder / part, ignore=ignored)
@@ -50,7 +50,8 @@ def pass_core_tests(folder: Path, **env: str) -> None:
     """Run the core's tests in the copy, against the copy's core."""
     where = run([sys.executable, "-c", "import hmacfs._core as core; print(core.__file__)"], folder, **env)
     assert Path(where.strip()).is_relative_to(folder)
-    run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/core"], folder, **env)
+    tests = ("tests/core", "tests/hot")
+    run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests], folder, **env)
 
 
 @pytest.mark.timeout(600)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-CORE = Path(__file__).parents[2] / "hmacfs" / "_core.pyx"
+COMPILED = [Path(__file__).parents[2] / "hmacfs" / name for name in ("_core.pyx", "_hot.pyx")]
 LISTED_LINE = re.compile(
     r'<pre class="cython line score-(?P<score>\d+)"[^>]*>.*?<span class="">0*(?P<number>\d+)</span>:'
 )
@@ -98,7 +98,8 @@ def test_a_python_call_in_a_nogil_body_is_found(body: str, yellow: list[str], tm
     assert yellow_lines(source, path.with_suffix(".html").read_text()) == yellow
 
 
-def test_no_yellow_line_inside_nogil() -> None:
-    source = CORE.read_text()
-    assert nogil_body_lines(source), "the core has no C loop at all"
-    assert yellow_lines(source, CORE.with_suffix(".html").read_text()) == []
+@pytest.mark.parametrize("path", COMPILED, ids=lambda path: path.stem)
+def test_no_yellow_line_inside_nogil(path: Path) -> None:
+    source = path.read_text()
+    assert nogil_body_lines(source), "there is no C loop at all"
+    assert yellow_lines(source, path.with_suffix(".html").read_text()) == []

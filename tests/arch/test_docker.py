@@ -121,7 +121,7 @@ def test_the_health_check_tells_ready_from_not(mood: int | None, healthy: bool) 
 
 def copy_as_told(stage: list[tuple[str, str]], folder: Path) -> None:
     """Do the COPY instructions that take from the build context, as .dockerignore lets them."""
-    ignored = shutil.ignore_patterns("__pycache__", "_core.c", "_core.html", "*.so")
+    ignored = shutil.ignore_patterns("__pycache__", "_*.c", "_*.html", "*.so")
     for keyword, rest in stage:
         if keyword != "COPY":
             continue

@@ -14,8 +14,8 @@ SCRIPTS = Path(sysconfig.get_path("scripts"))
 LINTERS = {
     "ruff": ["ruff", "check", "."],
     "format": ["ruff", "format", "--check", "."],
-    "cython": ["cython-lint", "hmacfs/_core.pyx"],
-    "quotes": ["double-quote-cython-strings", "hmacfs/_core.pyx"],
+    "cython": ["cython-lint", "hmacfs/_core.pyx", "hmacfs/_hot.pyx"],
+    "quotes": ["double-quote-cython-strings", "hmacfs/_core.pyx", "hmacfs/_hot.pyx"],
     "spelling": ["codespell", "."],
 }
 
