@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SECRET = "b1f0c6d29e7a4853a1d4f70b6c92e358"
 PATIENCE_S = 60.0
+TTL_S = 7200.0  # tables of signed requests are made when tests are collected, and used much later
 CONFIG = """
 [server]
 listen_address = {listen}
@@ -240,7 +241,7 @@ def signed(
     endpoint = Endpoint(
         prefix=prefix, directory="upload", protocols=auth.DIALECTS, secrets=(Secret(SECRET.encode()),)
     )
-    token = auth.sign(dialect, endpoint, rel, size, content_type, now=time.time(), ttl_s=300)
+    token = auth.sign(dialect, endpoint, rel, size, content_type, now=time.time(), ttl_s=TTL_S)
     return f"{prefix}{quote(rel)}?{token.query}"
 
 
@@ -251,7 +252,7 @@ def bearer(  # noqa: PLR0913 - what a token signs
     *,
     dialect: str = "jwt",
     prefix: str = "/upload/",
-    ttl_s: float = 300,
+    ttl_s: float = TTL_S,
 ) -> tuple[str, str]:
     """Give the target of an upload and the value of its Authorization field."""
     endpoint = Endpoint(

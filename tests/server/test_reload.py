@@ -153,7 +153,8 @@ def lines_with(path: Path, event: str, count: int) -> None:
     """Wait until the log at `path` has so many lines of this event."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
-        lines = path.read_text().splitlines() if path.exists() else []
+        # Only whole lines: the writer may be in the middle of the last one.
+        lines = path.read_text().rpartition("\n")[0].splitlines() if path.exists() else []
         found = sum(json.loads(line)["event"] == event for line in lines)
         if found >= count:
             assert found == count
