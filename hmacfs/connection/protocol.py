@@ -398,6 +398,8 @@ class Connection(asyncio.BufferedProtocol):
             pieces = (first, *reply.pieces)
         if head is not None and reply.kept is not None and self._exchange.keep:
             service.memory.offer(head, reply)
+        elif head is not None and head.method == "DELETE":
+            service.hot.forget()  # gone at once here, within a second from the other workers' memory
         self._send(reply, pieces)
 
     def _send(self, reply: Reply, pieces: tuple[bytes | Span, ...], *, sent: int = 0) -> None:

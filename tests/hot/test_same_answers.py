@@ -20,7 +20,7 @@ from hmacfs.errors import Refused
 from hmacfs.http import head as heads
 from hmacfs.http import reply as replies
 from hmacfs.log import Log
-from hmacfs.model import Durability, Endpoint, KiB, MiB, Reply, Secret, Span
+from hmacfs.model import Durability, Endpoint, Head, KiB, MiB, Reply, Secret, Span
 from hmacfs.store import Rules, Store
 
 if TYPE_CHECKING:
@@ -53,10 +53,10 @@ class Paths:
         self.hot.tick(DATE)
         self.memory = memory.Memory(self.hot, journal)
 
-    def reply(self, raw: bytes) -> tuple[heads.Head, Reply]:
+    def reply(self, raw: bytes) -> tuple[Head, Reply]:
         head = heads.parse(raw, self.limits)
         answer = self.app.answer(head, None)  # type: ignore[arg-type] # a download asks nothing of its link
-        reply = answer if isinstance(answer, Reply) else asyncio.run(answer)  # type: ignore[arg-type]
+        reply = answer if isinstance(answer, Reply) else asyncio.run(answer)
         return head, reply
 
     def warm(self) -> None:
