@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 BODY_BYTES = 20_000
+UNACCEPTED = "unaccepted"
+"""Begins the note of a connection that ended before its first answer."""
 REFUSED_PAUSE_S = 0.005
 
 
@@ -33,6 +35,7 @@ class Crowd:
         self.refused = 0  # connections refused
         self.connected = 0
         self.failures: list[str] = []
+        self._answered = threading.local()  # n: answers on this thread's connection
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -66,11 +69,13 @@ class Crowd:
                 continue
             self.connected += 1
             with sock:
+                self._answered.n = 0
                 try:
                     while not self._stop.is_set() and self._ask(sock):
                         pass
                 except (OSError, EOFError) as error:
-                    self.failures.append(repr(error))
+                    note = repr(error) if self._answered.n else f"{UNACCEPTED}: {error!r}"
+                    self.failures.append(note)
 
     def _ask(self, sock: socket.socket) -> bool:
         """Upload and read back; tell whether the connection may be used again."""
@@ -84,6 +89,7 @@ class Crowd:
     def _one(self, sock: socket.socket, request: bytes, status: int, body: bytes) -> bool:
         sock.sendall(request)
         answer = serving.read_answer(sock)
+        self._answered.n += 1
         if (answer.status, answer.body) != (status, body):
             self.failures.append(f"{answer.status} {answer.body[:200]!r}")
         with self._news:

@@ -32,24 +32,25 @@ def read(table: dict[str, object], path: KeyPath, security: Security, ring: Keyr
     protocols = _read(table, path, "protocols", report)
     if "prefix" not in table:
         report.fault(path, "no prefix", 'prefix = "/.../"')
-        return None
-    if not isinstance(prefix, str) or not isinstance(directory, str) or not isinstance(protocols, tuple):
-        return None
-    if words := _wrong_prefix(prefix):
+        prefix = None
+    elif isinstance(prefix, str) and (words := _wrong_prefix(prefix)):
         report.fault((*path, "prefix"), show(prefix), words)
-        return None
-    if "directory" not in table:
+        prefix = None
+    if isinstance(prefix, str) and "directory" not in table:
         directory = prefix.strip("/")
-    if words := _wrong_directory(directory):
+    if isinstance(directory, str) and (words := _wrong_directory(directory)):
         at = "directory" if "directory" in table else "prefix"
         report.fault((*path, at), show(directory), words)
     secrets = own_secrets(table, path, ring) or security.secrets
+    delete_secret = _delete_secret(table, path, security, ring)
+    if not isinstance(prefix, str) or not isinstance(directory, str) or not isinstance(protocols, tuple):
+        return None
     return Endpoint(
         prefix=prefix,
         directory=directory,
         protocols=protocols,
         secrets=secrets,
-        delete_secret=_delete_secret(table, path, security, ring),
+        delete_secret=delete_secret,
     )
 
 

@@ -208,9 +208,10 @@ class Supervisor:
         seconds = self._settings.timeouts.shutdown_s
         self._log.event("info", "serve-stopping", patience_s=seconds)
         self._log.flush()
-        self._fleet.drain(seconds)
-        # The workers' own copies go once they have accepted what is queued.
+        # First ours, then the workers' copies once they have accepted what is queued: whoever closes
+        # last resets what has come since.
         listeners.close_all(self._listeners)
+        self._fleet.drain(seconds)
         self._loop.call_later(seconds + GRACE_S, self._fleet.kill)
         self._on_change()
 

@@ -167,3 +167,14 @@ def test_expire_lists_then_removes(tmp_path: Path) -> None:
     removed = hmacfs("expire", "--config", str(server.config), cwd=tmp_path)
     assert removed.stdout == "1 files removed\n"
     assert server.files() == ["upload/slot/new.txt"]
+
+
+def test_one_fault_in_an_endpoint_hides_no_other(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text(
+        '[security]\nsecret = "b1f0c6d29e7a4853a1d4f70b6c92e358"\n'
+        '[[endpoint]]\nprefix = "upload"\nprotocols = ["v4"]\ndirectory = "../x"\nsecret = "changeme"\n'
+        '[[endpoint]]\ndirectory = "/y"\n'
+    )
+    done = hmacfs("check-config", "bad.toml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert [line.split(":")[1] for line in done.stderr.splitlines()] == ["4", "5", "6", "7", "8", "9"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import activation
 import serving
-from crowd import Crowd
+from crowd import UNACCEPTED, Crowd
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,9 @@ def test_without_it_connections_are_refused_but_no_request_fails(tmp_path: Path)
                 with serving.start(tmp_path, text) as successor:
                     crowd.wait_for(50)
                     assert successor.stop() == 0
-        assert crowd.failures == []
+        # Whoever connects in the instant in which the last copy of a listening socket is closed is reset
+        # by the kernel before any server has seen it: refused by another name.
+        assert [note for note in crowd.failures if not note.startswith(UNACCEPTED)] == []
         assert crowd.refused > 0
 
 
