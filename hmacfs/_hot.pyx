@@ -386,7 +386,10 @@ cdef class Hot:
         """
         cdef Entry entry
         cdef int64_t size = PyBytes_GET_SIZE(body)
-        if len(fields) + len(shared) > HEAD_BYTES - 512 or len(logged) + len(target) > LINE_BYTES - 512:
+        # The answer is put together on the stack: 512 bytes are for what is not in these.
+        if max(len(fields), len(unmodified)) + len(shared) > HEAD_BYTES - 512:
+            return False
+        if len(logged) + len(target) > LINE_BYTES - 512:
             return False
         self.drop(target)
         if not self.make_room(size):

@@ -121,6 +121,7 @@ class App:
         return self._file(head, slot, file, known, attached=attached)
 
     def _file(self, head: Head, slot: Slot, file: File, known: Known, *, attached: bool) -> Reply:
+        now = self._now()
         try:
             reply = files.reply(
                 head,
@@ -128,7 +129,7 @@ class App:
                 name=slot.name,
                 content_type=known.content_type,
                 expires=known.expires,
-                now=self._now(),
+                now=now,
                 attached=attached,
             )
         except BaseException:
@@ -138,10 +139,10 @@ class App:
         if reply.file is None:
             os.close(file.fd)
         elif reply.status == HTTPStatus.OK and head.method == "GET" and b"origin" not in head.fields:
-            seconds = memory.good_for_s(file.size, known.expires, self._now())
+            seconds = memory.good_for_s(file.size, known.expires, now)
             if seconds:
                 reply.kept = files.kept(
-                    reply, file, shared=shared, expires=known.expires, seconds=seconds, now=self._now()
+                    reply, file, shared=shared, expires=known.expires, seconds=seconds, now=now
                 )
         reply.fields += shared
         return reply
