@@ -5,6 +5,7 @@
 #   make lint                            linters and type checks alone
 #   make bench [QUICK=1] [ONLY=get_1k]   hmacfs beside its rivals; as root also installs these
 #   make micro [ONLY=head]               pure parts alone, and the instructions of a request
+#   make instructions                    the instructions of a request, held against a bound
 #   make clean                           everything that was built or installed here
 #
 # PYTHON=python3.12 picks another interpreter (3.11 or newer).
@@ -17,7 +18,7 @@ ONLY ?=
 BIN := .venv/bin
 BUILT := .venv/.built
 
-.PHONY: run test lint bench micro clean
+.PHONY: run test lint bench micro instructions clean
 
 run: $(BUILT)
 	@exec $(BIN)/hmacfs serve $(ARGS)
@@ -38,8 +39,12 @@ micro: $(BUILT)
 	@$(BIN)/python -m benches.micro $(if $(QUICK),--fast) $(if $(ONLY),--only $(ONLY))
 	@$(BIN)/python -m benches.instructions
 
+instructions: $(BUILT)
+	@.ci/setup peers
+	@$(BIN)/python -m benches.instructions
+
 clean:
-	rm -rf .venv build dist *.egg-info hmacfs/_core.c hmacfs/_hot.c hmacfs/_*.html hmacfs/_*.so
+	rm -rf .venv build dist *.egg-info hmacfs/_*.c hmacfs/_*.html hmacfs/_*.so
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find hmacfs tests benches -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,4 +1,4 @@
-"""Builds `hmacfs._core` and `hmacfs._hot`; HMACFS_BUILD picks how: release (default), trace or sanitize."""
+"""Builds the compiled modules of hmacfs; HMACFS_BUILD picks how: release (default), trace or sanitize."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ setup(
                 extra_link_args=mode.ldflags,
                 define_macros=mode.define,
             )
-            for name in ("_core", "_hot")
+            for name in ("_core", "_drafts", "_asked", "_hot", "_front")
         ],
         compiler_directives=BASE | mode.directives,
         force="HMACFS_BUILD" in os.environ,

@@ -21,7 +21,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benches import chart, contenders, host, load, measure, table, works
+from benches import chart, contenders, host, load, measure, report, table, works
 from benches.contenders import Fleet
 from benches.folder import Folder
 from benches.load import Trial
@@ -179,6 +179,8 @@ def main() -> None:
                 keep(outcomes[: number + 1], results, described)
     finally:
         shutil.rmtree(root)
+    if results == RESULTS:
+        report.main()
     console.print(table.of_bars(outcomes))
     console.print(f"results and charts: {results}", style="dim")
 

@@ -15,6 +15,12 @@ def open_beneath(dir_fd: int, path: bytes, flags: int, mode: int = 0) -> int:
 def fallocate_keep(file: int, length: int) -> None:
     """Reserve `length` bytes on disk without changing the file's size; fallocate(2)."""
 
+def keep_freed_bytes(size: int) -> None:
+    """Let the allocator keep up to `size` freed bytes instead of asking for them anew; mallopt(3)."""
+
+def is_cached(file: int, start: int, length: int) -> bool:
+    """Tell whether these bytes of a file are all in memory; True as well if the kernel cannot say."""
+
 @disjoint_base
 class Slab:
     """A page-aligned block of memory, allocated once and lent for reads; a writable buffer."""
@@ -24,14 +30,19 @@ class Slab:
     def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
+def draw(sock: int, slab: Slab, length: int) -> tuple[int, int]:
+    """Read up to `length` bytes of a socket into `slab`; give how many, and DONE, WAIT or ENDED."""
+
 @disjoint_base
 class Intake:
     """Where the bytes of one upload go: an open file, written in order without the GIL."""
 
+    file: int
     moved: int
-    def __init__(self, file: int) -> None: ...
-    def take(self, data: Buffer) -> None:
-        """Write `data` after what has been written so far. Raises OSError."""
+    took_ns: int
+    def __init__(self, file: int, piece: int) -> None: ...
+    def take(self, data: Buffer, patience_ns: int = 0) -> int:
+        """Write `data` after what has been written so far; give how many bytes of it. Raises OSError."""
 
 @disjoint_base
 class Outflow:

@@ -4,12 +4,14 @@ Gets descriptors and numbers, gives back numbers; no defaults, no configuration,
 Loops run without the GIL and end with a `Step`: how far, and in a word why they stopped.
 """
 
+cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, EINTR, ENOSPC, errno
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport strerror
+from libc.string cimport strerror, strlen
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.types cimport off_t
 
 
@@ -23,6 +25,7 @@ cdef extern from "<sys/types.h>" nogil:
 
 
 cdef extern from "<sys/socket.h>" nogil:
+    ssize_t recv(int sock, void *data, size_t length, int flags)
     ssize_t send(int sock, const void *data, size_t length, int flags)
     enum:
         MSG_DONTWAIT
@@ -47,10 +50,22 @@ cdef extern from *:
     #include <fcntl.h>
     #include <linux/openat2.h>
     #include <sys/syscall.h>
+    /* Linux 6.5 (cachestat(2)); older headers do not know it, older kernels answer ENOSYS. */
+    #ifndef SYS_cachestat
+    #define SYS_cachestat 451
+    #endif
+    struct hmacfs_cached { unsigned long long cached, dirty, writeback, evicted, recently_evicted; };
+    struct hmacfs_extent { unsigned long long start, length; };
     """
+    struct cached_pages "hmacfs_cached":
+        uint64_t cached
+    struct extent "hmacfs_extent":
+        uint64_t start
+        uint64_t length
     int fallocate(int file, int mode, off_t offset, off_t length) nogil
     enum:
         FALLOC_FL_KEEP_SIZE
+        SYS_cachestat
         SYS_openat2
         RESOLVE_BENEATH
         RESOLVE_NO_MAGICLINKS
@@ -95,32 +110,41 @@ cdef object failed(int err):
     return OSError(err, strerror(err).decode())
 
 
+cdef const char *checked(bytes path) except NULL:
+    """Give the text of a path that has no NUL."""
+    cdef const char *text = PyBytes_AS_STRING(path)
+    if <size_t>len(path) != strlen(text):
+        raise ValueError("embedded null byte in path")
+    return text
+
+
+cdef long beneath(int dir_fd, const char *name, uint64_t flags, uint64_t mode) noexcept nogil:
+    """Open `name` below `dir_fd`, as `open_beneath` does; -1 and errno if it cannot be."""
+    cdef open_how how
+    cdef long fd
+    how.flags = flags
+    how.mode = mode
+    how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
+    while True:
+        fd = syscall(SYS_openat2, dir_fd, name, &how, sizeof(how))
+        # EAGAIN: a rename elsewhere disturbed the look-up and the kernel could not rule out an
+        # escape; openat2(2) asks to try again.
+        if fd >= 0 or (errno != EINTR and errno != EAGAIN):
+            return fd
+
+
 def open_beneath(int dir_fd, bytes path not None, int flags, int mode=0) -> int:
     """Open `path` below `dir_fd`, never leaving it and never following a link; openat2(2).
 
     Raises OSError: EXDEV for a path that leads out, ELOOP for a symbolic link.
     """
-    cdef open_how how
-    cdef const char *name = PyBytes_AS_STRING(path)
+    cdef const char *name = checked(path)
     cdef long fd
-    if <size_t>len(path) != strlen_of(name):
-        raise ValueError("embedded null byte in path")
-    how.flags = <uint64_t>flags
-    how.mode = <uint64_t>mode
-    how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
-    while True:
-        with nogil:
-            fd = syscall(SYS_openat2, dir_fd, name, &how, sizeof(how))
-        if fd >= 0:
-            return fd
-        # EAGAIN: a rename elsewhere disturbed the look-up and the kernel could not rule out an
-        # escape; openat2(2) asks to try again.
-        if errno != EINTR and errno != EAGAIN:
-            raise failed(errno)
-
-
-cdef extern from "<string.h>" nogil:
-    size_t strlen_of "strlen"(const char *text)
+    with nogil:
+        fd = beneath(dir_fd, name, <uint64_t>flags, <uint64_t>mode)
+    if fd < 0:
+        raise failed(errno)
+    return fd
 
 
 def fallocate_keep(int file, int64_t length) -> None:
@@ -136,6 +160,40 @@ def fallocate_keep(int file, int64_t length) -> None:
             return
         if errno != EINTR:
             raise failed(errno)
+
+
+cdef extern from *:
+    """
+    #include <features.h>
+    #ifdef __GLIBC__
+    #include <malloc.h>
+    static void keep_freed(int size) {
+        mallopt(M_MMAP_THRESHOLD, size);
+        mallopt(M_TRIM_THRESHOLD, size);
+    }
+    #else
+    static void keep_freed(int size) { (void)size; }
+    #endif
+    """
+    void keep_freed(int size) nogil
+
+
+def keep_freed_bytes(int size) -> None:
+    """Let the allocator keep up to `size` freed bytes instead of asking for them anew; mallopt(3)."""
+    keep_freed(size)
+
+
+def is_cached(int file, int64_t start, int64_t length) -> bool:
+    """Tell whether these bytes of a file are all in memory; True as well if the kernel cannot say."""
+    cdef extent where
+    cdef cached_pages found
+    cdef long code
+    where.start = start
+    where.length = length
+    with nogil:
+        code = syscall(SYS_cachestat, file, &where, &found, 0)
+    return code != 0 or length <= 0 or found.cached > <uint64_t>((start + length - 1) // PAGE_BYTES
+                                                                 - start // PAGE_BYTES)
 
 
 cdef class Slab:
@@ -162,12 +220,23 @@ cdef class Slab:
         PyBuffer_FillInfo(view, self, self.data, self.size, 0, flags)
 
 
-cdef Step copy_in(int file, const char *data, int64_t length, int64_t offset) noexcept nogil:
-    """Write all of `data` at `offset`; stops early only if a write fails."""
+cdef int64_t clock_ns(int clock) noexcept nogil:
+    """What a clock of clock_gettime(2) shows, in nanoseconds."""
+    cdef timespec now
+    clock_gettime(clock, &now)
+    return <int64_t>now.tv_sec * 1000000000 + now.tv_nsec
+
+
+@cython.cdivision(True)  # of numbers that are not negative, by one that is not zero
+cdef Step copy_in(int file, const char *data, int64_t length, int64_t offset, int64_t piece,
+                  int64_t until_ns) noexcept nogil:
+    """Write `data` at `offset`, up to a multiple of `piece` each time; stops if one fails, or late."""
     cdef Step step = Step(0, WHY_DONE, 0)
+    cdef int64_t want
     cdef ssize_t n
     while step.moved < length:
-        n = pwrite(file, data + step.moved, length - step.moved, offset + step.moved)
+        want = piece - (offset + step.moved) % piece
+        n = pwrite(file, data + step.moved, min(length - step.moved, want), offset + step.moved)
         if n < 0:
             if errno == EINTR:
                 continue
@@ -180,36 +249,85 @@ cdef Step copy_in(int file, const char *data, int64_t length, int64_t offset) no
             step.err = ENOSPC
             return step
         step.moved += n
+        if until_ns and step.moved < length and clock_ns(CLOCK_MONOTONIC) >= until_ns:
+            step.why = WHY_BUDGET
+            return step
     return step
 
 
 cdef class Intake:
-    """Where the bytes of one upload go: an open file, written in order without the GIL."""
+    """Where the bytes of one upload go: an open file, written in order without the GIL.
 
-    cdef int file
+    Each write ends at a multiple of `piece` bytes. `took_ns` is how long the last `take` took.
+    """
+
+    cdef public int file
+    cdef int64_t piece
     cdef readonly int64_t moved
+    cdef readonly int64_t took_ns
 
-    def __init__(self, int file) -> None:
+    def __init__(self, int file, int64_t piece) -> None:
+        if piece <= 0:
+            raise ValueError("a piece has at least one byte")
         self.file = file
+        self.piece = piece
         self.moved = 0
+        self.took_ns = 0
 
-    def take(self, const unsigned char[::1] data not None) -> None:
-        """Write `data` after what has been written so far. Raises OSError."""
+    def take(self, const unsigned char[::1] data not None, int64_t patience_ns=0) -> int:
+        """Write `data` after what has been written so far; give how many bytes of it.
+
+        Not all only if that has taken longer than `patience_ns`, where it is not 0. Raises OSError.
+        """
         cdef Step step
         cdef int64_t length = data.shape[0]
+        cdef int64_t began_ns
         cdef const char *start
         if length == 0:
-            return
+            return 0
         start = <const char *>&data[0]
         with nogil:
-            step = copy_in(self.file, start, length, self.moved)
+            began_ns = clock_ns(CLOCK_MONOTONIC)
+            step = copy_in(self.file, start, length, self.moved, self.piece,
+                           began_ns + patience_ns if patience_ns else 0)
+            self.took_ns = clock_ns(CLOCK_MONOTONIC) - began_ns
         self.moved += step.moved
         if step.why == WHY_FAILED:
             raise failed(step.err)
+        return step.moved
+
+
+cdef Step draw_from(int sock, char *data, int64_t length) noexcept nogil:
+    """Read until `data` is full, the socket is empty (WAIT) or the peer has ended (ENDED)."""
+    cdef Step step = Step(0, WHY_DONE, 0)
+    cdef ssize_t n
+    while step.moved < length:
+        n = recv(sock, data + step.moved, length - step.moved, MSG_DONTWAIT)
+        if n < 0 and errno == EINTR:
+            continue
+        if n <= 0:
+            return stopped(step, n, errno)
+        step.moved += n
+    return step
+
+
+def draw(int sock, Slab slab not None, int64_t length) -> tuple[int, int]:
+    """Read up to `length` bytes of a socket into `slab`; give how many, and DONE, WAIT or ENDED.
+
+    Raises OSError: the connection is broken, and what was read before is of no use.
+    """
+    cdef Step step
+    if length > slab.size:
+        raise ValueError("the slab is smaller than that")
+    with nogil:
+        step = draw_from(sock, slab.data, length)
+    if step.why == WHY_FAILED:
+        raise failed(step.err)
+    return step.moved, step.why
 
 
 cdef Step stopped(Step step, ssize_t n, int err) noexcept nogil:
-    """Name the reason why a send moved nothing."""
+    """Name the reason why a call moved nothing."""
     if n == 0:
         step.why = WHY_ENDED
     elif err == EAGAIN:

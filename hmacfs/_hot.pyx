@@ -1,9 +1,10 @@
-"""Hot objects: small files answered from memory, without a Python frame, an open or a stat.
+"""Hot objects: files asked for again and again, answered without a Python frame.
 
-Reads a strict subset of HTTP/1.1 heads, the one that nearly every download has, and answers only what
-it knows for certain; every other request is left to the cold path, untouched. An entry is good for a
-second: then the cold path looks at the file again and renews it, so a file that is gone, or whose time is
-over, is gone here within that second. The answers are those of the cold path byte for byte.
+Small files are held in memory; of larger ones the open file is held, and short spans of it are sent by
+sendfile(2), which from 16 KiB on costs less than copying. Reads the heads that `_asked` knows, and answers
+only what it knows for certain; every other request is left to the cold path, untouched. An entry is good
+for a second: then the file's name is looked up again, so one that is gone or replaced is gone here within
+that second. The answers are those of the cold path byte for byte.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -11,233 +12,68 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memchr, memcmp, memcpy, memset, strlen
+from libc.string cimport memcmp, memcpy, strlen
 from libc.time cimport gmtime_r, strftime, time_t, tm
-from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
+from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, timespec
+from posix.types cimport off_t
+from posix.unistd cimport close
 
-
-cdef extern from "<strings.h>" nogil:
-    int strncasecmp(const char *one, const char *other, size_t length)
+from hmacfs._asked cimport Asked, read_head, read_range
+from hmacfs._core cimport beneath, clock_ns
 
 
 cdef extern from "<sys/uio.h>" nogil:
+    """
+    #ifndef _GNU_SOURCE
+    #define _GNU_SOURCE
+    #endif
+    """
     struct iovec:
         void *iov_base
         size_t iov_len
+    ssize_t preadv2(int file, const iovec *pieces, int count, off_t offset, int flags)
+    enum:
+        RWF_NOWAIT
+
+
+# send(2) past the C library, which at each call of a program with threads also sees to pthread_cancel(3).
+cdef extern from "<sys/syscall.h>" nogil:
+    long syscall(long number, ...)
+    enum:
+        SYS_sendto
 
 
 cdef extern from "<sys/socket.h>" nogil:
-    struct msghdr:
-        iovec *msg_iov
-        size_t msg_iovlen
-    ssize_t sendmsg(int sock, const msghdr *message, int flags)
     enum:
         MSG_DONTWAIT
+        MSG_MORE
         MSG_NOSIGNAL
+
+
+cdef extern from "<sys/sendfile.h>" nogil:
+    ssize_t sendfile(int sock, int file, off_t *offset, size_t count)
+
+
+cdef extern from "<sys/stat.h>" nogil:
+    struct stat_found "stat":
+        uint64_t st_ino
+        int64_t st_size
+        unsigned int st_mode
+        timespec st_mtim
+    int fstat(int file, stat_found *found)
+    bint S_ISREG(unsigned int mode)
+
+
+cdef extern from "<unistd.h>" nogil:
+    ssize_t pread(int file, void *data, size_t length, off_t offset)
 
 
 cdef enum:
     HEAD_BYTES = 4096   # room for one reply's head; fields that need more are not admitted
     LOG_BYTES = 65536   # lines held between two ticks; more are taken out early
     LINE_BYTES = 2048   # room for one log line; a target that needs more is not admitted
-    HOST_BYTES = 255    # a longer Host is left to the cold path
-
-
-# What a head may ask for that is answered here.
-cdef struct Asked:
-    const char *target
-    Py_ssize_t target_size
-    bint head_only
-    const char *range       # value of Range, NULL if absent
-    Py_ssize_t range_size
-    const char *match       # value of If-None-Match, NULL if absent
-    Py_ssize_t match_size
-
-
-cdef uint8_t TOKEN[256]  # 1: may stand in a field's name (RFC 9110 5.6.2)
-cdef uint8_t TEXT[256]   # 1: may stand in a field's value (RFC 9110 5.5)
-cdef uint8_t PLAIN[256]  # 1: may stand in a host that needs no second thought
-
-
-cdef void fill_tables() noexcept:
-    cdef int c
-    for c in range(256):
-        TOKEN[c] = c in b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-        TEXT[c] = c == 9 or 32 <= c < 127 or c > 127
-        PLAIN[c] = c in b".-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-
-fill_tables()
-
-
-cdef bint is_name(const char *name, Py_ssize_t size, const char *known, Py_ssize_t known_size) noexcept nogil:
-    return size == known_size and strncasecmp(name, known, size) == 0
-
-
-cdef bint plain_host(const char *host, Py_ssize_t size) noexcept nogil:
-    """Whether `host` is letters, digits, dots and hyphens, and at most a short port."""
-    cdef Py_ssize_t at = 0
-    cdef Py_ssize_t digits
-    while at < size and PLAIN[<uint8_t>host[at]]:
-        at += 1
-    if at == 0 or at > HOST_BYTES:
-        return False
-    if at == size:
-        return True
-    # Four digits cannot exceed the largest port; five need arithmetic, so the cold path does it
-    # unless they are below 60000.
-    digits = size - at - 1
-    if host[at] != b":" or digits < 1 or digits > 5:
-        return False
-    if digits == 5 and host[at + 1] > b"5":
-        return False
-    at += 1
-    while at < size:
-        if host[at] < b"0" or host[at] > b"9":
-            return False
-        at += 1
-    return True
-
-
-cdef enum Field:
-    HARMLESS  # means nothing to a download
-    MEANT     # noted in `asked`
-    UNUSUAL   # for the cold path
-
-
-cdef Field weigh(
-    Asked *asked, const char *name, Py_ssize_t name_size, const char *value, Py_ssize_t size, bint *hosted
-) noexcept nogil:
-    """Say what one field means for a GET; names are those on which the cold path decides anything."""
-    cdef char first = name[0] | 32
-    if first == b"h" and is_name(name, name_size, "host", 4):
-        if hosted[0] or not plain_host(value, size):
-            return UNUSUAL
-        hosted[0] = True
-        return MEANT
-    if first == b"r" and is_name(name, name_size, "range", 5):
-        if asked.range != NULL:
-            return UNUSUAL
-        asked.range = value
-        asked.range_size = size
-        return MEANT
-    if first == b"i":
-        if is_name(name, name_size, "if-none-match", 13):
-            if asked.match != NULL:
-                return UNUSUAL
-            asked.match = value
-            asked.match_size = size
-            return MEANT
-        return UNUSUAL if name_size > 2 and name[2] == b"-" else HARMLESS
-    if first == b"c":
-        if is_name(name, name_size, "connection", 10):
-            return HARMLESS if is_name(value, size, "keep-alive", 10) else UNUSUAL
-        if name_size > 8 and strncasecmp(name, "content-", 8) == 0:
-            return UNUSUAL
-        return HARMLESS
-    if (
-        is_name(name, name_size, "transfer-encoding", 17)
-        or is_name(name, name_size, "expect", 6)
-        or is_name(name, name_size, "upgrade", 7)
-        or is_name(name, name_size, "origin", 6)
-        or is_name(name, name_size, "authorization", 13)
-        or is_name(name, name_size, "proxy-connection", 16)
-    ):
-        return UNUSUAL
-    return HARMLESS
-
-
-cdef Py_ssize_t read_head(
-    const char *data, Py_ssize_t size, Py_ssize_t most_bytes, int most_fields, Asked *asked
-) noexcept nogil:
-    """Read one head at `data`; give its length, or 0 if it is not whole or not of the usual kind."""
-    cdef const char *end = data + size
-    cdef const char *at
-    cdef const char *name
-    cdef const char *value
-    cdef const char *stop
-    cdef Py_ssize_t name_size
-    cdef int fields = 0
-    cdef bint hosted = False
-    asked.head_only = False
-    asked.range = NULL
-    asked.match = NULL
-    if size > 5 and memcmp(data, "GET /", 5) == 0:
-        asked.target = data + 4
-    elif size > 6 and memcmp(data, "HEAD /", 6) == 0:
-        asked.target = data + 5
-        asked.head_only = True
-    else:
-        return 0
-    at = <const char *>memchr(asked.target, b" ", end - asked.target)
-    if at == NULL or end - at < 13 or memcmp(at, " HTTP/1.1\r\n", 11) != 0:
-        return 0
-    asked.target_size = at - asked.target
-    at += 11
-    while True:
-        if end - at < 2:
-            return 0
-        if at[0] == b"\r":
-            if at[1] != b"\n" or not hosted or at + 2 - data > most_bytes:
-                return 0
-            return at + 2 - data
-        fields += 1
-        if fields > most_fields:
-            return 0
-        name = at
-        while at < end and TOKEN[<uint8_t>at[0]]:
-            at += 1
-        name_size = at - name
-        if at == end or at[0] != b":" or name_size == 0:
-            return 0
-        at += 1
-        while at < end and (at[0] == b" " or at[0] == b"\t"):
-            at += 1
-        value = at
-        while at < end and TEXT[<uint8_t>at[0]]:
-            at += 1
-        if end - at < 2 or at[0] != b"\r" or at[1] != b"\n":
-            return 0
-        stop = at
-        while stop > value and (stop[-1] == b" " or stop[-1] == b"\t"):
-            stop -= 1
-        if weigh(asked, name, name_size, value, stop - value, &hosted) == UNUSUAL:
-            return 0
-        at += 2
-
-
-cdef bint read_range(
-    const char *text, Py_ssize_t size, int64_t length, int64_t *start, int64_t *stop
-) noexcept nogil:
-    """Read `bytes=A-B` or `bytes=A-` that lies in a file of `length`; False for all else."""
-    cdef Py_ssize_t at = 6
-    cdef int64_t first = 0
-    cdef int64_t last = 0
-    cdef Py_ssize_t digits = 0
-    if size < 8 or memcmp(text, "bytes=", 6) != 0:
-        return False
-    while at < size and 48 <= text[at] <= 57 and digits < 18:
-        first = first * 10 + (text[at] - 48)
-        at += 1
-        digits += 1
-    if digits == 0 or at == size or text[at] != b"-":
-        return False
-    at += 1
-    if at == size:
-        last = length - 1
-    else:
-        digits = 0
-        while at < size and 48 <= text[at] <= 57 and digits < 18:
-            last = last * 10 + (text[at] - 48)
-            at += 1
-            digits += 1
-        if digits == 0 or at != size:
-            return False
-    if last < first or first >= length:
-        return False
-    start[0] = first
-    stop[0] = min(last + 1, length)
-    # Of the whole file the cold path may think otherwise.
-    return stop[0] - start[0] < length
+    NO_FILE = -1
+    SECOND_NS = 1000000000
 
 
 cdef char *put(char *at, const char *text, Py_ssize_t size) noexcept nogil:
@@ -277,160 +113,192 @@ cdef char *put_hex(char *at, uint64_t number) noexcept nogil:
     return at
 
 
-cdef int64_t now_ns() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <int64_t>now.tv_sec * 1000000000 + now.tv_nsec
+cdef int64_t nanoseconds(const timespec *time) noexcept nogil:
+    return <int64_t>time.tv_sec * SECOND_NS + time.tv_nsec
 
 
-cdef struct Line:
-    # What one request's log line and counters need besides the entry.
-    int status
-    const char *code
-    Py_ssize_t received
-    Py_ssize_t sent
-    int64_t started_ns
+cdef bint is_resident(int file, int64_t offset) noexcept nogil:
+    """Whether the byte at `offset` is in the page cache; preadv2(2), RWF_NOWAIT."""
+    cdef char byte
+    cdef iovec piece
+    piece.iov_base = &byte
+    piece.iov_len = 1
+    return preadv2(file, &piece, 1, offset, RWF_NOWAIT) == 1
 
 
 cdef class Entry:
-    """One file's answers: its fields for 200, 206 and 304, and its bytes."""
+    """One file's answers: its fields for 200, 206 and 304, and its bytes or its open file."""
 
-    cdef bytes fields      # of the file, for 200 and 206; each line with its CRLF
-    cdef bytes unmodified  # the same for 304
-    cdef bytes shared      # what every answer carries
-    cdef bytes etag
-    cdef bytes body
-    cdef bytes logged      # the target as the log shows it
-    cdef int64_t until_ns
-    cdef bint used         # since room was last looked for
+    def __cinit__(self, *, tuple fields not None, tuple unmodified not None, bytes shared not None,
+                  bytes etag not None, bytes logged not None, bytes path not None, tuple identity not None,
+                  double expires, bytes body, int file):
+        """Hold what answers one file; `file` is closed with the entry.
+
+        The fields are lines with their CRLF, in two parts: before and after the number of max-age, which
+        counts down to `expires` (wall clock, seconds). If that is 0, the file stays and the second part
+        is empty. `shared` are the fields of every answer, `logged` is the target as the log shows it,
+        `path` the file's below the root, `identity` its inode, size and modification time in nanoseconds.
+        `body` is None if an open `file` is given.
+        """
+        self.file = file
+        self.before, self.after = fields
+        self.before_304, self.after_304 = unmodified
+        self.shared = shared
+        self.etag = etag
+        self.logged = logged
+        self.path = path
+        self.inode, self.size, self.mtime_ns = identity
+        self.expires_ns = <int64_t>(expires * SECOND_NS)
+        self.body = body
+
+    def __dealloc__(self):
+        if self.file != NO_FILE:
+            close(self.file)
 
 
 cdef class Hot:
     """The entries of one worker, and the one place that answers from them. For one thread."""
 
-    cdef dict entries
-    cdef object slab              # keeps `data` alive
-    cdef const char *data
-    cdef int64_t limit_bytes
-    cdef readonly int64_t held_bytes
-    cdef char *lines              # log lines since they were last taken
-    cdef Py_ssize_t lines_size
-    cdef bytes date
-    cdef bytes run_id
-    cdef tuple leads              # what stands before each value of a log line; () if none is wanted
-    cdef char stamp[32]
-    cdef int64_t stamp_ms
-    cdef int64_t[::1] row
-    cdef tuple columns
-    cdef object keep              # takes full buffers of log lines
-    cdef int most_fields
-    cdef Py_ssize_t most_bytes
-    cdef readonly uint64_t requests
-    # Of the last answer, if the socket did not take it whole: what is missing, status, code, how
-    # many bytes were sent, how many the request had.
-    cdef readonly object rest
-
-    def __cinit__(self, const uint8_t[::1] slab not None, int64_t[::1] row not None,
-                  tuple columns not None, int64_t limit_bytes, bytes run_id not None, keep not None):
+    def __cinit__(self, const uint8_t[::1] slab not None, int64_t[::1] row not None, tuple columns not None,
+                  *, bytes run_id not None, keep not None, int root, int open_flags, Py_ssize_t body_bytes,
+                  int64_t limit_bytes, Py_ssize_t limit_files, int64_t span_bytes, double good_for_s,
+                  int64_t most_age_s):
         """Read requests from `slab`, count in `row`, give full buffers of log lines to `keep`.
 
-        `columns` are those of GET (ok, partial, not_modified), HEAD (ok, not_modified), bytes received,
-        bytes sent, range requests, of the latency histogram its first bucket and its sum, then its
-        bounds in nanoseconds.
+        `columns` are those of GET (ok, not_modified, partial), HEAD (ok, not_modified), bytes received,
+        bytes sent, range requests, of the latency histogram its first bucket and its sum, then its bounds
+        in nanoseconds. Files are looked up below the directory `root`, opened with `open_flags`.
+        Bodies of at most `body_bytes` are held, at most `limit_bytes` of memory in all and `limit_files`
+        open files; of such a file at most `span_bytes` are sent at once. An entry is good for `good_for_s`;
+        max-age is at most `most_age_s`.
         """
+        cdef int index
         self.slab = slab
-        self.columns = columns
-        self.keep = keep
         self.data = <const char *>&slab[0]
-        self.limit_bytes = limit_bytes
-        self.run_id = run_id
         self.row = row
+        self.run_id = run_id
+        self.keep = keep
+        self.root = root
+        self.open_flags = open_flags
+        self.limit_bytes = limit_bytes
+        self.limit_files = limit_files
+        self.span_bytes = span_bytes
+        self.good_for_ns = <int64_t>(good_for_s * SECOND_NS)
+        self.most_age_s = most_age_s
         self.entries = {}
+        self.opened = {}
         self.leads = ()
         self.date = b""
         self.stamp_ms = -1
+        self.columns.whole[0], self.columns.unmodified[0], self.columns.partial = columns[:3]
+        self.columns.whole[1], self.columns.unmodified[1] = columns[3:5]
+        self.columns.received_bytes, self.columns.sent_bytes, self.columns.ranges = columns[5:8]
+        self.columns.latency, self.columns.latency_sum = columns[8:10]
+        self.columns.bounds_count = len(columns) - 10
+        if self.columns.bounds_count > BUCKETS:
+            raise ValueError("the latency histogram has more bounds than there is room for")
+        for index in range(self.columns.bounds_count):
+            self.columns.bounds[index] = columns[10 + index]
+        self.body_bytes = body_bytes
         self.lines = <char *>malloc(LOG_BYTES + LINE_BYTES)
-        if self.lines == NULL:
+        self.reply = <char *>malloc(HEAD_BYTES + body_bytes)
+        if self.lines == NULL or self.reply == NULL:
             raise MemoryError
 
     def __dealloc__(self):
         free(self.lines)
+        free(self.reply)
 
-    def configure(self, tuple leads not None, int most_fields, Py_ssize_t most_bytes) -> None:
+    def configure(self, *, tuple leads not None, int most_fields, Py_ssize_t most_bytes, int most_requests,
+                  bint any_origin, double idle_s) -> None:
         """Take the settings; forget every entry, since its fields were made under others.
 
-        `leads` are the pieces of a log line, as `Log.leads` gives them; a head of more fields or bytes
-        is left to the cold path, which refuses it.
+        `leads` are the pieces of a log line, as `Log.leads` gives them. A head of more fields or bytes is
+        left to the cold path, which refuses it; at most `most_requests` are answered in one turn;
+        `any_origin` says that the answer is the same for every Origin; a connection may be idle for
+        `idle_s`.
         """
         self.leads = leads
-        self.most_fields = most_fields
-        self.most_bytes = most_bytes
+        self.bounds.fields = most_fields
+        self.bounds.bytes = most_bytes
+        self.bounds.any_origin = any_origin
+        self.most_requests = most_requests
+        self.idle_ns = <int64_t>(idle_s * SECOND_NS)
         self.forget()
 
     def forget(self) -> None:
         """Answer nothing from memory until something is admitted again."""
         self.entries.clear()
+        self.opened.clear()
         self.held_bytes = 0
 
     def tick(self, bytes date not None) -> None:
-        """Take the Date field's value for the next turns."""
-        self.date = date
+        """Take the Date field's value for the next turns, and close files that nobody asks for.
 
-    def admit(self, bytes target not None, bytes fields not None, bytes unmodified not None,
-              bytes shared not None, bytes etag not None, bytes body not None, bytes logged not None,
-              double seconds) -> bool:
-        """Answer `target` from memory for `seconds`; False if it does not fit.
-
-        The fields are lines with their CRLF: the file's own for 200 and 206, the same for 304, and
-        those that every answer carries; `logged` is the target as the log shows it.
+        An open file keeps its space on disk even if it is deleted: so none is held beyond its second.
         """
         cdef Entry entry
-        cdef int64_t size = PyBytes_GET_SIZE(body)
-        # The answer is put together on the stack: 512 bytes are for what is not in these.
-        if max(len(fields), len(unmodified)) + len(shared) > HEAD_BYTES - 512:
+        cdef int64_t now = clock_ns(CLOCK_MONOTONIC)
+        self.wall_offset_ns = clock_ns(CLOCK_REALTIME) - now
+        self.date = date
+        for target in list(self.opened):
+            entry = self.opened[target]
+            if entry.until_ns < now:
+                self.drop(target)
+
+    def admit(self, bytes target not None, Entry entry not None) -> bool:
+        """Answer `target` from memory from now on; False if that does not fit."""
+        # 512 bytes of the head are for what is not in these.
+        cdef Py_ssize_t fields = len(entry.before) + len(entry.after)
+        cdef Py_ssize_t unmodified = len(entry.before_304) + len(entry.after_304)
+        if max(fields, unmodified) + len(entry.shared) > HEAD_BYTES - 512:
             return False
-        if len(logged) + len(target) > LINE_BYTES - 512:
+        if len(entry.logged) + len(target) > LINE_BYTES - 512:
+            return False
+        if entry.body is not None and len(entry.body) > self.body_bytes:
             return False
         self.drop(target)
-        if not self.make_room(size):
+        if not self.make_room(entry):
             return False
-        entry = Entry()
-        entry.fields = fields
-        entry.unmodified = unmodified
-        entry.shared = shared
-        entry.etag = etag
-        entry.body = body
-        entry.logged = logged
         entry.used = False
-        entry.until_ns = now_ns() + <int64_t>(seconds * 1e9)
+        entry.until_ns = clock_ns(CLOCK_MONOTONIC) + self.good_for_ns
         self.entries[target] = entry
-        self.held_bytes += size + HEAD_BYTES
+        self.held_bytes += held(entry)
+        if entry.body is None:
+            self.opened[target] = entry
         return True
-
-    def body_of(self, bytes target not None, bytes etag not None) -> bytes | None:
-        """Give the bytes held for `target` if they are those of `etag`, past their second or not."""
-        cdef Entry entry = self.entries.get(target)
-        return entry.body if entry is not None and entry.etag == etag else None
 
     cdef void drop(self, bytes target):
-        cdef Entry entry = self.entries.pop(target, None)
+        cdef Entry entry = self.entries.get(target)
         if entry is not None:
-            self.held_bytes -= PyBytes_GET_SIZE(entry.body) + HEAD_BYTES
+            self.release(target, entry)
 
-    cdef bint make_room(self, int64_t size):
-        """Evict until `size` more bytes fit: the oldest first, but what was used gets a second chance."""
+    cdef void release(self, bytes target, Entry entry):
+        del self.entries[target]
+        self.opened.pop(target, None)
+        self.held_bytes -= held(entry)
+
+    cdef bint make_room(self, Entry wanted):
+        """Evict until one more fits: the oldest first, but what was used gets a second chance."""
         cdef Entry entry
-        if size + HEAD_BYTES > self.limit_bytes:
+        cdef dict crowd
+        if held(wanted) > self.limit_bytes or (wanted.body is None and self.limit_files == 0):
             return False
-        while self.held_bytes + size + HEAD_BYTES > self.limit_bytes:
-            target = next(iter(self.entries))
-            entry = self.entries.pop(target)
+        while True:
+            if wanted.body is None and len(self.opened) >= self.limit_files:
+                crowd = self.opened
+            elif self.held_bytes + held(wanted) > self.limit_bytes:
+                crowd = self.entries
+            else:
+                return True
+            target = next(iter(crowd))
+            entry = crowd[target]
             if entry.used:
                 entry.used = False
-                self.entries[target] = entry
+                del crowd[target]
+                crowd[target] = entry  # at the end
             else:
-                self.held_bytes -= PyBytes_GET_SIZE(entry.body) + HEAD_BYTES
-        return True
+                self.release(target, entry)
 
     def next_id(self) -> str:
         """Give the next request id of this worker; hot and cold answers share one sequence."""
@@ -449,54 +317,102 @@ cdef class Hot:
             self.lines_size = 0
             self.keep(lines)
 
-    def serve(self, int sock, Py_ssize_t size, int most, bytes client not None) -> int:
-        """Answer requests at the start of the slab's first `size` bytes, at most `most` of them.
+    cdef double idle_until_s(self):
+        """When a connection that was answered just now has been idle too long, by the loop's clock."""
+        return <double>(self.started_ns + self.idle_ns) / SECOND_NS
 
-        Gives how many bytes were answered; what follows is for the cold path. If the socket did not take
-        an answer whole, `rest` says what is missing and no more is answered.
+    cpdef Py_ssize_t serve(self, int sock, Py_ssize_t size, bytes client):
+        """Answer requests at the start of the slab's first `size` bytes; give how many bytes that was.
+
+        What follows is for the cold path. If the socket did not take an answer whole, `rest` says what is
+        missing and no more is answered.
         """
         cdef Asked asked
         cdef Entry entry
         cdef Py_ssize_t at = 0
         cdef Py_ssize_t used
-        cdef int64_t started_ns = now_ns()
+        cdef int most = self.most_requests
+        self.started_ns = clock_ns(CLOCK_MONOTONIC)
         self.rest = None
         while at < size and most > 0 and self.rest is None:
-            used = read_head(self.data + at, size - at, self.most_bytes, self.most_fields, &asked)
+            used = read_head(self.data + at, size - at, &self.bounds, &asked)
             if used == 0:
                 break
-            entry = self.entries.get(PyBytes_FromStringAndSize(asked.target, asked.target_size))
-            if entry is None or entry.until_ns < started_ns:
-                break
-            if not self.answer(sock, &asked, entry, used, client, started_ns):
+            entry = self.find(&asked)
+            if entry is None or not self.answer(sock, &asked, entry, used, client):
                 break
             at += used
             most -= 1
         return at
 
-    cdef bint answer(self, int sock, Asked *asked, Entry entry, Py_ssize_t received, bytes client,
-                     int64_t started_ns):
+    cdef Entry find(self, const Asked *asked):
+        """Give the entry of a target, None if there is none or its file is not what it was."""
+        cdef bytes target = PyBytes_FromStringAndSize(asked.target, asked.target_size)
+        cdef Entry entry = self.entries.get(target)
+        if entry is None:
+            return None
+        if entry.until_ns < self.started_ns and not self.renew(entry):
+            self.release(target, entry)
+            return None
+        return entry
+
+    cdef bint renew(self, Entry entry):
+        """Look whether the name still leads to the same file; then the entry is good for another while."""
+        cdef stat_found found
+        cdef const char *path = PyBytes_AS_STRING(entry.path)
+        cdef long file
+        cdef int failed
+        with nogil:
+            file = beneath(self.root, path, self.open_flags, 0)
+            if file < 0:
+                return False
+            failed = fstat(<int>file, &found)
+            close(<int>file)
+        if failed or not S_ISREG(found.st_mode) or found.st_ino != entry.inode:
+            return False
+        if found.st_size != entry.size or nanoseconds(&found.st_mtim) != entry.mtime_ns:
+            return False
+        entry.until_ns = self.started_ns + self.good_for_ns
+        entry.resident = False
+        return True
+
+    cdef bint answer(self, int sock, const Asked *asked, Entry entry, Py_ssize_t received, bytes client):
         """Send one answer, count and log it; False if it is not one of the usual."""
-        cdef char head[HEAD_BYTES]
-        cdef char *at = head
+        cdef char *at = self.reply
         cdef int64_t start = 0
-        cdef int64_t size = PyBytes_GET_SIZE(entry.body)
-        cdef int64_t stop = size
+        cdef int64_t stop = entry.size
+        cdef int64_t fresh_s = 0
+        cdef int64_t ended_ns
         cdef Line line
-        cdef int column
+        if entry.expires_ns:
+            fresh_s = (entry.expires_ns - self.started_ns - self.wall_offset_ns) // SECOND_NS
+            if fresh_s < 1:
+                return False
+            fresh_s = min(fresh_s, self.most_age_s)
+        line.head_only = asked.head_only
+        line.received = received
         if asked.match != NULL:
             if asked.match_size != PyBytes_GET_SIZE(entry.etag):
                 return False
             if memcmp(asked.match, PyBytes_AS_STRING(entry.etag), asked.match_size) != 0:
                 return False
-            line.status, line.code, column = 304, "not_modified", 4 if asked.head_only else 2
+            line.status, line.code = 304, "not_modified"
+            line.column = self.columns.unmodified[asked.head_only]
             stop = 0
         elif asked.range != NULL:
-            if asked.head_only or not read_range(asked.range, asked.range_size, size, &start, &stop):
+            if asked.head_only or not read_range(asked.range, asked.range_size, entry.size, &start, &stop):
                 return False
-            line.status, line.code, column = 206, "partial", 1
+            line.status, line.code, line.column = 206, "partial", self.columns.partial
         else:
-            line.status, line.code, column = 200, "ok", 3 if asked.head_only else 0
+            line.status, line.code, line.column = 200, "ok", self.columns.whole[asked.head_only]
+        if entry.body is None and stop > start and not asked.head_only:
+            if stop - start > self.span_bytes:
+                return False
+            # Pages that are not in memory are read by the cold path, on a thread.
+            if not entry.resident and not (
+                is_resident(entry.file, start) and is_resident(entry.file, stop - 1)
+            ):
+                return False
         self.requests += 1
         if line.status == 304:
             at = put(at, "HTTP/1.1 304 Not Modified\r\nDate: ", 33)
@@ -506,14 +422,17 @@ cdef class Hot:
             at = put(at, "HTTP/1.1 200 OK\r\nDate: ", 23)
         at = put_bytes(at, self.date)
         at = put(at, "\r\n", 2)
-        at = put_bytes(at, entry.unmodified if line.status == 304 else entry.fields)
+        at = put_bytes(at, entry.before_304 if line.status == 304 else entry.before)
+        if entry.expires_ns:
+            at = put_number(at, fresh_s)
+            at = put_bytes(at, entry.after_304 if line.status == 304 else entry.after)
         if line.status == 206:
             at = put(at, "Content-Range: bytes ", 21)
             at = put_number(at, start)
             at = put(at, "-", 1)
             at = put_number(at, stop - 1)
             at = put(at, "/", 1)
-            at = put_number(at, size)
+            at = put_number(at, entry.size)
             at = put(at, "\r\n", 2)
         at = put_bytes(at, entry.shared)
         at = put(at, "X-Request-Id: ", 14)
@@ -526,112 +445,120 @@ cdef class Hot:
         if asked.head_only:
             stop = start
         entry.used = True
-        line.received = received
-        line.sent = self.send(sock, head, at - head, entry.body, start, stop)
-        line.started_ns = started_ns
-        if self.rest is not None:
+        line.sent = self.send(sock, at, entry, start, stop)
+        if line.sent < at - self.reply + stop - start:
             # Whoever sends the rest counts and logs it.
-            self.rest = (self.rest, line.status, line.code.decode(), line.sent, received)
+            self.rest = (self.missing, line.status, line.code.decode(), line.sent, received)
+            self.missing = None
             return True
-        self.count(&line, column)
+        if line.status == 200 and entry.body is None and stop > start:
+            entry.resident = True
+        ended_ns = clock_ns(CLOCK_MONOTONIC)
+        self.count(&line, ended_ns - self.started_ns)
         if self.leads:
-            self.note(&line, entry.logged, client, asked.head_only)
+            self.note(&line, entry.logged, client, ended_ns)
         return True
 
-    cdef Py_ssize_t send(self, int sock, const char *head, Py_ssize_t head_size, bytes body, int64_t start,
-                         int64_t stop):
-        """Send head and body; what the socket does not take becomes `rest`."""
-        cdef iovec pieces[2]
-        cdef msghdr message
-        cdef Py_ssize_t n
-        memset(&message, 0, sizeof(message))
-        pieces[0].iov_base = <void *>head
-        pieces[0].iov_len = head_size
-        pieces[1].iov_base = <void *>(PyBytes_AS_STRING(body) + start)
-        pieces[1].iov_len = stop - start
-        message.msg_iov = pieces
-        message.msg_iovlen = 2 if stop > start else 1
+    cdef Py_ssize_t send(self, int sock, char *at, Entry entry, int64_t start, int64_t stop):
+        """Send the head, which ends `at`, and bytes of the file; what the socket does not take is `missing`.
+
+        Gives how many bytes went out.
+        """
+        cdef Py_ssize_t size
+        cdef ssize_t n
+        cdef ssize_t m
+        cdef off_t offset = start
+        cdef bint from_file = entry.body is None and stop > start
+        if stop > start and not from_file:
+            # Copied, since one send(2) costs less than sendmsg(2) with two pieces does.
+            at = put(at, PyBytes_AS_STRING(entry.body) + start, stop - start)
+        size = at - self.reply
         while True:
-            n = sendmsg(sock, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
+            # MSG_MORE holds the head back until the first bytes of the file join it in one packet.
+            n = syscall(SYS_sendto, sock, self.reply, size,
+                        MSG_DONTWAIT | MSG_NOSIGNAL | (MSG_MORE if from_file else 0), NULL, 0)
             if n >= 0 or errno != EINTR:
                 break
-        if n < 0:
-            n = 0  # full, or the client is gone: the cold way of sending finds out which
-        if n == head_size + stop - start:
+        if n == size and not from_file:
             return n
-        if n < head_size:
-            self.rest = PyBytes_FromStringAndSize(head + n, head_size - n) + body[start:stop]
+        while n == size:
+            m = sendfile(sock, entry.file, &offset, stop - offset)
+            if m == stop - start:
+                return n + m
+            if m >= 0 or errno != EINTR:
+                break
+        # Full, or the client is gone: the cold way of sending finds out which.
+        n = max(n, 0)
+        self.missing = PyBytes_FromStringAndSize(self.reply + n, size - n)
+        if from_file:
+            self.append_file(entry.file, offset, stop)
+        return n + offset - start
+
+    cdef void append_file(self, int file, int64_t offset, int64_t stop):
+        """Read what of a file is missing; None if it has been cut short since it was looked at."""
+        cdef bytes rest = PyBytes_FromStringAndSize(NULL, stop - offset)
+        if pread(file, PyBytes_AS_STRING(rest), stop - offset, offset) == stop - offset:
+            self.missing += rest
         else:
-            self.rest = body[start + n - head_size:stop]
-        return n
+            self.missing = None
 
-    cdef void count(self, Line *line, int column):
-        cdef int64_t[::1] row = self.row
-        cdef int64_t elapsed_ns = now_ns() - line.started_ns
-        cdef tuple columns = self.columns
-        row[<Py_ssize_t>columns[column]] += 1
-        row[<Py_ssize_t>columns[5]] += line.received
-        row[<Py_ssize_t>columns[6]] += line.sent
+    cdef void count(self, const Line *line, int64_t elapsed_ns):
+        cdef int64_t *row = &self.row[0]
+        cdef Columns *columns = &self.columns
+        cdef int bucket = 0
+        row[line.column] += 1
+        row[columns.received_bytes] += line.received
+        row[columns.sent_bytes] += line.sent
         if line.status == 206:
-            row[<Py_ssize_t>columns[7]] += 1
-        row[<Py_ssize_t>columns[8] + self.bucket(elapsed_ns)] += 1
-        row[<Py_ssize_t>columns[9]] += elapsed_ns
+            row[columns.ranges] += 1
+        while bucket < columns.bounds_count and elapsed_ns > columns.bounds[bucket]:
+            bucket += 1
+        row[columns.latency + bucket] += 1
+        row[columns.latency_sum] += elapsed_ns
 
-    cdef Py_ssize_t bucket(self, int64_t elapsed_ns):
-        """Which bucket of the latency histogram; columns from the tenth on are its bounds in ns."""
-        cdef Py_ssize_t index = 0
-        cdef tuple columns = self.columns
-        while 10 + index < len(columns) and elapsed_ns > <int64_t>columns[10 + index]:
-            index += 1
-        return index
-
-    cdef void note(self, Line *line, bytes target, bytes client, bint head_only):
+    cdef void note(self, const Line *line, bytes target, bytes client, int64_t ended_ns):
         """Write the log line that the log itself would write."""
         cdef char *at = self.lines + self.lines_size
-        cdef int64_t micros = (now_ns() - line.started_ns) // 1000
+        cdef int64_t micros = (ended_ns - self.started_ns) // 1000
         cdef tuple leads = self.leads
-        self.restamp()
-        at = put_bytes(at, leads[0])
+        self.restamp(ended_ns + self.wall_offset_ns)
+        at = put_bytes(at, <bytes>leads[0])
         at = put(at, self.stamp, 24)
-        at = put_bytes(at, leads[1])
+        at = put_bytes(at, <bytes>leads[1])
         at = put_bytes(at, self.run_id)
         at = put_hex(at, self.requests)
-        at = put_bytes(at, leads[2])
+        at = put_bytes(at, <bytes>leads[2])
         at = put_bytes(at, client)
-        at = put_bytes(at, leads[3])
-        at = put(at, "HEAD", 4) if head_only else put(at, "GET", 3)
-        at = put_bytes(at, leads[4])
+        at = put_bytes(at, <bytes>leads[3])
+        at = put(at, "HEAD", 4) if line.head_only else put(at, "GET", 3)
+        at = put_bytes(at, <bytes>leads[4])
         at = put_bytes(at, target)
-        at = put_bytes(at, leads[5])
+        at = put_bytes(at, <bytes>leads[5])
         at = put_number(at, line.status)
-        at = put_bytes(at, leads[6])
+        at = put_bytes(at, <bytes>leads[6])
         at = put(at, line.code, strlen(line.code))
-        at = put_bytes(at, leads[7])
+        at = put_bytes(at, <bytes>leads[7])
         at = put_number(at, line.received)
-        at = put_bytes(at, leads[8])
+        at = put_bytes(at, <bytes>leads[8])
         at = put_number(at, line.sent)
-        at = put_bytes(at, leads[9])
+        at = put_bytes(at, <bytes>leads[9])
         at = put_number(at, micros // 1000)
         at[0] = b"."
         at[1] = <char>(48 + micros // 100 % 10)
         at[2] = <char>(48 + micros // 10 % 10)
         at[3] = <char>(48 + micros % 10)
-        at = put_bytes(at + 4, leads[10])
+        at = put_bytes(at + 4, <bytes>leads[10])
         self.lines_size = at - self.lines
         if self.lines_size > LOG_BYTES:
             self.flush()
 
-    cdef void restamp(self):
-        """Bring the time stamp to the present millisecond: RFC 3339, UTC."""
-        cdef timespec now
+    cdef void restamp(self, int64_t wall_ns):
+        """Bring the time stamp to this millisecond: RFC 3339, UTC."""
         cdef tm parts
-        cdef time_t second
-        cdef int64_t ms
-        clock_gettime(CLOCK_REALTIME, &now)
-        ms = <int64_t>now.tv_sec * 1000 + now.tv_nsec // 1000000
+        cdef time_t second = wall_ns // SECOND_NS
+        cdef int64_t ms = wall_ns // 1000000
         if ms == self.stamp_ms:
             return
-        second = now.tv_sec
         gmtime_r(&second, &parts)
         strftime(self.stamp, 32, "%Y-%m-%dT%H:%M:%S.", &parts)
         self.stamp[20] = <char>(48 + ms // 100 % 10)
@@ -639,3 +566,8 @@ cdef class Hot:
         self.stamp[22] = <char>(48 + ms % 10)
         self.stamp[23] = b"Z"
         self.stamp_ms = ms
+
+
+cdef int64_t held(Entry entry):
+    """How much memory an entry takes, at most."""
+    return HEAD_BYTES + (0 if entry.body is None else PyBytes_GET_SIZE(entry.body))

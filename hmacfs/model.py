@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 KiB: Final = 1024
 MiB: Final = 1024 * KiB
@@ -189,6 +189,8 @@ class Plan:
     """Bytes asked of one read."""
     budget: int
     """Bytes moved before the loop gets its turn back."""
+    direct: bool = False
+    """Whether a body is large enough to be read from the socket without the transport."""
 
 
 class File(NamedTuple):
@@ -204,6 +206,8 @@ class File(NamedTuple):
 class Kept:
     """What an answer from memory needs beside the file's bytes: its fields, ready made."""
 
+    key: str
+    """Path of the file below the storage path."""
     fields: list[tuple[str, str]]
     """The file's own, for 200 and 206."""
     unmodified: list[tuple[str, str]]
@@ -211,8 +215,8 @@ class Kept:
     shared: list[tuple[str, str]]
     """Those of every answer."""
     etag: str
-    seconds: float
-    """For how long they are good."""
+    expires: float | None
+    """Wall-clock time at which the file must be gone; until then max-age counts down to it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -232,8 +236,8 @@ class Reply:
     """Whether the connection must end after this reply."""
     detail: str = ""
     """What the log says beyond the code."""
-    kept: Kept | None = None
-    """What may be kept in memory to answer the same request again."""
+    kept: Callable[[], Kept] | None = None
+    """Gives what may be kept in memory to answer requests for `file` again."""
 
     @property
     def length(self) -> int:

@@ -7,6 +7,7 @@ It owns one row of counters and one store. Everything it needs comes as a `Boot`
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import resource
 import signal
@@ -19,15 +20,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
-from hmacfs import _core, _hot, log, metrics
+from hmacfs import _core, _front, _hot, log, metrics, transfer
 from hmacfs.app import App
-from hmacfs.connection import Connection, Service, memory
+from hmacfs.config import certificates
+from hmacfs.connection import Connection, Porch, Service, memory
 from hmacfs.http import head as heads
+from hmacfs.http import reply as replies
 from hmacfs.policy import buffers
-from hmacfs.policy.memory import LIMIT_BYTES
-from hmacfs.store import Rules, Store
+from hmacfs.policy import memory as bounds
+from hmacfs.policy.trust import Trusted
+from hmacfs.store import READING, Rules, Store
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Coroutine
 
     from hmacfs.config.settings import Settings
@@ -52,6 +57,8 @@ class Boot:
     settings: Settings
     listeners: tuple[int, ...]
     """Inherited descriptors of listening sockets."""
+    tls_listeners: tuple[int, ...]
+    """Those of them whose clients speak TLS."""
     counters: int
     """Inherited descriptor of the shared counters."""
     version: int
@@ -90,6 +97,7 @@ def run(control_fd: int) -> int:
         boot: Boot = pipe.recv()
     except (EOFError, OSError):
         return 0  # the supervisor ended while we began
+    _core.keep_freed_bytes(bounds.FREED_BYTES)
     loop = uvloop.new_event_loop()
     try:
         loop.run_until_complete(Worker(loop, pipe, boot).serve())
@@ -98,11 +106,17 @@ def run(control_fd: int) -> int:
     return 0
 
 
-def connection_limit(wanted: int) -> int:
-    """Raise the limit of open files as far as allowed; give how many connections fit into it."""
+def descriptors() -> int:
+    """Raise the limit of open files as far as allowed, and give it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    fit = max((hard - RESERVED_FILES) // FILES_PER_CONNECTION, 1)
+    return hard
+
+
+def connection_limit(wanted: int) -> int:
+    """Give how many connections there may be, of those `wanted` (0: as many as can be)."""
+    most = descriptors()
+    fit = max((most - RESERVED_FILES - bounds.files(most)) // FILES_PER_CONNECTION, 1)
     return min(wanted, fit) if wanted else fit
 
 
@@ -122,18 +136,37 @@ class Worker:
         self._store = Store.open(boot.settings.server.storage_path, rules(boot.settings))
         self._ended = loop.create_future()
         self._sockets = [socket.socket(fileno=fd) for fd in boot.listeners]
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[tuple[asyncio.Server, socket.socket]] = []
         self._accepting = True
         self._tasks: set[asyncio.Task[None]] = set()
         self._dropped = 0
         self._next_tick = 0.0
         self._next_sweep = 0.0
-        slab = memoryview(_core.Slab(buffers.SLAB_BYTES))
+        memory_lent = _core.Slab(buffers.SLAB_BYTES)
+        slab = memoryview(memory_lent)
         self._hot = _hot.Hot(
-            slab, self._row.cells, memory.columns(), LIMIT_BYTES, os.urandom(4).hex().encode(), self._log.take
+            slab,
+            self._row.cells,
+            memory.columns(),
+            run_id=os.urandom(4).hex().encode(),
+            keep=self._log.take,
+            root=self._store.root_fd,
+            open_flags=READING,
+            body_bytes=bounds.BODY_BYTES,
+            limit_bytes=bounds.LIMIT_BYTES,
+            limit_files=bounds.files(descriptors()),
+            span_bytes=bounds.SPAN_BYTES,
+            good_for_s=bounds.GOOD_FOR_S,
+            most_age_s=replies.YEAR_S,
         )
+        connections: set[Connection] = set()
+        self._lane = transfer.Lane(loop, functools.partial(self._row.add, metrics.LENT_BYTES))
+        self._turns = transfer.Turns(loop, connections, slab=memory_lent, lane=self._lane)
         self._service = Service(
             loop=loop,
+            crowd=_front.Crowd(self._hot, buffers.HEAD_BYTES),
+            turns=self._turns,
+            connections=connections,
             app=App(boot.settings, self._store, self._row),
             log=self._log,
             row=self._row,
@@ -144,12 +177,23 @@ class Worker:
             timeouts=boot.settings.timeouts,
             max_pipelined=boot.settings.server.max_pipelined,
             max_connections=connection_limit(boot.settings.server.max_connections),
+            send_slab=memoryview(_core.Slab(buffers.TLS_TURN_BYTES)),
+            tls=tls_context(boot.settings),
+            trusted=Trusted(boot.settings.server.trusted_proxies),
         )
+        self._porch = Porch(self._service, proxied=boot.settings.server.proxy_protocol)
         self._set_up_hot()
 
     def _set_up_hot(self) -> None:
-        limits = self._service.head_limits
-        self._hot.configure(self._log.leads(), limits.fields, limits.head_bytes)
+        service = self._service
+        self._hot.configure(
+            leads=self._log.leads(),
+            most_fields=service.head_limits.fields,
+            most_bytes=service.head_limits.head_bytes,
+            most_requests=service.max_pipelined,
+            any_origin=service.app.any_origin,
+            idle_s=service.timeouts.idletimeout_s,
+        )
 
     async def serve(self) -> None:
         """Accept connections until drained."""
@@ -160,8 +204,13 @@ class Worker:
         self._tick()  # before the first client comes: it sets the date
         for sock in self._sockets:
             sock.setblocking(False)
-            self._servers.append(await self._listen(sock))
+            tls = sock.fileno() in self._boot.tls_listeners
+            if tls or self._boot.settings.server.proxy_protocol:
+                self._porch.listen(sock, tls=tls)
+            else:
+                self._servers.append((await self._listen(sock), sock))
         self._loop.add_signal_handler(signal.SIGTERM, self._drain, self._settings.timeouts.shutdown_s)
+        self._loop.add_reader(self._service.crowd.fileno(), self._service.crowd.look)
         self._loop.add_reader(self._pipe.fileno(), self._hear)
         self._pipe.send(Ready(self._boot.version))
         try:
@@ -209,6 +258,8 @@ class Worker:
         service.head_limits = head_limits(settings)
         service.max_pipelined = settings.server.max_pipelined
         service.max_connections = connection_limit(settings.server.max_connections)
+        service.tls = tls_context(settings)
+        service.trusted = Trusted(settings.server.trusted_proxies)
         self._set_up_hot()
 
     def _drain(self, seconds: float) -> None:
@@ -221,10 +272,12 @@ class Worker:
 
     async def _stop_accepting(self) -> None:
         """Accept what the kernel has queued, since closing would reset it, and no more."""
-        for server, sock in zip(self._servers, self._sockets, strict=True):
+        for server, sock in self._servers:
             server.close()
             while (client := _accept(sock)) is not None:
                 await self._loop.connect_accepted_socket(self._connect, client)
+        self._porch.drain()
+        for sock in self._sockets:
             sock.close()
         self._accepting = False
         for connection in list(self._service.connections):
@@ -232,10 +285,12 @@ class Worker:
         self._end_if_idle()
 
     def _end_if_idle(self) -> None:
-        if not (self._accepting or self._service.connections or self._ended.done()):
+        busy = self._accepting or self._porch.busy or self._service.connections
+        if not (busy or self._ended.done()):
             self._ended.set_result(None)
 
     def _give_up(self) -> None:
+        self._porch.abandon()
         for connection in list(self._service.connections):
             connection.abandon()
         self._loop.call_later(TICK_S, self._give_up)  # for those who had to be told
@@ -302,6 +357,9 @@ class Worker:
             task.cancel()
         # Answers whose client is gone: their bodies have ended, but a commit may be under way.
         await asyncio.gather(*self._tasks, *self._service.tasks, return_exceptions=True)
+        await self._lane.close()
+        self._turns.close()
+        self._loop.remove_reader(self._service.crowd.fileno())
         self._store.close()
         self._hot.flush()
         self._log.flush()
@@ -329,6 +387,12 @@ def rules(settings: Settings) -> Rules:
         directory_mode=server.directory_mode,
         directories=frozenset(endpoint.directory for endpoint in settings.endpoints),
     )
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """Give how clients of [tls] are greeted, None if there are none."""
+    pem = settings.pem
+    return None if pem is None else certificates.context(pem, settings.tls.min_version)
 
 
 def head_limits(settings: Settings) -> heads.Limits:

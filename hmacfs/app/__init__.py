@@ -6,10 +6,9 @@ where a disk or a body must be waited for. Refusals are raised, and turned into 
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import os
 import time
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol
 
 from hmacfs import auth, errors, metrics, transfer
@@ -18,10 +17,10 @@ from hmacfs.errors import Refused
 from hmacfs.http import cors
 from hmacfs.http import reply as replies
 from hmacfs.model import Facts, Reply
-from hmacfs.policy import buffers, memory
+from hmacfs.policy import buffers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine
 
     from hmacfs.config.settings import Settings
     from hmacfs.model import File, Grant, Head, Slot
@@ -37,7 +36,11 @@ class Link(transfer.Link, Protocol):
 
     @property
     def peer(self) -> str:
-        """Address and port of the peer, or "unix"."""
+        """Address and port of the client, or "unix"."""
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the peer is one of our own proxies, which may be told to send a file itself."""
 
     def grant(self, dialect: str) -> None:
         """Note that the request is authorised and has its place: 100 Continue may go out."""
@@ -58,15 +61,23 @@ class App:
         self.max_body_bytes = settings.server.max_upload_size
         self._endpoints = places.by_length(settings.endpoints)
         self._cors = settings.cors
+        self._location = settings.server.offload_prefix if settings.server.offload else ""
+        self.any_origin = cors.same_for_all(settings.cors.allow_origins)
+        """Whether answers to downloads are the same whatever Origin asks."""
         self._store = store
         self._row = row
         self._now = now
+
+    @property
+    def offloads(self) -> bool:
+        """Whether a trusted proxy is told to send files itself."""
+        return bool(self._location)
 
     def answer(self, head: Head, link: Link) -> Reply | Coroutine[None, None, Reply]:
         """Give the reply to `head`, or a coroutine that will. Raises Refused."""
         method = head.method
         if method in ("GET", "HEAD"):
-            return self._get(head)
+            return self._get(head, link)
         if method == "PUT":
             return self._put(head, link)
         if method == "OPTIONS":
@@ -89,7 +100,7 @@ class App:
 
     # GET and HEAD.
 
-    def _get(self, head: Head) -> Reply | Coroutine[None, None, Reply]:
+    def _get(self, head: Head, link: Link) -> Reply | Coroutine[None, None, Reply]:
         if head.path == doors.HEALTH:
             return Reply(
                 status=200,
@@ -107,43 +118,43 @@ class App:
         except Refused:
             os.close(file.fd)
             raise
+        offloaded = self.offloads and link.trusted
         if known is None:
-            return self._get_unknown(head, slot, file, attached=attached)
-        return self._file(head, slot, file, known, attached=attached)
+            return self._get_unknown(head, slot, file, attached=attached, offloaded=offloaded)
+        return self._file(head, slot, file, known, attached=attached, offloaded=offloaded)
 
-    async def _get_unknown(self, head: Head, slot: Slot, file: File, *, attached: bool) -> Reply:
+    async def _get_unknown(
+        self, head: Head, slot: Slot, file: File, *, attached: bool, offloaded: bool
+    ) -> Reply:
         """Ask the index for the signed type first."""
         try:
             known = await self._store.learn(slot.key, file)
         except BaseException:
             os.close(file.fd)
             raise
-        return self._file(head, slot, file, known, attached=attached)
+        return self._file(head, slot, file, known, attached=attached, offloaded=offloaded)
 
-    def _file(self, head: Head, slot: Slot, file: File, known: Known, *, attached: bool) -> Reply:
-        now = self._now()
+    def _file(  # noqa: PLR0913 - all that a file's answer depends on
+        self, head: Head, slot: Slot, file: File, known: Known, *, attached: bool, offloaded: bool
+    ) -> Reply:
         try:
-            reply = files.reply(
-                head,
+            sheet = files.describe(
                 file,
                 name=slot.name,
                 content_type=known.content_type,
                 expires=known.expires,
-                now=now,
+                now=self._now(),
                 attached=attached,
+            )
+            reply = (
+                files.offloaded(sheet, self._location + slot.key) if offloaded else files.reply(head, sheet)
             )
         except BaseException:
             os.close(file.fd)
             raise
         shared = self._shared(head)
-        if reply.file is None:
-            os.close(file.fd)
-        elif reply.status == HTTPStatus.OK and head.method == "GET" and b"origin" not in head.fields:
-            seconds = memory.good_for_s(file.size, known.expires, now)
-            if seconds:
-                reply.kept = files.kept(
-                    reply, file, shared=shared, expires=known.expires, seconds=seconds, now=now
-                )
+        if not offloaded and (self.any_origin or b"origin" not in head.fields):
+            reply.kept = functools.partial(files.kept, sheet, slot.key, shared)
         reply.fields += shared
         return reply
 
@@ -170,13 +181,14 @@ class App:
             link.grant(grant.dialect)
             plan = buffers.for_upload(Facts(length=head.length))
             digest = await transfer.receive(link, part, plan)
-            with self._timed_commit():
-                await part.commit(
-                    content_type=grant.content_type or _sent_type(head),
-                    owner=grant.owner,
-                    expires=grant.expires,
-                    digest=digest,
-                )
+            ended = time.monotonic()
+            await part.commit(
+                content_type=grant.content_type or _sent_type(head),
+                owner=grant.owner,
+                expires=grant.expires,
+                digest=digest,
+            )
+            self._row.observe(metrics.COMMIT_SECONDS, time.monotonic() - ended)
         if grant.dialect in JSON_DIALECTS:
             stored = doors.Stored(
                 key=slot.key, name=slot.name, size=size, owner=grant.owner, seconds=self._now() - started
@@ -186,12 +198,6 @@ class App:
             reply = Reply(status=201, code="created", fields=[])
         reply.fields += self._shared(head)
         return reply
-
-    @contextlib.contextmanager
-    def _timed_commit(self) -> Iterator[None]:
-        started = time.monotonic()
-        yield
-        self._row.observe(metrics.COMMIT_SECONDS, time.monotonic() - started)
 
     def _post(self, head: Head, link: Link) -> Coroutine[None, None, Reply]:
         endpoint = doors.form_endpoint(head.path, self._endpoints)
@@ -212,14 +218,15 @@ class App:
             name, size, digest = await transfer.receive_form(link, part, form.boundary, plan)
             slot = places.form_slot(form.endpoint, name)
             part.slot = slot
-            with self._timed_commit():
-                await part.commit(
-                    size=size,
-                    content_type=None,
-                    owner=form.grant.owner,
-                    expires=form.grant.expires,
-                    digest=digest,
-                )
+            ended = time.monotonic()
+            await part.commit(
+                size=size,
+                content_type=None,
+                owner=form.grant.owner,
+                expires=form.grant.expires,
+                digest=digest,
+            )
+            self._row.observe(metrics.COMMIT_SECONDS, time.monotonic() - ended)
         seconds = self._now() - started
         stored = doors.Stored(
             key=slot.key, name=slot.name, size=size, owner=form.grant.owner, seconds=seconds

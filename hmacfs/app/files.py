@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from hmacfs import errors
 from hmacfs.errors import Refused
@@ -18,32 +20,58 @@ if TYPE_CHECKING:
 ATTACHED_TYPE = "application/octet-stream"
 
 
-def reply(  # noqa: PLR0913 - all that a file's answer depends on
-    head: Head,
-    file: File,
-    *,
-    name: str,
-    content_type: str | None,
-    expires: float | None,
-    now: float,
-    attached: bool,
-) -> Reply:
-    """Answer a GET or HEAD of an open file. `reply.file` is None if no byte of it is part of the answer.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """What the answers about one open file are made of."""
+
+    file: File
+    name: str
+    served_type: str
+    expires: float | None
+    """Wall-clock time at which it must be gone."""
+    now: float
+    etag: str
+    modified: str
+
+    def fields(self) -> list[tuple[str, str]]:
+        """Give the file's fields of a 200 or 206; Content-Type is the first."""
+        return replies.file_fields(
+            self.name, self.served_type, self.etag, self.modified, expires=self.expires, now=self.now
+        )
+
+    def unmodified(self) -> list[tuple[str, str]]:
+        """Give the file's fields of a 304."""
+        return replies.unmodified_fields(self.etag, self.modified, expires=self.expires, now=self.now)
+
+
+def describe(  # noqa: PLR0913 - all that is known of a file
+    file: File, *, name: str, content_type: str | None, expires: float | None, now: float, attached: bool
+) -> Sheet:
+    """Give the sheet of an open file; `content_type` is the signed one.
 
     `attached` serves it as the Go server's /download/ does: as bytes to save, never to show.
-    Raises Refused: precondition_failed, range_not_satisfiable.
     """
-    etag = conditional.etag(file.size, file.mtime_ns)
-    modified = conditional.last_modified(file.mtime_ns)
-    verdict = conditional.verdict(head, etag, file.mtime_ns)
+    return Sheet(
+        file=file,
+        name=name,
+        served_type=ATTACHED_TYPE if attached else media.safe_type(content_type, name),
+        expires=expires,
+        now=now,
+        etag=conditional.etag(file.size, file.mtime_ns),
+        modified=conditional.last_modified(file.mtime_ns),
+    )
+
+
+def reply(head: Head, sheet: Sheet) -> Reply:
+    """Answer a GET or HEAD of an open file. Raises Refused: precondition_failed, range_not_satisfiable."""
+    file = sheet.file
+    verdict = conditional.verdict(head, sheet.etag, file.mtime_ns)
     if verdict is Verdict.FAILED:
         raise Refused(errors.PRECONDITION_FAILED)
     if verdict is Verdict.NOT_MODIFIED:
-        fields = replies.unmodified_fields(etag, modified, expires=expires, now=now)
-        return Reply(status=304, code="not_modified", fields=fields)
-    served_type = ATTACHED_TYPE if attached else media.safe_type(content_type, name)
-    fields = replies.file_fields(name, served_type, etag, modified, expires=expires, now=now)
-    spans = _spans(head, etag, file)
+        return Reply(status=304, code="not_modified", fields=sheet.unmodified(), file=file)
+    fields = sheet.fields()
+    spans = _spans(head, sheet.etag, file)
     if spans is None:
         whole: list[bytes | Span] = [Span(0, file.size)] if file.size else []
         return Reply(status=200, code="ok", fields=fields, pieces=whole, file=file)
@@ -52,29 +80,32 @@ def reply(  # noqa: PLR0913 - all that a file's answer depends on
         fields.append(("Content-Range", ranges.content_range(span, file.size)))
         return Reply(status=206, code="partial", fields=fields, pieces=[span], file=file)
     boundary = os.urandom(12).hex()
-    pieces = multipart.byteranges(spans, file.size, served_type, boundary)
+    pieces = multipart.byteranges(spans, file.size, sheet.served_type, boundary)
     fields[0] = ("Content-Type", multipart.content_type(boundary))
     return Reply(status=206, code="partial", fields=fields, pieces=pieces, file=file)
 
 
-def kept(  # noqa: PLR0913 - what the reply was made from
-    reply: Reply,
-    file: File,
-    *,
-    shared: list[tuple[str, str]],
-    expires: float | None,
-    seconds: float,
-    now: float,
-) -> Kept:
-    """Give what answers the same request from memory for `seconds`; `reply` is the 200, without `shared`."""
-    etag = conditional.etag(file.size, file.mtime_ns)
-    modified = conditional.last_modified(file.mtime_ns)
+def offloaded(sheet: Sheet, location: str) -> Reply:
+    """Answer a GET or HEAD with the place from which nginx sends the file: X-Accel-Redirect.
+
+    nginx undoes the percent-encoding of `location`. It keeps our Content-Type, Content-Disposition,
+    Cache-Control; validators, conditionals and ranges are its own; every other field it drops, unless its
+    configuration adds it anew.
+    """
+    fields = sheet.fields()
+    fields.append(("X-Accel-Redirect", quote(location)))
+    return Reply(status=200, code="ok", fields=fields, file=sheet.file)
+
+
+def kept(sheet: Sheet, key: str, shared: list[tuple[str, str]]) -> Kept:
+    """Give what answers the same target again; `shared` are the fields that every answer carries."""
     return Kept(
-        fields=list(reply.fields),
-        unmodified=replies.unmodified_fields(etag, modified, expires=expires, now=now),
+        key=key,
+        fields=sheet.fields(),
+        unmodified=sheet.unmodified(),
         shared=shared,
-        etag=etag,
-        seconds=seconds,
+        etag=sheet.etag,
+        expires=sheet.expires,
     )
 
 

@@ -30,6 +30,7 @@ class Kind(enum.Enum):
     SECRET = enum.auto()
     NAMES = enum.auto()
     ORIGINS = enum.auto()
+    NETWORKS = enum.auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

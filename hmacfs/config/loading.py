@@ -6,16 +6,17 @@ The order: tomli, places, the Go server's spellings, values, secrets, endpoints,
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import tomli
 
-from hmacfs.config import addresses, adopt, endpoints, keys, locate, translate, values
+from hmacfs.config import addresses, adopt, certificates, endpoints, keys, locate, translate, values
 from hmacfs.config.keyring import Keyring
 from hmacfs.config.keys import Kind
-from hmacfs.config.report import Fault, Faulty, Report
+from hmacfs.config.report import Fault, Faulty, Report, show
 from hmacfs.config.settings import (
     DEFAULT_PROTOCOLS,
     Cors,
@@ -26,6 +27,7 @@ from hmacfs.config.settings import (
     Server,
     Settings,
     Timeouts,
+    Tls,
 )
 from hmacfs.model import Endpoint
 
@@ -34,8 +36,11 @@ if TYPE_CHECKING:
 
     from hmacfs.config.adopt import Adopted, Table
     from hmacfs.config.report import KeyPath, Notice
+    from hmacfs.model import Secret
 
 T = TypeVar("T")
+
+_LOCATION: Final = re.compile(r"(?:/[A-Za-z0-9._-]+)+/")
 
 _OF_KEYRING: Final = (Kind.SECRETS, Kind.SECRET)
 
@@ -106,12 +111,16 @@ def _settings(adopted: Adopted, report: Report, base_dir: str, environ: Mapping[
     tables = adopted.tables
     server = _table(Server, tables["server"], report, base_dir)
     metrics = _table(Metrics, tables["metrics"], report, base_dir)
-    _keep_apart(server, metrics, tables, report)
+    tls = _table(Tls, tables["tls"], report, base_dir)
+    _keep_apart(server, tls, metrics, tables, report)
+    _check_proxies(server, tables["server"], report)
     security, ring = _security(tables["security"], report, base_dir, environ)
     return Settings(
         server=server,
         metrics=metrics,
         security=security,
+        tls=tls,
+        pem=_certificate(tls, tables["tls"], report),
         timeouts=_table(Timeouts, tables["timeouts"], report, base_dir),
         logging=_table(Logging, tables["logging"], report, base_dir),
         cors=_table(Cors, tables["cors"], report, base_dir),
@@ -142,20 +151,68 @@ def _value(value: object, entry: keys.Entry) -> object:
         return None if value == "" else values.read(value, entry.key) or None
     if entry.name == "storage_path" and value == "":
         raise values.Wrong("a directory")
+    if entry.default == () and value == "":
+        return ()
     return values.read(value, entry.key)
 
 
-def _keep_apart(server: Server, metrics: Metrics, tables: dict[str, Table], report: Report) -> None:
-    """Find a metrics listener that would answer in public, or collide."""
+def _certificate(tls: Tls, table: Table, report: Report) -> Secret | None:
+    """Read and try what table [tls] names, if it is used."""
+    if not tls.listen_address:
+        return None
+    listen = table["listen_address"]
+    if any(isinstance(addresses.parse(text), addresses.Unix) for text in tls.listen_address):
+        report.fault(listen.path, "TLS on a unix socket", "a TCP address")
+    if not tls.certificate:
+        if "certificate" not in table:
+            report.fault(listen.path, "TLS without tls.certificate", 'certificate = "/path/to/chain.pem"')
+        return None
+    try:
+        pem = certificates.read(tls.certificate, tls.key)
+        certificates.context(pem, tls.min_version)
+    except certificates.Unusable as unusable:
+        found = f"{show(getattr(tls, unusable.key))}: {unusable.words}"
+        expected = "a certificate and the private key that belongs to it, both in PEM form"
+        report.fault(("tls", unusable.key), found, expected)
+        return None
+    return pem
+
+
+def _keep_apart(server: Server, tls: Tls, metrics: Metrics, tables: dict[str, Table], report: Report) -> None:
+    """Find listeners that would collide, and one for metrics that would answer in public."""
+    plain = [addresses.parse(text) for text in server.listen_address]
+    for text in tls.listen_address:
+        if any(addresses.overlap(addresses.parse(text), one) for one in plain):
+            found = f"{show(text)}, which is server.listen_address too"
+            report.fault(tables["tls"]["listen_address"].path, found, "an address of its own")
     if not metrics.listen_address:
         return
     private = addresses.parse(metrics.listen_address)
-    for public in server.listen_address:
+    for public in (*server.listen_address, *tls.listen_address):
         if addresses.overlap(private, addresses.parse(public)):
             place = tables["metrics"].get("listen_address") or tables["server"].get("listen_address")
             path: KeyPath = place.path if place else ("metrics",)
-            found = f'metrics.listen_address "{metrics.listen_address}" is server.listen_address "{public}"'
+            found = f'metrics.listen_address "{metrics.listen_address}" is a public address, "{public}"'
             report.fault(path, found, "an address of its own, that the public does not reach")
+
+
+def _check_proxies(server: Server, table: Table, report: Report) -> None:
+    """Find what is expected of proxies that are not there, or that could not do it."""
+    trusted = table.get("trusted_proxies")
+    if not (trusted and trusted.value):
+        for name, wanted in (("proxy_protocol", server.proxy_protocol), ("offload", server.offload)):
+            if wanted:
+                found = f"{show(wanted)} while nobody is trusted"
+                report.fault(table[name].path, found, "your proxies in server.trusted_proxies")
+    elif server.offload and server.proxy_protocol:
+        # Behind such a header speaks the client itself, which would be told of a file and get no byte.
+        found = "offload from proxies that only pass bytes on"
+        report.fault(table["offload"].path, found, "proxy_protocol = false")
+    if not _LOCATION.fullmatch(server.offload_prefix):
+        name = server.offload_prefix.strip("/")
+        near = name if name.isalnum() else "protected"
+        expected = f'a path of letters, digits, ".", "_" and "-" between slashes: "/{near}/"'
+        report.fault(table["offload_prefix"].path, show(server.offload_prefix), expected)
 
 
 def _security(

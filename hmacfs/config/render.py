@@ -39,6 +39,7 @@ _WORDS: Final = {
     Kind.SECRETS: "secret or list of them",
     Kind.SECRET: "secret",
     Kind.ORIGINS: "list of origins",
+    Kind.NETWORKS: "list of networks",
 }
 _HEAD: Final = """\
 # hmacfs configuration. Check it with: hmacfs check-config FILE
@@ -128,7 +129,7 @@ def _toml(entry: Entry) -> str:
     """Give the default of a key as TOML."""
     value = entry.default
     kind = entry.key.kind
-    if value is None or value == () or isinstance(value, str):
+    if value is None or isinstance(value, str) or (value == () and kind is not Kind.NETWORKS):
         return _quote("0s" if kind is Kind.DURATION else str(value or ""))
     if isinstance(value, tuple):
         words = ", ".join(_quote(str(one)) for one in value)

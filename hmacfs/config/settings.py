@@ -49,6 +49,39 @@ class Server:
             meaning="Directory of the files; a relative one starts at the working directory.",
         ),
     ] = "./var"
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Key(
+            kind=Kind.NETWORKS,
+            meaning='Networks of your own proxies, such as "127.0.0.1" or "10.1.0.0/16", and "unix" for '
+            "every peer on a unix socket. Only they are believed about a client; by default nobody is.",
+        ),
+    ] = ()
+    proxy_protocol: Annotated[
+        bool,
+        Key(
+            kind=Kind.FLAG,
+            fixed=True,
+            meaning="Whether connections from trusted_proxies begin with a PROXY protocol header (version "
+            "1 or 2), whose source is then the client in the log. Others have none.",
+        ),
+    ] = False
+    offload: Annotated[
+        str,
+        Key(
+            kind=Kind.CHOICE,
+            choices=("", "x-accel-redirect"),
+            meaning='"x-accel-redirect": a download that came through nginx in trusted_proxies is answered '
+            "without its bytes, and nginx sends the file itself. See deploy/nginx-offload.conf.",
+        ),
+    ] = ""
+    offload_prefix: Annotated[
+        str,
+        Key(
+            kind=Kind.TEXT,
+            meaning="nginx's internal location whose alias is storage_path.",
+        ),
+    ] = "/protected/"
     workers: Annotated[
         int,
         Key(kind=Kind.COUNT, most=1024, fixed=True, meaning="Worker processes; 0 is one per core."),
@@ -164,6 +197,35 @@ class Security:
         bool,
         Key(kind=Kind.FLAG, meaning="Accept short, example and guessable secrets. For tests only."),
     ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """Table [tls]: HTTPS without a proxy, for small sites; nginx's TLS is cheaper and speaks HTTP/2."""
+
+    listen_address: Annotated[
+        tuple[str, ...],
+        Key(
+            kind=Kind.LISTENS,
+            fixed=True,
+            meaning='Addresses for HTTPS, such as ":8443", beside those of [server]; "" is none.',
+        ),
+    ] = ()
+    certificate: Annotated[
+        str,
+        Key(
+            kind=Kind.PATH,
+            meaning="PEM file with the certificate and those between it and its root. SIGHUP reads it again.",
+        ),
+    ] = ""
+    key: Annotated[
+        str,
+        Key(kind=Kind.PATH, meaning='PEM file with the private key; "" if the certificate\'s file holds it.'),
+    ] = ""
+    min_version: Annotated[
+        str,
+        Key(kind=Kind.CHOICE, choices=("1.2", "1.3"), meaning="The oldest version of TLS spoken."),
+    ] = "1.2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,6 +384,10 @@ class Settings:
     """Table [metrics]."""
     security: Security = Security()
     """Table [security]."""
+    tls: Tls = Tls()
+    """Table [tls]."""
+    pem: Secret | None = None
+    """What the two files of [tls] held when they were checked; None if it listens nowhere."""
     timeouts: Timeouts = Timeouts()
     """Table [timeouts]."""
     logging: Logging = Logging()
@@ -336,6 +402,7 @@ TABLES: Final[dict[str, type]] = {
     "server": Server,
     "metrics": Metrics,
     "security": Security,
+    "tls": Tls,
     "timeouts": Timeouts,
     "logging": Logging,
     "cors": Cors,

@@ -6,7 +6,9 @@ Secrets are read elsewhere (`keyring`), since they need files and the environmen
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import ipaddress
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -163,6 +165,25 @@ def _origins(value: object, _key: Key) -> tuple[str, ...]:
     return _list(value, "a list of origins", check)
 
 
+def _network(text: str) -> None:
+    if text == "unix":
+        return
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        near = ""
+        with contextlib.suppress(ValueError):
+            near = str(ipaddress.ip_network(text, strict=False))
+        words = 'a network such as "10.0.0.0/8" or "::1", or "unix"'
+        raise Wrong(words, nearest=near) from None
+
+
+def _networks(value: object, _key: Key) -> tuple[str, ...]:
+    if value == []:
+        return ()
+    return _list(value, "a list of networks", _network)
+
+
 _READERS: Final[dict[Kind, Callable[[object, Key], object]]] = {
     Kind.COUNT: _count,
     Kind.SIZE: _size,
@@ -177,4 +198,5 @@ _READERS: Final[dict[Kind, Callable[[object, Key], object]]] = {
     Kind.LISTENS: _listens,
     Kind.NAMES: _names,
     Kind.ORIGINS: _origins,
+    Kind.NETWORKS: _networks,
 }

@@ -63,6 +63,21 @@ class Body:
         self.end(None)
         return bytes(data[used:])
 
+    @property
+    def sink(self) -> Sink | None:
+        """What it flows into now."""
+        return self._sink
+
+    @property
+    def left(self) -> int:
+        """Bytes of a body with Content-Length that have not come yet; 0 for a chunked one."""
+        return self._left
+
+    def advance(self, count: int) -> None:
+        """Note that `count` bytes reached the sink by another way than `take`."""
+        self._left -= count
+        self.received += count
+
     def end(self, refused: Refused | None) -> None:
         """Tell who waits that the body is whole, or why it never will be."""
         poured, self._poured = self._poured, None

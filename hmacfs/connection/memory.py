@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
-from hmacfs import metrics
+from hmacfs import _hot, metrics
 from hmacfs.http import lines
 from hmacfs.policy import memory
+from hmacfs.transfer import NO_FILE
 
 if TYPE_CHECKING:
     from hmacfs import log
-    from hmacfs._hot import Hot
-    from hmacfs.model import Head, Reply
+    from hmacfs.model import File, Head, Kept, Reply
+
+_AGE: Final = re.compile(rb"(?<=max-age=)\d+")
 
 
 def columns() -> tuple[int, ...]:
@@ -20,8 +24,8 @@ def columns() -> tuple[int, ...]:
     requests, latency = metrics.REQUESTS, metrics.DOWNLOAD_LATENCY
     return (
         requests["GET", "ok"],
-        requests["GET", "partial"],
         requests["GET", "not_modified"],
+        requests["GET", "partial"],
         requests["HEAD", "ok"],
         requests["HEAD", "not_modified"],
         metrics.RECEIVED_BYTES,
@@ -34,9 +38,9 @@ def columns() -> tuple[int, ...]:
 
 
 class Memory:
-    """Admits a file at its second request, and renews it each time the cold path has looked at it."""
+    """Admits a file at its second request."""
 
-    def __init__(self, hot: Hot, journal: log.Log) -> None:
+    def __init__(self, hot: _hot.Hot, journal: log.Log) -> None:
         """Hand over to `hot`; targets are written as `journal` shows them."""
         self._hot = hot
         self._journal = journal
@@ -44,8 +48,7 @@ class Memory:
 
     def offer(self, head: Head, reply: Reply) -> None:
         """Consider a reply about to be sent, its file still open."""
-        kept, file = reply.kept, reply.file
-        if kept is None or file is None:
+        if reply.kept is None or reply.file is None:
             return
         target = head.target
         if target not in self._seen:
@@ -53,22 +56,37 @@ class Memory:
             if len(self._seen) > memory.SEEN_TARGETS:
                 del self._seen[next(iter(self._seen))]
             return
-        etag = kept.etag.encode()
-        body = self._hot.body_of(target, etag)
-        if body is None:
-            body = os.pread(file.fd, file.size, 0)
-        if len(body) == file.size:
-            self._hot.admit(
-                target,
-                _text(kept.fields),
-                _text(kept.unmodified),
-                _text(kept.shared),
-                etag,
-                body,
-                self._journal.shown(target),
-                kept.seconds,
-            )
+        kept, file = reply.kept(), reply.file
+        with contextlib.suppress(OSError):  # no descriptor is left, or the disk fails: the cold path will see
+            if file.size > memory.BODY_BYTES:
+                self._admit(target, kept, file, None)
+            elif len(body := os.pread(file.fd, file.size, 0)) == file.size:
+                self._admit(target, kept, file, body)
+
+    def _admit(self, target: bytes, kept: Kept, file: File, body: bytes | None) -> None:
+        entry = _hot.Entry(
+            fields=_parts(kept.fields, kept.expires),
+            unmodified=_parts(kept.unmodified, kept.expires),
+            shared=_text(kept.shared),
+            etag=kept.etag.encode(),
+            logged=self._journal.shown(target),
+            path=kept.key.encode(),
+            identity=(file.inode, file.size, file.mtime_ns),
+            expires=kept.expires or 0.0,
+            body=body,
+            file=NO_FILE if body is not None else os.dup(file.fd),
+        )
+        self._hot.admit(target, entry)
 
 
 def _text(fields: list[tuple[str, str]]) -> bytes:
     return lines.encode([f"{name}: {value}" for name, value in fields])
+
+
+def _parts(fields: list[tuple[str, str]], expires: float | None) -> tuple[bytes, bytes]:
+    """Give the fields before and after the number of max-age, if that counts down."""
+    text = _text(fields)
+    if expires is None:
+        return text, b""
+    before, *after = _AGE.split(text, maxsplit=1)
+    return before, b"".join(after)

@@ -4,7 +4,7 @@ Laws this file keeps:
 - Answers leave in the order of the requests, since the next head is looked at only after the
   last answer is out; meanwhile at most one buffer of bytes is held and reading stops.
 - A request whose body was not read to its end is the connection's last (RFC 9112 9.3).
-- The transport is never given bytes: `transfer.Sending` writes to the socket itself.
+- The transport is never given bytes: `transfer.Sending` writes to the socket itself. (`secure` differs.)
 - A refusal reaches the client: whole answer, half-close, bounded drain, close (RFC 9112 9.6).
 """
 
@@ -17,9 +17,9 @@ import socket
 import struct
 import time
 import typing
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from hmacfs import errors, metrics, transfer
+from hmacfs import _front, errors, metrics, transfer
 from hmacfs.connection.body import Body
 from hmacfs.connection.exchange import Exchange
 from hmacfs.connection.life import NEXT, Event, Phase
@@ -28,6 +28,7 @@ from hmacfs.http import head as heads
 from hmacfs.http import reply as replies
 from hmacfs.model import Facts, Reply
 from hmacfs.policy import buffers
+from hmacfs.policy.trust import UNIX
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -46,40 +47,65 @@ LAST_CALL_S: Final = 1.0
 # How many connections above the limit are ended in stages; each holds a descriptor meanwhile.
 SPARE_CONNECTIONS: Final = 32
 
+# One look at all who keep asking for what is in memory costs as much as a few reads by the transport.
+CROWD_FROM: Final = 8
+
 NEVER: Final = float("inf")
 BODY_METHODS: Final = frozenset({"PUT", "POST"})
 
 
-class Connection(asyncio.BufferedProtocol):
+class Outgoing(Protocol):
+    """A reply on its way."""
+
+    reply: Reply
+
+    @property
+    def moved(self) -> int:
+        """Bytes given away so far, head included."""
+
+    @property
+    def arrived(self) -> int:
+        """Bytes that the client's side has acknowledged."""
+
+    def run(self) -> None:
+        """Send one turn's worth, and see to it that the next turn comes."""
+
+    def abort(self, why: str) -> None:
+        """Stop where it is."""
+
+
+class Connection(_front.Front, asyncio.BufferedProtocol):
     """The protocol of one accepted socket."""
 
     __slots__ = (
         "_checked",
-        "_client",
         "_drained",
         "_eof",
         "_exchange",
+        "_from_memory",
         "_paused",
         "_peer",
         "_pending",
         "_phase",
+        "_receiving",
         "_rounds",
         "_sending",
         "_service",
-        "_sock",
         "_transport",
         "_window",
-        "deadline",
+        "trusted",
     )
 
     _transport: asyncio.Transport
 
-    def __init__(self, service: Service) -> None:
-        """Make the protocol of a socket about to be accepted."""
+    def __init__(self, service: Service, client: str = "") -> None:
+        """Make the protocol of a socket about to be accepted; `client` is whom a proxy names as its peer."""
+        super().__init__(service.hot, service.slab[: buffers.HEAD_BYTES])
         self._service = service
-        self._sock = transfer.NO_FILE
-        self._peer = ""
-        self._client = b""  # the same for `_hot`
+        self.sock = transfer.NO_FILE
+        self._peer = client
+        self.trusted = False  # whether the peer is one of our own proxies
+        self._from_memory = False  # whether `_hot` may answer
         self._phase = Phase.HEAD
         self._pending = b""  # received, not yet looked at or not yet a whole head
         self._checked = 0  # how much of `_pending` cannot hold the end of a head
@@ -87,10 +113,11 @@ class Connection(asyncio.BufferedProtocol):
         self._eof = False
         self._drained = 0  # bytes thrown away since the last reply
         self._rounds = 0  # times that the end was put off because some came
-        self.deadline = NEVER  # loop time at which `expire` must look
+        self.deadline = NEVER
         self._exchange = Exchange()
         self._window = 0  # bytes moved when the current timeout window began
-        self._sending: transfer.Sending | None = None
+        self._receiving: transfer.Receiving | None = None
+        self._sending: Outgoing | None = None
 
     # What uvloop calls.
 
@@ -99,18 +126,24 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = typing.cast("asyncio.Transport", transport)  # uvloop's are not registered
         service = self._service
         sock = transport.get_extra_info("socket")
-        self._sock = sock.fileno()
+        self.sock = sock.fileno()
         peer = transport.get_extra_info("peername")
-        self._peer = _name(peer) if isinstance(peer, tuple) else "unix"
-        self._client = self._peer.encode()
+        self._peer = self._peer or (_name(peer) if isinstance(peer, tuple) else "unix")
+        self.client = self._peer.encode()
+        self.trusted = service.trusted.includes(peer[0] if isinstance(peer, tuple) else UNIX)
+        self._from_memory = self._may_answer_from_memory()
         service.connections.add(self)
         service.row.add(metrics.CONNECTIONS)
         service.row.add(metrics.ACCEPTED_CONNECTIONS)
         self._set_idle()
+        self.waiting = self._from_memory
         if len(service.connections) > service.max_connections:
             self._refuse(Refused(errors.TOO_MANY_CONNECTIONS))
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - uvloop's guess, not ours
+    def _may_answer_from_memory(self) -> bool:
+        return not (self.trusted and self._service.app.offloads)
+
+    def room(self) -> memoryview:
         """Lend the worker's slab for one read: little of it until a body is expected."""
         if (
             self._phase is Phase.BODY
@@ -122,34 +155,55 @@ class Connection(asyncio.BufferedProtocol):
             return self._service.slab
         return self._service.slab[: buffers.HEAD_BYTES]
 
-    def buffer_updated(self, nbytes: int) -> None:
-        """Consume what was read into the slab, before anyone else may use it."""
-        data = self._service.slab[:nbytes]
+    def received(self, nbytes: int, used: int) -> None:
+        """Consume what was read into the slab, but for the first `used` bytes, which are answered."""
+        self.waiting = False
+        self._leave_crowd()
+        data = self._service.slab[used:nbytes]
         if self._phase is Phase.BODY:
             self._read_body(data)
-            if self._phase is Phase.BODY and nbytes == len(self.get_buffer(nbytes)):
+            if self._phase is Phase.BODY and nbytes == len(self.room()):
                 # A turn is bounded: else libuv fills the slab up to 32 times in a row. With one fast
                 # upload, p99 of small GETs beside it fell from 66 ms to 5 ms, at the same CPU time.
                 self._pause()
                 self._service.loop.call_soon(self._resume)
         elif self._phase is Phase.HEAD:
-            if self._pending:
-                self._pending += bytes(data)
-                self._advance()
-            elif (used := self._serve_hot(nbytes)) < nbytes:
-                self._pending = bytes(data[used:])
-                self._advance()
+            self._pending += bytes(data)
+            self._advance()
         elif self._phase is Phase.ANSWER:
             self._pending += bytes(data)
             self._pause()
         elif self._phase is Phase.LINGER:
             self._drained += nbytes
 
+    def settle(self) -> None:
+        """Let the crowd read from now on, if that is large enough to be worth a look at all of it."""
+        service = self._service
+        if len(service.connections) >= CROWD_FROM and not self._paused and service.crowd.join(self):
+            self._pause()
+
+    def _leave_crowd(self) -> None:
+        if self.watched:
+            self._service.crowd.leave(self)
+            self._resume()
+
+    def ended(self) -> None:
+        """Note that the client has ended the connection; the crowd was reading."""
+        self.eof_received()
+        self._transport.close()
+
+    def failed(self, error: Exception | None) -> None:
+        """End a connection that is broken, or on which something of ours has failed."""
+        if error is not None:
+            self._fault(error)
+        if self._phase is not Phase.CLOSED:
+            self._close(abort=True)
+
     def eof_received(self) -> bool:
         """Note that the client sends no more; keep the way to it open while an answer is due."""
         self._eof = True
         if self._phase is Phase.BODY:
-            self._break_body(Refused(errors.BODY_INCOMPLETE))
+            self._end_body(Refused(errors.BODY_INCOMPLETE))
             return True
         if self._phase is Phase.ANSWER:
             # Requests that wait behind this one are answered too: half-closing is how a client of
@@ -161,7 +215,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reply's fate is logged
         """Let go of everything; a commit that has begun goes on to its end."""
-        self._break_body(Refused(errors.BODY_INCOMPLETE))
+        self._end_body(Refused(errors.BODY_INCOMPLETE))
         self._enter(Event.CLOSED)
         self._eof = True
         self.deadline = NEVER
@@ -172,18 +226,7 @@ class Connection(asyncio.BufferedProtocol):
 
     # Requests.
 
-    def _serve_hot(self, nbytes: int) -> int:
-        """Answer from memory what can be, of the slab's first `nbytes` bytes; give how many that was."""
-        service = self._service
-        hot = service.hot
-        used = hot.serve(self._sock, nbytes, service.max_pipelined, self._client)
-        if used:
-            self._set_idle()
-            if hot.rest is not None:
-                self._send_rest(hot.rest, used)
-        return used
-
-    def _send_rest(self, rest: tuple[bytes, int, str, int, int], used: int) -> None:
+    def send_rest(self, rest: tuple[bytes | None, int, str, int, int], used: int) -> None:
         """Go on with an answer from memory that the socket did not take whole."""
         missing, status, code, sent, received = rest
         service = self._service
@@ -195,9 +238,14 @@ class Connection(asyncio.BufferedProtocol):
         self._enter(Event.ASKED)
         # No more is read until it is out: what the slab holds beyond it must wait in `_pending`.
         self._pause()
-        self._send(Reply(status=status, code=code, fields=[]), (missing,), sent=sent)
+        reply = Reply(status=status, code=code, fields=[])
+        if missing is None:
+            self._exchange.record(service, self._peer, reply, sent=sent, broken="file_shrunk")
+            self._close(abort=True)
+            return
+        self._send(reply, (missing,), sent=sent)
         if self._phase is Phase.HEAD:
-            self._resume()
+            self._wait()
 
     def _advance(self) -> None:
         """Answer whole heads in `_pending` until one must be waited for."""
@@ -227,6 +275,7 @@ class Connection(asyncio.BufferedProtocol):
             self._close()
             return
         self._set_idle()
+        self.waiting = self._from_memory
         self._resume()
 
     def _set_idle(self) -> None:
@@ -321,7 +370,7 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def peer(self) -> str:
-        """Address and port of the peer, or "unix"."""
+        """Address and port of the client, or "unix"."""
         return self._peer
 
     def grant(self, dialect: str) -> None:
@@ -333,10 +382,15 @@ class Connection(asyncio.BufferedProtocol):
         if self._phase is Phase.CLOSED:
             return  # by now the descriptor's number may be another client's
         if self._exchange.head is not None and self._exchange.head.expect_continue and not self._pending:
-            # Straight to the socket, as the reply will be. If it is full, the client has sent
-            # requests ahead of unread answers and is not waiting.
-            with contextlib.suppress(OSError):
-                os.write(self._sock, replies.CONTINUE)
+            self._write_now(replies.CONTINUE)
+
+    def _write_now(self, data: bytes) -> None:
+        """Write straight to the socket, as the reply will be.
+
+        If it is full, the client has sent requests ahead of unread answers and is not waiting.
+        """
+        with contextlib.suppress(OSError):
+            os.write(self.sock, data)
 
     def pour(self, sink: transfer.Sink, plan: Plan) -> asyncio.Future[None]:
         """Let the body flow into `sink`; the future ends with the body. Refused if it breaks off."""
@@ -345,30 +399,77 @@ class Connection(asyncio.BufferedProtocol):
         assert body is not None
         poured = body.pour(service.loop, sink, plan)
         pending, self._pending = self._pending, b""
-        self._read_body(memoryview(pending))
+        direct = isinstance(sink, transfer.FileSink) and self._receive(pending, body, sink, plan)
+        if not direct:
+            self._read_body(memoryview(pending))
         if body.flowing and (self._eof or self._phase is Phase.CLOSED):
             body.end(Refused(errors.BODY_INCOMPLETE))
         elif body.flowing:
             self._enter(Event.POURED)
             self._window = body.received
             self.deadline = service.loop.time() + service.timeouts.readtimeout_s
-            self._resume()
+            if not direct:
+                self._resume()
         return poured
+
+    def _receive(self, pending: bytes, body: Body, sink: transfer.FileSink, plan: Plan) -> bool:
+        """Receive a body that begins with `pending` without the transport, if it is large or the disk slow.
+
+        Give whether that is so.
+        """
+        turns = self._service.turns
+        missing = body.left > len(pending)
+        large = plan.direct and missing
+        if not body.left or not (large or turns.lane.slow):
+            return False
+        if self._phase is Phase.CLOSED or (self._eof and missing):
+            return False
+        self._pause()
+        try:
+            self._receiving = transfer.Receiving(
+                turns,
+                self.sock,
+                sink=sink,
+                first=pending[: body.left],
+                left=body.left,
+                advanced=body.advance,
+                finished=self._received,
+            )
+        except OSError:  # it cannot be watched: the transport can
+            return False
+        self._pending = pending[body.left :]
+        return True
+
+    def _received(self, broken: Refused | transfer.Broken | None) -> None:
+        """Note that a large body is whole, or why it never will be; from here on the transport reads."""
+        if broken is transfer.Broken.LOST:
+            self._transport.abort()
+        elif broken is transfer.Broken.ENDED:
+            self._eof = True
+        self._end_body(Refused(errors.BODY_INCOMPLETE) if isinstance(broken, transfer.Broken) else broken)
 
     def _read_body(self, data: memoryview) -> None:
         """Pass on the bytes of `data` that belong to the body and keep the rest."""
         assert self._exchange.body is not None
+        sink = self._exchange.body.sink
         self._pending = self._exchange.body.take(data) or b""
+        if data and isinstance(sink, transfer.FileSink):
+            self._service.turns.lane.note(sink.took_s)
         if not self._exchange.body.flowing:
             self._leave_body()
 
-    def _break_body(self, refused: Refused) -> None:
+    def _end_body(self, refused: Refused | None) -> None:
         if self._exchange.body is not None:
             self._exchange.body.end(refused)
         self._leave_body()
 
     def _leave_body(self) -> None:
         if self._phase is Phase.BODY:
+            if self._receiving is not None:
+                self._receiving.abort()
+                self._receiving = None
+                if not self._transport.is_closing():
+                    self._resume()
             self._enter(Event.ENDED)
             self.deadline = NEVER
 
@@ -409,13 +510,22 @@ class Connection(asyncio.BufferedProtocol):
         self.deadline = service.loop.time() + service.timeouts.writetimeout_s
         beside = service.row.read(metrics.ACTIVE_DOWNLOADS)
         plan = buffers.for_download(Facts(length=reply.length, beside=beside))
-        self._sending = transfer.Sending(
-            service.loop, self._sock, reply=reply, pieces=pieces, plan=plan, finished=self._sent, sent=sent
-        )
+        self._sending = self._sender(reply, pieces, plan, sent)
         self._sending.run()
         self._exchange.late = self._sending is not None
         if self._exchange.late:
             service.row.add(metrics.ACTIVE_DOWNLOADS)
+
+    def _sender(self, reply: Reply, pieces: tuple[bytes | Span, ...], plan: Plan, sent: int) -> Outgoing:
+        return transfer.Sending(
+            self._service.turns,
+            self.sock,
+            reply=reply,
+            pieces=pieces,
+            plan=plan,
+            finished=self._sent,
+            sent=sent,
+        )
 
     def _sent(self, why: str) -> None:
         """Note that a reply is out, or why it never will be; go on as the request asked."""
@@ -454,8 +564,11 @@ class Connection(asyncio.BufferedProtocol):
         self._pending = b""
         self._window = 0
         self.deadline = service.loop.time() + service.timeouts.linger_s
-        self._transport.write_eof()
+        self._end_sending()
         self._resume()
+
+    def _end_sending(self) -> None:
+        self._transport.write_eof()
 
     def _close(self, *, abort: bool = False) -> None:
         self._enter(Event.CLOSED)
@@ -482,7 +595,7 @@ class Connection(asyncio.BufferedProtocol):
         An upload is told so; if that is not out by the next call, it never will be.
         """
         if self._phase is Phase.BODY:
-            self._break_body(Refused(errors.DRAINING))
+            self._end_body(Refused(errors.DRAINING))
         elif self._phase is not Phase.CLOSED:
             self._close(abort=True)
 
@@ -495,12 +608,7 @@ class Connection(asyncio.BufferedProtocol):
             else:
                 self._close()
         elif self._phase is Phase.BODY and self._exchange.body is not None:
-            received = self._exchange.body.received
-            if received - self._window < _least(timeouts.min_rate * timeouts.readtimeout_s):
-                self._break_body(Refused(errors.BODY_TOO_SLOW))
-            else:
-                self._window = received
-                self.deadline = now + timeouts.readtimeout_s
+            self._expire_body(self._exchange.body.received, now)
         elif self._sending is not None:
             arrived = self._sending.arrived
             if arrived - self._window < _least(timeouts.min_rate * timeouts.writetimeout_s):
@@ -516,12 +624,24 @@ class Connection(asyncio.BufferedProtocol):
                 self._window = self._drained
                 self.deadline = now + timeouts.linger_s
 
+    def _expire_body(self, received: int, now: float) -> None:
+        """Refuse the body if its client is too slow; a slow disk is not the client's fault."""
+        timeouts = self._service.timeouts
+        at_disk = self._receiving is not None and self._receiving.waits_for_disk
+        if not at_disk and received - self._window < _least(timeouts.min_rate * timeouts.readtimeout_s):
+            self._end_body(Refused(errors.BODY_TOO_SLOW))
+        else:
+            self._window = received
+            self.deadline = now + timeouts.readtimeout_s
+
     # Its state.
 
     def _enter(self, event: Event) -> None:
         """Move on as the table says; whatever way an upload ends, it is counted no more."""
         before, after = self._phase, NEXT[self._phase][event]
         self._phase = after
+        self.waiting = False
+        self._leave_crowd()
         if before is Phase.BODY or after is Phase.BODY:
             self._service.row.add(metrics.ACTIVE_UPLOADS, 1 if after is Phase.BODY else -1)
 

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import asyncio
+    import ssl
 
     from hmacfs import log, metrics
+    from hmacfs._front import Crowd
     from hmacfs._hot import Hot
     from hmacfs.app import App
     from hmacfs.config.settings import Timeouts
     from hmacfs.connection.memory import Memory
     from hmacfs.connection.protocol import Connection
     from hmacfs.http import head as heads
+    from hmacfs.policy.trust import Trusted
+    from hmacfs.transfer import Turns
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,6 +33,10 @@ class Service:
     """Answers from memory; also the source of request ids."""
     memory: Memory
     """Decides what `hot` gets."""
+    crowd: Crowd
+    """Reads for connections that keep asking for what `hot` has."""
+    turns: Turns
+    """Gives large transfers their turns."""
     slab: memoryview
     """The worker's receive slab; valid only inside one `buffer_updated`."""
     head_limits: heads.Limits
@@ -36,6 +44,12 @@ class Service:
     max_pipelined: int
     """Requests of one connection answered in one turn of the loop."""
     max_connections: int
+    send_slab: memoryview
+    """Where a reply over TLS is put together; valid only inside one turn of it."""
+    tls: ssl.SSLContext | None
+    """How clients of [tls] are greeted from now on; None if nobody is."""
+    trusted: Trusted
+    """Peers that are our own proxies."""
     connections: set[Connection] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     """Answers being worked on; some outlive their connection, since a commit goes on to its end."""

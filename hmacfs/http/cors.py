@@ -47,6 +47,11 @@ def fields(origin: bytes | None, allow_origins: Sequence[str]) -> list[tuple[str
     return [*allowed, _EXPOSED] if allowed and allowed[0][0] == _ORIGIN else allowed
 
 
+def same_for_all(allow_origins: Sequence[str]) -> bool:
+    """Whether an ordinary answer is the same whatever Origin the request has."""
+    return _ANY in allow_origins or not allow_origins
+
+
 def preflight(
     origin: bytes | None, asked_fields: bytes | None, allow_origins: Sequence[str], max_age_s: int
 ) -> list[tuple[str, str]]:

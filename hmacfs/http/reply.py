@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 """The whole interim answer to Expect: 100-continue."""
 
-_YEAR_S: Final = 365 * 24 * 60 * 60
+YEAR_S: Final = 365 * 24 * 60 * 60
 _PROBLEM: Final = "application/problem+json"
 _TEXT: Final = "text/plain"
 
@@ -94,7 +94,7 @@ def unmodified_fields(
     "public": whoever has the URL may have the file, so a shared cache that is asked for the URL gives away
     nothing. "immutable": a name is never written twice. A cache may not outlive the file.
     """
-    fresh_s = _YEAR_S if expires is None else min(_YEAR_S, int(expires - now))
+    fresh_s = YEAR_S if expires is None else min(YEAR_S, int(expires - now))
     cache = f"public, max-age={fresh_s}, immutable" if fresh_s > 0 else "no-store"
     return [("ETag", etag), ("Last-Modified", last_modified), ("Cache-Control", cache)]
 

@@ -26,6 +26,8 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "worker-stopped": "A worker ended as it was told to.",
         "worker-died": "A worker ended without being told to; another takes its slot.",
         "worker-stuck": "A worker's loop did not answer for too long; it is killed.",
+        "proxy-header-bad": "A trusted proxy's PROXY header was malformed or late; the connection is closed.",
+        "tls-handshake-failed": "A client of [tls] and the server did not come to terms; `error` says why.",
         "background-failed": "A task beside the requests, or a callback, failed; `error` says how.",
         "sweep-done": "Expired files were removed.",
         "reconcile-done": "The index was brought into line with the files found.",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from hmacfs.log.events import LEVELS
 from hmacfs.log.sink import Sink
-from hmacfs.log.text import CAP, REDACTED, as_it_is, bare, clean, ordinary, quoted
+from hmacfs.log.text import CAP, REDACTED, as_it_is, bare, clean, ordinary, quoted, signed
 from hmacfs.model import KiB, Secret
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class Log:
         self._clock = clock
         self._now_ms = -1
         self._shown_ms = ""
+        self._shown_s = ""
         self._held: list[str] = []
         self._held_bytes = 0
         self._flush_at = FLUSH_BYTES
@@ -136,7 +137,7 @@ class Log:
             self._keep(self._line(level, "request", fields))
             return
         # What nearly every line is: one piece of text, since a line is written per request.
-        shown = as_it_is(target) or clean(target)
+        shown = (signed(target) if b"?" in target else as_it_is(target)) or clean(target)
         if self._json:
             tail = f',"dialect":"{dialect}"' if dialect else ""
             line = (
@@ -256,9 +257,11 @@ class Log:
         """Give the time now as RFC 3339 with milliseconds; under load many lines share one."""
         now_ms = int(self._clock() * 1000)
         if now_ms != self._now_ms:
-            self._now_ms = now_ms
             second, ms = divmod(now_ms, 1000)
-            self._shown_ms = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(second))}.{ms:03d}Z"
+            if second != self._now_ms // 1000:
+                self._shown_s = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._now_ms = now_ms
+            self._shown_ms = f"{self._shown_s}.{ms:03d}Z"
         return self._shown_ms
 
     def _line(self, level: str, name: str, fields: Iterable[tuple[str, object]]) -> str:

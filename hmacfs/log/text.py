@@ -37,6 +37,7 @@ _USERINFO = re.compile(r"//[^/?#@\s]+@")
 _TORN_ESCAPE = re.compile(r"\\(?:x[0-9a-f]?)?\Z")
 _ORDINARY = re.compile(r"[!#-<>-\[\]-~]*")
 _ORDINARY_TARGET = re.compile(r"[\w/.,:;~+!$'()*-]*", re.ASCII)
+_MAC_GIVEN = re.compile(rb"(?:v|v2|token)=[0-9A-Fa-f]{%d}" % MAC_DIGITS)
 _BARE = re.compile(r"[!#-<>-~]+")
 
 
@@ -101,6 +102,18 @@ def as_it_is(raw: bytes) -> str:
     if len(text) > CAP or not _ORDINARY_TARGET.fullmatch(text) or "eyJ" in text:
         return ""
     return "" if len(text) >= MAC_DIGITS and _MAC.search(text) else text
+
+
+def signed(raw: bytes) -> str:
+    """Give a target whose query is one MAC and that is ordinary otherwise, without that; "" for any other.
+
+    So it is of nearly every upload; what it gives is what `clean` would.
+    """
+    path, _, given = raw.partition(b"?")
+    if not _MAC_GIVEN.fullmatch(given) or not (shown := as_it_is(path)):
+        return ""
+    shown = f"{shown}?{given[:-MAC_DIGITS].decode()}{REDACTED}"
+    return shown if len(shown) <= CAP else ""
 
 
 def ordinary(text: str) -> bool:

@@ -240,6 +240,14 @@ ACTIVE_UPLOADS: Final = _plain(
 ACTIVE_DOWNLOADS: Final = _plain(
     Metric("hmacfs_active_downloads", Kind.GAUGE, "Downloads whose body is being sent now.")
 )
+LENT_BYTES: Final = _plain(
+    Metric(
+        "hmacfs_lent_bytes",
+        Kind.GAUGE,
+        "Memory lent now to transfers that wait for a slow disk.",
+        "bytes",
+    )
+)
 UPLOAD_LATENCY: Final = _histogram(
     Metric(
         "hmacfs_upload_latency_seconds",
@@ -307,6 +315,20 @@ WORKER_STARTS: Final = _plain(
 )
 WORKER_DEATHS: Final = _plain(
     Metric("hmacfs_worker_deaths_total", Kind.COUNTER, "Workers that ended without being told to.")
+)
+PROXY_HEADER_ERRORS: Final = _plain(
+    Metric(
+        "hmacfs_proxy_header_errors_total",
+        Kind.COUNTER,
+        "Connections of trusted proxies closed because their PROXY header was malformed or late.",
+    )
+)
+TLS_HANDSHAKE_ERRORS: Final = _plain(
+    Metric(
+        "hmacfs_tls_handshake_errors_total",
+        Kind.COUNTER,
+        "Connections to [tls] that ended before their handshake did.",
+    )
 )
 HEARTBEAT_MS: Final = _plain(
     Metric(

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from hmacfs.store.facade import Known, Rules, Store
 from hmacfs.store.faults import StorageError
+from hmacfs.store.files import READING
 from hmacfs.store.health import check
 from hmacfs.store.part import Part
-from hmacfs.store.publish import Stored
 from hmacfs.store.upkeep import expire, list_expired
+from hmacfs.store.upload import Stored
 
 __all__ = [
+    "READING",
     "Known",
     "Part",
     "Rules",

@@ -19,22 +19,25 @@ from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, Self, TypeVar
 
 from hmacfs import errors
 from hmacfs.errors import Refused
+from hmacfs.model import Durability
+from hmacfs.policy import pace
 from hmacfs.store import faults, recent, reconcile, start, sweep
 from hmacfs.store import part as parts
 from hmacfs.store.faults import StorageError
 from hmacfs.store.files import PRIVATE
 from hmacfs.store.index import NAME, Identity, Index
-from hmacfs.store.publish import NANO, Publisher
+from hmacfs.store.publish import Publisher
+from hmacfs.store.upload import NANO, answering
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hmacfs.model import Durability, File, Slot
+    from hmacfs.model import File, Slot
     from hmacfs.store.files import Tree
     from hmacfs.store.part import Part
-    from hmacfs.store.publish import Stored, Upload
     from hmacfs.store.reconcile import Reconciled
     from hmacfs.store.sweep import Swept
+    from hmacfs.store.upload import Stored, Upload
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,6 +81,7 @@ class Store:
         rules: Rules,
         *,
         writer: Index,
+        quick: Index,
         reader: Index,
         clock_ns: Callable[[], int],
     ) -> None:
@@ -88,7 +92,10 @@ class Store:
         self._reader = reader
         self._clock_ns = clock_ns
         self._recent = recent.Recent()
-        self._publisher = Publisher(tree, writer, rules.durability, clock_ns)
+        self._publisher = Publisher(tree, writer, quick, rules.durability, clock_ns)
+        self._pace = pace.Pace()
+        self._waited_ns = tree.waited_ns()  # what of it `_pace` knows
+        self._sealed: list[Upload] = []  # what this turn of the loop has brought, to be published at its end
         self._pool = ThreadPoolExecutor(THREADS, "hmacfs-store")
         self._reading = ThreadPoolExecutor(1, "hmacfs-lookup")
         self._upkeep = ThreadPoolExecutor(1, "hmacfs-upkeep")
@@ -108,23 +115,33 @@ class Store:
                 with tree.locked(start.LOCK):
                     writer = Index(index_path(path), rules.durability)
                     undo.callback(writer.close)
+                    quick = Index(index_path(path), Durability.RELAXED)
+                    undo.callback(quick.close)
+                    quick.be_quick()
                     reader = Index(index_path(path), rules.durability)
                     undo.callback(reader.close)
                     os.fsync(tree.private_fd)
             except OSError as error:
                 raise StorageError(f"the storage {path} cannot be used: {error.strerror}") from error
             undo.pop_all()
-        return cls(path, tree, rules, writer=writer, reader=reader, clock_ns=clock_ns)
+        return cls(path, tree, rules, writer=writer, quick=quick, reader=reader, clock_ns=clock_ns)
 
     def close(self) -> None:
         """Finish what has been submitted and let go of everything; blocks."""
         self._stop.set()
         self._upkeep.shutdown(cancel_futures=True)
+        for upload in self._sealed:  # the loop has ended before its turn did, and so has who waited
+            upload.close()
         self._publisher.close()
         self._pool.shutdown()
         self._reading.shutdown()
         self._reader.close()
         self._tree.close()
+
+    @property
+    def root_fd(self) -> int:
+        """The storage directory, below which `_hot` looks whether a file is still what it was."""
+        return self._tree.root_fd
 
     def adopt(self, rules: Rules) -> None:
         """Go by other rules from the next request on."""
@@ -161,14 +178,18 @@ class Store:
         Raises Refused: EXISTS, DISK_FULL, NAME_TOO_LONG, BUSY, STORAGE_FAILED. The part is to be
         used as a context. A form of unknown size reserves its bound and tells `commit` the size.
         """
-        job = self._pool.submit(
-            parts.reserve, self._tree, slot, length, min_free_bytes=self._rules.min_free_bytes
-        )
-        try:
-            fd = await asyncio.wrap_future(job)
-        except asyncio.CancelledError:
-            job.add_done_callback(self._discard)
-            raise
+        if self._pace.on_loop(time.monotonic(), length):
+            try:
+                fd = self._reserve(slot, length)
+            finally:
+                self._is_quick()
+        else:
+            job = self._pool.submit(self._reserve, slot, length)
+            try:
+                fd = await asyncio.wrap_future(job)
+            except asyncio.CancelledError:
+                job.add_done_callback(self._discard)
+                raise
         return parts.Part(fd, slot, length, publish=self._publish, drop=self._drop)
 
     async def remove(self, slot: Slot) -> None:
@@ -211,11 +232,48 @@ class Store:
             raise Refused(errors.NOT_FOUND)
         return Known(facts.content_type, expires)
 
+    def _reserve(self, slot: Slot | None, length: int) -> int:
+        return parts.reserve(self._tree, slot, length, min_free_bytes=self._rules.min_free_bytes)
+
+    def _is_quick(self, index_s: float = 0.0) -> bool:
+        """Take into account what the loop has waited for since this was last asked; say if it may go on.
+
+        `index_s` is the time that the index has taken.
+        """
+        now = time.monotonic()
+        if index_s >= pace.STALL_S:
+            self._pace.note(now, index_s)
+        waited_ns = self._tree.waited_ns()
+        if waited_ns > self._waited_ns:
+            self._pace.note(now, (waited_ns - self._waited_ns) / NANO)
+        self._waited_ns = waited_ns
+        return self._pace.on_loop(now, 0)
+
     async def _publish(self, upload: Upload) -> Stored:
-        stored = await asyncio.wrap_future(self._publisher.submit(upload))
-        facts = recent.facts_of(upload.record(), stored.mtime_ns)
-        self._recent.put(stored.key, stored.mtime_ns, stored.inode, facts)
+        if self._publisher.syncs or not self._pace.on_loop(time.monotonic(), upload.reserved):
+            self._publisher.submit(upload)
+        else:
+            self._publish_soon(upload)
+        stored = await upload.answer
+        self._recent.put(stored.key, stored.mtime_ns, stored.inode, upload.facts())
         return stored
+
+    def _publish_soon(self, upload: Upload) -> None:
+        """Publish `upload` on the loop, together with all others of this turn."""
+        with answering(upload):
+            self._publisher.seal(upload)
+            if not self._sealed:
+                upload.answer.get_loop().call_soon(self._end_turn)
+            self._sealed.append(upload)
+            return
+        upload.tell()
+
+    def _end_turn(self) -> None:
+        batch, self._sealed = self._sealed[: pace.TURN_UPLOADS], self._sealed[pace.TURN_UPLOADS :]
+        if self._sealed:
+            self._sealed[0].answer.get_loop().call_soon(self._end_turn)
+        self._publisher.publish_quickly(batch, self._is_quick)
+        self._is_quick()
 
     def _remove(self, slot: Slot) -> Identity:
         try:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import re
 import stat
 from typing import TYPE_CHECKING, Final
 
-from hmacfs import _core, errors
+from hmacfs import _core, _drafts, errors
 from hmacfs.errors import Refused
 from hmacfs.model import File
 from hmacfs.store import faults
@@ -25,14 +26,18 @@ PRIVATE: Final = ".hmacfs"
 # An empty, "." or ".." segment, or NUL. Heads are checked long before; this guards every other caller.
 _NO_KEY: Final = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)|\0")
 
-_FILE: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK  # a FIFO must not hang the loop
+READING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+"""How a file is opened to be served: a FIFO must not hang the loop."""
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_EDGES: Final = frozenset(("", ".", "/"))  # what a doubtful key begins with
+
 _PLACE: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 # A remover may take an empty parent away between its making and our link. That is rare, so the
 # first tries do not wait for removers; the last ones keep them out.
 _FREE_TRIES: Final = 3
 _LOCKED_TRIES: Final = 3
 REMOVE_LOCK: Final = "remove.lock"
+_ALONE: Final = contextlib.nullcontext()
 
 
 class Tree:
@@ -69,7 +74,7 @@ class Tree:
         """Open a regular file for reading; quick enough for the event loop. Raises Refused."""
         path = path_of(key)
         try:
-            fd = _core.open_beneath(self.root_fd, path, _FILE)
+            fd = _core.open_beneath(self.root_fd, path, READING)
         except OSError as error:
             raise faults.reading(error) from None
         try:
@@ -95,15 +100,17 @@ class Tree:
         room = os.fstatvfs(self.root_fd)
         return room.f_bavail * room.f_frsize
 
-    def unnamed(self) -> int:
-        """Open a new file that vanishes when it is closed without having been linked."""
-        fd = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=self.private_fd)
-        try:
-            os.fchmod(fd, self.file_mode)
-        except OSError:
-            os.close(fd)
-            raise
-        return fd
+    def unnamed(self, key: str | None = None) -> int:
+        """Open a new file that vanishes when it is closed without having been linked.
+
+        FileExistsError if anything stands at `key`, whatever it is.
+        """
+        path = None if key is None else path_of(key)
+        return _drafts.begin_file(self.root_fd, path, self.private_fd, self.file_mode)
+
+    def waited_ns(self) -> int:
+        """Give for how long the calling thread has waited in `unnamed` and `link`, of any tree, so far."""
+        return _drafts.waited_ns()
 
     def reserve(self, fd: int, length: int) -> None:
         """Reserve disk space behind the end of `fd`; where that is unknown, there is only the margin."""
@@ -118,15 +125,19 @@ class Tree:
     def link(self, fd: int, key: str) -> None:
         """Give the unnamed file its name, making missing parents. FileExistsError if it is taken."""
         directory, _, name = path_of(key).rpartition(b"/")
-        source = b"/proc/self/fd/%d" % fd
-        for left in reversed(range(_FREE_TRIES + _LOCKED_TRIES)):
-            alone = self.locked(REMOVE_LOCK) if left < _LOCKED_TRIES else contextlib.nullcontext()
+        above, _, last = directory.rpartition(b"/")
+        tries = _FREE_TRIES + _LOCKED_TRIES
+        for attempt in range(tries):
+            alone = _ALONE if attempt < _FREE_TRIES else self.locked(REMOVE_LOCK)
             try:
-                with alone, lent(self._parent(directory)) as parent:
-                    # Both directory fds are given only to reach linkat(2) with AT_SYMLINK_FOLLOW.
-                    os.link(source, name, src_dir_fd=parent, dst_dir_fd=parent, follow_symlinks=True)
-            except FileNotFoundError:  # an empty parent was removed in between
-                if not left:
+                with alone:
+                    if attempt:
+                        self._make(above)
+                    _drafts.name_file(
+                        fd, self.root_fd, above or b".", last or b".", name, self.directory_mode
+                    )
+            except FileNotFoundError:  # nothing is above, or an empty parent was removed in between
+                if attempt == tries - 1:
                     raise
             else:
                 return
@@ -197,19 +208,14 @@ class Tree:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         return os.open(name, flags, 0o600, dir_fd=self.private_fd)
 
-    def _parent(self, directory: bytes) -> int:
-        """Open `directory`, making what is missing of it."""
-        try:
-            return self.directory(directory)
-        except FileNotFoundError:
-            pass
+    def _make(self, directory: bytes) -> None:
+        """Make what is missing of `directory`."""
         with contextlib.ExitStack() as opened:
             here = self.directory(b"")
             opened.callback(os.close, here)
-            for name in directory.split(b"/"):
+            for name in filter(None, directory.split(b"/")):
                 here = self._child(here, name)
                 opened.callback(os.close, here)
-            return os.dup(here)
 
     def _child(self, parent: int, name: bytes) -> int:
         """Open the directory `name` in `parent`, making it if need be."""
@@ -234,12 +240,15 @@ def lent(fd: int) -> Iterator[int]:
         os.close(fd)
 
 
+@functools.lru_cache(maxsize=256)  # an upload asks at its beginning and at its end
 def path_of(key: str) -> bytes:
     """Give the path that `key` names, the only way to make one. Refused NOT_FOUND if it names none.
 
     The private directory is compared without regard to case, for storage that has none.
     """
-    if _NO_KEY.search(key) or key[: len(PRIVATE)].casefold() == PRIVATE:
+    # Only what can be a fault is searched for one, character by character.
+    doubtful = "/." in key or "//" in key or "\0" in key or key[:1] in _EDGES or key.endswith("/")
+    if doubtful and (_NO_KEY.search(key) or key[: len(PRIVATE)].casefold() == PRIVATE):
         raise Refused(errors.NOT_FOUND)
     try:
         return key.encode()

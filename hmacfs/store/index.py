@@ -100,10 +100,23 @@ class Index:
         """Sync each transaction, or let the system choose its time."""
         self._connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
 
+    def checkpoint(self) -> None:
+        """Move what is in the log into the database file, as far as readers permit."""
+        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def be_quick(self) -> None:
+        """Never wait for another writer, and never move or sync anything at a transaction's end."""
+        self._connection.execute("PRAGMA busy_timeout = 0")
+        self._connection.execute("PRAGMA wal_autocheckpoint = 0")
+
     def add(self, records: Iterable[Record]) -> list[bool]:
         """Add all in one transaction; give for each whether it is new. One of the same identity stays."""
+        return self.add_rows(map(row_of, records))
+
+    def add_rows(self, rows: Iterable[Sequence[object]]) -> list[bool]:
+        """Do as `add` does with what `row_of` gives."""
         with self._writing() as write:
-            return [write.execute(_ADD, _row(record)).rowcount == 1 for record in records]
+            return [write.execute(_ADD, row).rowcount == 1 for row in rows]
 
     def drop(self, identities: Iterable[Identity]) -> None:
         """Remove all in one transaction; what is not there does not matter."""
@@ -144,7 +157,8 @@ class Index:
                 self._connection.execute("ROLLBACK")
 
 
-def _row(record: Record) -> Sequence[object]:
+def row_of(record: Record) -> Sequence[object]:
+    """Give a record as the index keeps it."""
     return (
         record.key,
         record.mtime_ns,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import os
 from typing import TYPE_CHECKING
 
 from hmacfs import errors
 from hmacfs.errors import Refused
+from hmacfs.policy import space
 from hmacfs.store import faults
-from hmacfs.store.publish import CLOSED, Upload
+from hmacfs.store.upload import CLOSED, Upload
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from hmacfs.model import Slot
     from hmacfs.store.files import Tree
-    from hmacfs.store.publish import Stored
+    from hmacfs.store.upload import Stored
 
 
 def reserve(tree: Tree, slot: Slot | None, length: int, *, min_free_bytes: int) -> int:
@@ -28,21 +29,30 @@ def reserve(tree: Tree, slot: Slot | None, length: int, *, min_free_bytes: int) 
     Raises Refused: EXISTS before a byte of the body is read, DISK_FULL, BUSY, STORAGE_FAILED.
     """
     try:
-        if slot is not None and tree.look(slot.key) is not None:
-            raise Refused(errors.EXISTS)
-        if tree.free_bytes() - length < min_free_bytes:
-            raise Refused(errors.DISK_FULL)
-        with contextlib.ExitStack() as undo:
-            fd = tree.unnamed()
-            undo.callback(os.close, fd)
-            tree.reserve(fd, length)
-            # Once more, now that it is taken: others may have passed the first look at the same time.
-            if tree.free_bytes() < min_free_bytes:
-                raise Refused(errors.DISK_FULL)
-            undo.pop_all()
+        fd = tree.unnamed(None if slot is None else slot.key)
     except OSError as error:
         raise faults.writing(error) from None
+    try:
+        _take(tree, fd, length, min_free_bytes)
+    except OSError as error:
+        os.close(fd)
+        raise faults.writing(error) from None
+    except BaseException:
+        os.close(fd)
+        raise
     return fd
+
+
+def _take(tree: Tree, fd: int, length: int, min_free_bytes: int) -> None:
+    """See to it that `length` bytes find room beside the margin."""
+    spare_bytes = tree.free_bytes() - length - min_free_bytes
+    if spare_bytes < 0:
+        raise Refused(errors.DISK_FULL)
+    if space.must_reserve(length, spare_bytes):
+        tree.reserve(fd, length)
+        # Once more, now that it is taken: others may have passed the first look at the same time.
+        if tree.free_bytes() < min_free_bytes:
+            raise Refused(errors.DISK_FULL)
 
 
 class Part:
@@ -105,14 +115,15 @@ class Part:
             raise ValueError("this part needs a slot first")
         size = self.length if size is None else size
         upload = Upload(
-            fd=self._give_up(),
-            slot=self.slot,
+            self._give_up(),
+            self.slot,
             size=size,
             reserved=self.length,
             content_type=content_type,
             owner=owner,
             expires=expires,
             digest=digest,
+            answer=asyncio.get_running_loop().create_future(),
         )
         return await self._publish(upload)
 

@@ -18,7 +18,7 @@ from hmacfs.errors import Refused
 from hmacfs.model import Record
 from hmacfs.store import files
 from hmacfs.store.index import Identity
-from hmacfs.store.publish import NANO
+from hmacfs.store.upload import NANO
 
 if TYPE_CHECKING:
     import threading

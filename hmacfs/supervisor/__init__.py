@@ -70,7 +70,7 @@ class Supervisor:
             interval_s = systemd.watchdog_interval_s(os.environ, os.getpid())
         except (ValueError, OSError) as error:
             raise listeners.ListenError(f"what the service manager passed is no good: {error}") from error
-        self._listeners = listeners.open_all(settings.server, slots, inherited)
+        self._listeners = listeners.open_all(settings, slots, inherited)
         counters = metrics.create(slots)
         self._fleet = Fleet(
             loop,

@@ -163,6 +163,7 @@ class Fleet:
             slot=member.slot,
             settings=self._settings,
             listeners=listeners,
+            tls_listeners=tuple(one.of(member.slot).fileno() for one in self._listeners if one.tls),
             counters=self._counters,
             version=self._version,
         )

@@ -21,7 +21,7 @@ from hmacfs.worker import BACKLOG
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hmacfs.config.settings import Server
+    from hmacfs.config.settings import Server, Settings
 
 
 class ListenError(Exception):
@@ -35,22 +35,25 @@ class Listener(NamedTuple):
     """As a person would write it, with the real port."""
     sockets: tuple[socket.socket, ...]
     """One per worker slot, or one for all."""
+    tls: bool = False
+    """Whether its clients speak TLS."""
 
     def of(self, slot: int) -> socket.socket:
         """Give the socket that the worker in `slot` accepts from."""
         return self.sockets[slot % len(self.sockets)]
 
 
-def open_all(server: Server, slots: int, inherited: Sequence[int]) -> list[Listener]:
-    """Listen on every configured address, or on the sockets that systemd passed instead.
+def open_all(settings: Settings, slots: int, inherited: Sequence[int]) -> list[Listener]:
+    """Listen on every configured address; sockets that systemd passed stand in for those of [server].
 
     Raises ListenError.
     """
-    if inherited:
-        return [_adopted(socket.socket(fileno=fd)) for fd in inherited]
-    opened: list[Listener] = []
+    server = settings.server
+    opened = [_adopted(socket.socket(fileno=fd)) for fd in inherited]
+    plain = () if inherited else server.listen_address
+    wanted = [(text, False) for text in plain] + [(text, True) for text in settings.tls.listen_address]
     with contextlib.ExitStack() as undo:
-        for text in server.listen_address:
+        for text, tls in wanted:
             try:
                 address = addresses.parse(text)
                 if isinstance(address, Unix):
@@ -59,6 +62,8 @@ def open_all(server: Server, slots: int, inherited: Sequence[int]) -> list[Liste
                     found = _tcp(address.host, address.port, slots)
             except OSError as error:
                 raise ListenError(f"cannot listen on {text}: {error.strerror or error}") from error
+            if tls:
+                found = [one._replace(name=f"tls:{one.name}", tls=True) for one in found]
             opened += found
             undo.callback(close_all, found)
         undo.pop_all()

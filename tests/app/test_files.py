@@ -54,9 +54,10 @@ def ask(  # noqa: PLR0913 - what an answer depends on
     expires: float | None = None,
     attached: bool = False,
 ) -> Reply:
-    return files.reply(
-        head, file, name=name, content_type=content_type, expires=expires, now=NOW, attached=attached
+    sheet = files.describe(
+        file, name=name, content_type=content_type, expires=expires, now=NOW, attached=attached
     )
+    return files.reply(head, sheet)
 
 
 def body(reply: Reply) -> bytes:
@@ -95,7 +96,7 @@ def test_what_is_sent(head: Head, status: int, content: bytes) -> None:
 )
 def test_what_the_client_has_is_not_sent_again(head: Head) -> None:
     reply = ask(head)
-    assert (reply.status, reply.file, reply.pieces) == (304, None, [])
+    assert (reply.status, reply.pieces) == (304, [])
     assert {name for name, _ in reply.fields} == {"ETag", "Last-Modified", "Cache-Control"}
 
 

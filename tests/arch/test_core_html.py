@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-COMPILED = [Path(__file__).parents[2] / "hmacfs" / name for name in ("_core.pyx", "_hot.pyx")]
+COMPILED = [
+    Path(__file__).parents[2] / "hmacfs" / f"{name}.pyx" for name in ("_core", "_drafts", "_asked", "_hot")
+]
 LISTED_LINE = re.compile(
     r'<pre class="cython line score-(?P<score>\d+)"[^>]*>.*?<span class="">0*(?P<number>\d+)</span>:'
 )

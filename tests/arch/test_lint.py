@@ -11,11 +11,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(sysconfig.get_path("scripts"))
+COMPILED = [str(path) for end in ("pyx", "pxd") for path in (ROOT / "hmacfs").glob(f"*.{end}")]
 LINTERS = {
     "ruff": ["ruff", "check", "."],
     "format": ["ruff", "format", "--check", "."],
-    "cython": ["cython-lint", "hmacfs/_core.pyx", "hmacfs/_hot.pyx"],
-    "quotes": ["double-quote-cython-strings", "hmacfs/_core.pyx", "hmacfs/_hot.pyx"],
+    "cython": ["cython-lint", *COMPILED],
+    "quotes": ["double-quote-cython-strings", *COMPILED],
     "spelling": ["codespell", "."],
 }
 

@@ -75,7 +75,7 @@ class TestSlab:
 class TestIntake:
     def test_writes_in_order(self, tmp_path: Path) -> None:
         fd = os.open(tmp_path / "new", os.O_RDWR | os.O_CREAT)
-        intake = _core.Intake(fd)
+        intake = _core.Intake(fd, 4 * KiB)
         for piece in (b"one ", b"", memoryview(bytearray(b"two ")), b"three"):
             intake.take(piece)
         assert intake.moved == 13
@@ -85,14 +85,14 @@ class TestIntake:
     def test_full_device_raises_enospc(self) -> None:
         fd = os.open("/dev/full", os.O_WRONLY)
         with pytest.raises(OSError, match="No space left") as caught:
-            _core.Intake(fd).take(b"x")
+            _core.Intake(fd, 4 * KiB).take(b"x")
         assert caught.value.errno == errno.ENOSPC
         os.close(fd)
 
     def test_size_limit_keeps_the_count_of_what_was_written(self, tmp_path: Path) -> None:
         fd = os.open(tmp_path / "new", os.O_RDWR | os.O_CREAT)
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        intake = _core.Intake(fd)
+        intake = _core.Intake(fd, 4 * KiB)
         resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
         try:
             with pytest.raises(OSError, match="File too large") as caught:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import fronts
 import loopback
 import pytest
+import selfsigned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,13 +21,7 @@ START_LIMIT_S = 20.0
 @pytest.fixture(scope="session")
 def certificate(program: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Give a self-signed certificate for upload.example.org and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    crt, key = folder / "crt.pem", folder / "key.pem"
-    command = [program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    command += ["-nodes", "-days", "2", "-subj", "/CN=upload.example.org"]
-    command += ["-addext", "subjectAltName=DNS:upload.example.org", "-keyout", str(key), "-out", str(crt)]
-    subprocess.run(command, check=True, capture_output=True)
-    return crt, key
+    return selfsigned.make(program("openssl"), tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +55,7 @@ def write_proxy(
             upstream=upstream,
             certificate=certificate[0],
             key=certificate[1],
+            storage=tmp_path / "store",
         )
         return fronts.PROXIES[proxy_name](place, program), place.listen
 

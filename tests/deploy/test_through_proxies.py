@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+import fronts
 import pytest
 
 from hmacfs import auth
@@ -78,7 +79,8 @@ class Site:
 
 
 @pytest.fixture
-def site(
+def site(  # noqa: PLR0913, PLR0917 - fixtures
+    proxy_name: str,
     tmp_path: Path,
     certificate: tuple[Path, Path],
     free_address: Callable[[], str],
@@ -89,7 +91,8 @@ def site(
     config = tmp_path / "hmacfs.toml"
     config.write_text(
         f'[server]\nlisten_address = "{upstream}"\nstorage_path = "{tmp_path}/store"\nworkers = 1\n'
-        f'min_free_bytes = "1MB"\n[metrics]\nlisten_address = "{metrics}"\n[security]\nsecret = "{SECRET}"\n'
+        f'min_free_bytes = "1MB"\n{fronts.SETTINGS.get(proxy_name, "")}'
+        f'[metrics]\nlisten_address = "{metrics}"\n[security]\nsecret = "{SECRET}"\n'
         '[[endpoint]]\nprefix = "/upload/"\nprotocols = ["v2"]\n'
     )
     (tmp_path / "store").mkdir()
@@ -147,6 +150,35 @@ def test_text_keeps_its_strong_validator(site: Site) -> None:
     assert site.ask("PUT", f"{path}?{query}", body, Content_Type="text/plain")[0] == 201
     _, packed, got = site.ask("GET", path, Accept_Encoding="gzip, deflate, br")
     assert (packed["etag"], got) == (site.ask("GET", path)[1]["etag"], body)
+
+
+def test_what_guards_and_describes_a_file_is_never_lost(site: Site) -> None:
+    path = upload(site, "script.svg", b"<svg/>")
+    for fields in (
+        site.ask("GET", path)[1],
+        site.ask("HEAD", path)[1],
+        site.ask("GET", path, Range="bytes=1-2")[1],
+    ):
+        assert "sandbox" in fields["content-security-policy"]
+        assert "script.svg" in fields["content-disposition"]
+        assert fields["x-content-type-options"] == "nosniff"
+        assert fields["cross-origin-resource-policy"] == "cross-origin"
+        assert fields["referrer-policy"] == "no-referrer"
+        assert fields["access-control-allow-origin"] == "*"
+        assert "ETag" in fields["access-control-expose-headers"]
+        assert "immutable" in fields["cache-control"]
+        assert fields["accept-ranges"] == "bytes"
+        assert fields["x-request-id"]
+        assert "x-accel-redirect" not in fields
+
+
+@pytest.mark.parametrize("proxy_name", ["nginx-offload"], indirect=True)
+def test_an_offloaded_file_is_sent_by_nginx(site: Site) -> None:
+    path = upload(site, "offloaded.png", b"content")
+    _, fields, body = site.ask("GET", path)
+    modified = int((site.folder / "store" / path[1:]).stat().st_mtime)
+    assert (fields["etag"], body) == (f'"{modified:x}-7"', b"content")  # the form of its ETag, not of ours
+    assert site.ask("GET", f"/protected{path}")[0] == 404
 
 
 def test_a_refusal_reaches_the_client_with_its_reason(site: Site) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmacfs.log import REDACTED, clean
-from hmacfs.log.text import CAP, as_it_is, bare
+from hmacfs.log.text import CAP, as_it_is, bare, signed
 
 MAC = "4c23854ab9efb2ecf58c994d8d189ce4d4945723809cea8f37f6c5c6bd2993e1"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzbG90IjoiYSJ9.7Hl-3LkVQ_x"
@@ -86,6 +86,22 @@ def test_the_short_way_gives_what_the_long_one_does(raw: bytes) -> None:
     if shown := as_it_is(raw):
         assert shown == clean(raw)
         assert bare(shown)
+
+
+@given(
+    path=st.text("abc/.?=&%@ -_eyJ0", max_size=40)
+    | st.sampled_from(["/" + "a" * 495, "/" + "a" * 511, f"/{MAC}"]),
+    name=st.sampled_from(["v", "v2", "token", "V", "x", ""]),
+    mac=st.sampled_from([MAC, MAC.upper(), MAC[1:], f"{MAC}0", f"{MAC}&a=b", ""]),
+)
+def test_a_signed_target_is_shown_the_same_either_way(path: str, name: str, mac: str) -> None:
+    raw = f"{path}?{name}={mac}".encode()
+    assert signed(raw) in {"", clean(raw)}
+    assert MAC not in signed(raw)
+
+
+def test_the_target_of_an_upload_takes_the_short_way() -> None:
+    assert signed(f"/upload/u/a.jpg?v2={MAC}".encode()) == "/upload/u/a.jpg?v2=-redacted-"
 
 
 @pytest.mark.parametrize(

@@ -9,26 +9,23 @@ import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
-import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scenes import play
 
-from hmacfs import transfer
+from hmacfs import _core, transfer
 from hmacfs.model import File, KiB, MiB, Plan, Reply, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from pathlib import Path
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
-PATIENCE_S = 20
-
-uvloop.new_event_loop().close()  # libuv's pipe for signals stays open from the first loop on
 
 
 class Stage:
     """One reply on its way from one end of a socket to the other."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the tests vary
         self,
         loop: asyncio.AbstractEventLoop,
         pieces: list[bytes | Span],
@@ -36,8 +33,12 @@ class Stage:
         budget: int = MiB,
         content: bytes = CONTENT,
         buffer: int = 0,
+        path: Path | None = None,
     ) -> None:
         self.loop = loop
+        self.lent: list[int] = []
+        self.lane = transfer.Lane(loop, self.lent.append)
+        self.turns = transfer.Turns(loop, (), slab=_core.Slab(4 * KiB), lane=self.lane)
         self.ours, self.theirs = socket.socketpair()
         for sock in (self.ours, self.theirs):
             sock.setblocking(False)
@@ -47,13 +48,16 @@ class Stage:
             source.write(content)
             source.flush()
             self.file = os.dup(source.fileno())
+        if path is not None:
+            os.close(self.file)
+            self.file = os.open(path, os.O_RDONLY)
         self.ends: list[str] = []
         self.ended = loop.create_future()
         reply = Reply(
             status=200, code="ok", fields=[], pieces=pieces, file=File(self.file, len(content), 0, 0)
         )
         self.sending = transfer.Sending(
-            loop,
+            self.turns,
             self.ours.fileno(),
             reply=reply,
             pieces=tuple(pieces),
@@ -76,23 +80,9 @@ class Stage:
         return bytes(received)
 
     def close(self) -> None:
+        self.turns.close()
         self.ours.close()
         self.theirs.close()
-
-
-def play(scene: Callable[[asyncio.AbstractEventLoop], Coroutine[None, None, None]]) -> None:
-    """Run a scene on the loop that the server uses; faults in callbacks fail the test."""
-    faults: list[object] = []
-
-    async def bounded() -> None:
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: faults.append(context))
-        await asyncio.wait_for(scene(loop), PATIENCE_S)
-        await asyncio.sleep(0)  # whatever was left scheduled shows itself
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(bounded())
-    assert not faults
 
 
 def is_open(fd: int) -> bool:
@@ -223,6 +213,55 @@ def test_any_reply_arrives_whole(pieces: list[bytes | Span], budget: int) -> Non
         assert await stage.read(len(want)) == want
         await stage.ended
         assert stage.ends == [""]
+        stage.close()
+
+    play(scene)
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+@pytest.mark.parametrize("span", [Span(0, 3 * MiB), Span(MiB + 5, 2 * MiB + 7), Span(0, 40 * MiB)])
+@pytest.mark.parametrize("cold", [False, True])
+def test_a_file_that_is_not_in_memory_is_read_beside_the_loop(
+    span: Span, tmp_path: Path, *, cold: bool
+) -> None:
+    path = tmp_path / "file"
+    with path.open("wb") as made:
+        made.write(CONTENT * 40)
+        made.flush()
+        os.fsync(made.fileno())
+        if cold:
+            os.posix_fadvise(made.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    async def scene(loop: asyncio.AbstractEventLoop) -> None:
+        stage = Stage(loop, [b"head", span], path=path)
+        stage.sending.run()
+        assert await stage.read(4 + span.length) == b"head" + (CONTENT * 40)[span.start : span.stop]
+        await stage.ended
+        assert stage.ends == [""]
+        assert bool(stage.lent) is cold
+        assert sum(stage.lent) == 0
+        await stage.lane.close()
+        stage.close()
+
+    play(scene)
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_an_abort_while_a_file_is_read_is_final(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with path.open("wb") as made:
+        made.write(CONTENT)
+        made.flush()
+        os.fsync(made.fileno())
+        os.posix_fadvise(made.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    async def scene(loop: asyncio.AbstractEventLoop) -> None:
+        stage = Stage(loop, [b"head", Span(0, MiB)], path=path)
+        stage.sending.run()
+        stage.sending.abort("client_gone")
+        await stage.lane.close()
+        assert stage.ends == ["client_gone"]
+        assert stage.sending.moved == 0
         stage.close()
 
     play(scene)

@@ -1,0 +1,100 @@
+"""The committed results as Markdown: all of them for benches/results/, the bars for the project's README.
+
+python -m benches.report
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from benches import contenders, figures, host, works
+
+ROOT: Final = Path(__file__).parents[1]
+RESULTS: Final = ROOT / "benches" / "results"
+BEGIN: Final = "<!-- made by `python -m benches.report` -->\n"
+END: Final = "<!-- end -->"
+
+Record = dict[str, Any]
+
+
+def load(results: Path) -> list[Record]:
+    """Give the records of all works that have run, in the order of `works`."""
+    found = {name: results / f"{name}.json" for name in works.WORKS}
+    return [json.loads(path.read_text()) for path in found.values() if path.exists()]
+
+
+def bars(records: list[Record]) -> str:
+    """Give the table of all bars, and what it was measured on."""
+    lines = ["| work | against | bar | measured |", "|---|---|---|---|"]
+    for record in records:
+        for bar in record["bars"]:
+            sign = "≥" if bar["at_least"] else "≤"
+            ratio = bar["ratio"]
+            measured = f"{ratio['median']:.2f} ± {ratio['spread']:.0%}"
+            against = contenders.CONTENDERS[bar["rival"]].title
+            title = record["title"] if bar["ours"] != "hmacfs_relaxed" else f"{record['title']}, relaxed"
+            shown = f"**{measured}**" if bar["holds"] else f"{measured} (missed)"
+            lines.append(f"| {title} | {against} | {sign} {bar['limit']:.2f} | {shown} |")
+    return "\n".join(lines) + "\n"
+
+
+def measured_on(records: list[Record]) -> str:
+    """Give one paragraph: host, kernel, versions, command."""
+    if not records:
+        return "Nothing has been measured yet.\n"
+    described = records[0]["host"]
+    versions = ", ".join(f"{name} {version}" for name, version in described["versions"].items())
+    return f"{host.caption(described)}; {described['system']}; {versions}.\n"
+
+
+def work(record: Record) -> str:
+    """Give one work: its table and its chart."""
+    shown = ("bytes_per_s", "requests_per_s", "p50_s", "p99_s", "server_busy", "client_busy")
+    summaries = {name: found["summary"] for name, found in record["contenders"].items()}
+    columns = [name for name in shown if all(name in summary for summary in summaries.values())]
+    titles = [figures.FIGURES[name].title for name in (record["figure"], *columns)]
+    lines = [
+        f"## {record['title']}",
+        "",
+        f"| | {' | '.join(titles)} | system calls/request |",
+        "|---|" + "---|" * (len(titles) + 1),
+    ]
+    for name, summary in summaries.items():
+        main = summary[record["figure"]]
+        cells = [f"{figures.write(record['figure'], main['median'])} ± {main['spread']:.0%}"]
+        cells += [figures.write(column, summary[column]["median"]) for column in columns]
+        calls = record["contenders"][name]["system_calls_per_request"]
+        cells.append(f"{sum(calls.values()):.1f}" if calls else "")
+        lines.append(f"| {contenders.CONTENDERS[name].title} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", f"![{record['title']}]({record['work']}.svg)", ""])
+
+
+def whole(records: list[Record]) -> str:
+    """Give the page of all works."""
+    parts = ["# Results", "", measured_on(records), bars(records), *(work(record) for record in records)]
+    return "\n".join(parts)
+
+
+def inserted(text: str, part: str) -> str:
+    """Give `text` with `part` between the two marks. Raises ValueError if they are not there."""
+    start = text.index(BEGIN) + len(BEGIN)
+    return text[:start] + part + text[text.index(END, start) :]
+
+
+def section(records: list[Record]) -> str:
+    """Give what stands between the marks of the project's README."""
+    return f"{bars(records)}\n{measured_on(records)}"
+
+
+def main() -> None:
+    """Write both."""
+    records = load(RESULTS)
+    (RESULTS / "README.md").write_text(whole(records))
+    readme = ROOT / "README.md"
+    readme.write_text(inserted(readme.read_text(), section(records)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""The strict subset of HTTP/1.1 request heads that is answered from memory: the one of nearly every download.
+
+Pure: bytes in, what they ask for out. What is not of the subset is for the cold path, which knows all of
+HTTP and refuses what must be refused.
+"""
+
+from libc.stdint cimport int64_t, uint8_t
+from libc.string cimport memchr, memcmp
+
+
+cdef extern from "<strings.h>" nogil:
+    int strncasecmp(const char *one, const char *other, size_t length)
+
+
+cdef enum:
+    HOST_BYTES = 255  # a longer Host is left to the cold path
+
+
+cdef uint8_t TOKEN[256]  # 1: may stand in a field's name (RFC 9110 5.6.2)
+cdef uint8_t TEXT[256]   # 1: may stand in a field's value (RFC 9110 5.5)
+cdef uint8_t PLAIN[256]  # 1: may stand in a host that needs no second thought
+
+
+cdef void fill_tables() noexcept:
+    cdef int c
+    for c in range(256):
+        TOKEN[c] = c in b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+        TEXT[c] = c == 9 or 32 <= c < 127 or c > 127
+        PLAIN[c] = c in b".-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+fill_tables()
+
+
+cdef bint is_name(const char *name, Py_ssize_t size, const char *known, Py_ssize_t known_size) noexcept nogil:
+    return size == known_size and strncasecmp(name, known, size) == 0
+
+
+cdef bint plain_host(const char *host, Py_ssize_t size) noexcept nogil:
+    """Whether `host` is letters, digits, dots and hyphens, and at most a short port."""
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t digits
+    while at < size and PLAIN[<uint8_t>host[at]]:
+        at += 1
+    if at == 0 or at > HOST_BYTES:
+        return False
+    if at == size:
+        return True
+    # Four digits cannot exceed the largest port; five need arithmetic, so the cold path does it
+    # unless they are below 60000.
+    digits = size - at - 1
+    if host[at] != b":" or digits < 1 or digits > 5:
+        return False
+    if digits == 5 and host[at + 1] > b"5":
+        return False
+    at += 1
+    while at < size:
+        if host[at] < b"0" or host[at] > b"9":
+            return False
+        at += 1
+    return True
+
+
+cdef enum Field:
+    HARMLESS  # means nothing to a download
+    MEANT     # noted in `asked`
+    UNUSUAL   # for the cold path
+
+
+cdef Field weigh(
+    const Bounds *bounds, Asked *asked, const char *name, Py_ssize_t name_size, const char *value,
+    Py_ssize_t size
+) noexcept nogil:
+    """Say what one field means for a GET; names are those on which the cold path decides anything."""
+    cdef char first = name[0] | 32
+    if first == b"h" and is_name(name, name_size, "host", 4):
+        if asked.hosted or not plain_host(value, size):
+            return UNUSUAL
+        asked.hosted = True
+        return MEANT
+    if first == b"r" and is_name(name, name_size, "range", 5):
+        if asked.range != NULL:
+            return UNUSUAL
+        asked.range = value
+        asked.range_size = size
+        return MEANT
+    if first == b"i":
+        if is_name(name, name_size, "if-none-match", 13):
+            if asked.match != NULL:
+                return UNUSUAL
+            asked.match = value
+            asked.match_size = size
+            return MEANT
+        return UNUSUAL if name_size > 2 and name[2] == b"-" else HARMLESS
+    if first == b"c":
+        if is_name(name, name_size, "connection", 10):
+            return HARMLESS if is_name(value, size, "keep-alive", 10) else UNUSUAL
+        if name_size > 8 and strncasecmp(name, "content-", 8) == 0:
+            return UNUSUAL
+        return HARMLESS
+    if is_name(name, name_size, "origin", 6):
+        if asked.from_origin or not bounds.any_origin:
+            return UNUSUAL
+        asked.from_origin = True
+        return HARMLESS
+    if (
+        is_name(name, name_size, "transfer-encoding", 17)
+        or is_name(name, name_size, "expect", 6)
+        or is_name(name, name_size, "upgrade", 7)
+        or is_name(name, name_size, "authorization", 13)
+        or is_name(name, name_size, "proxy-connection", 16)
+    ):
+        return UNUSUAL
+    return HARMLESS
+
+
+cdef Py_ssize_t read_head(
+    const char *data, Py_ssize_t size, const Bounds *bounds, Asked *asked
+) noexcept nogil:
+    """Read one head at `data`; give its length, or 0 if it is not whole or not of the usual kind."""
+    cdef const char *end = data + size
+    cdef const char *at
+    cdef const char *name
+    cdef const char *value
+    cdef const char *stop
+    cdef Py_ssize_t name_size
+    cdef int fields = 0
+    asked.head_only = False
+    asked.hosted = False
+    asked.from_origin = False
+    asked.range = NULL
+    asked.match = NULL
+    if size > 5 and memcmp(data, "GET /", 5) == 0:
+        asked.target = data + 4
+    elif size > 6 and memcmp(data, "HEAD /", 6) == 0:
+        asked.target = data + 5
+        asked.head_only = True
+    else:
+        return 0
+    at = <const char *>memchr(asked.target, b" ", end - asked.target)
+    if at == NULL or end - at < 13 or memcmp(at, " HTTP/1.1\r\n", 11) != 0:
+        return 0
+    asked.target_size = at - asked.target
+    at += 11
+    while True:
+        if end - at < 2:
+            return 0
+        if at[0] == b"\r":
+            if at[1] != b"\n" or not asked.hosted or at + 2 - data > bounds.bytes:
+                return 0
+            return at + 2 - data
+        fields += 1
+        if fields > bounds.fields:
+            return 0
+        name = at
+        while at < end and TOKEN[<uint8_t>at[0]]:
+            at += 1
+        name_size = at - name
+        if at == end or at[0] != b":" or name_size == 0:
+            return 0
+        at += 1
+        while at < end and (at[0] == b" " or at[0] == b"\t"):
+            at += 1
+        value = at
+        while at < end and TEXT[<uint8_t>at[0]]:
+            at += 1
+        if end - at < 2 or at[0] != b"\r" or at[1] != b"\n":
+            return 0
+        stop = at
+        while stop > value and (stop[-1] == b" " or stop[-1] == b"\t"):
+            stop -= 1
+        if weigh(bounds, asked, name, name_size, value, stop - value) == UNUSUAL:
+            return 0
+        at += 2
+
+
+cdef bint read_range(
+    const char *text, Py_ssize_t size, int64_t length, int64_t *start, int64_t *stop
+) noexcept nogil:
+    """Read `bytes=A-B` or `bytes=A-` that lies in a file of `length`; False for all else."""
+    cdef Py_ssize_t at = 6
+    cdef int64_t first = 0
+    cdef int64_t last = 0
+    cdef Py_ssize_t digits = 0
+    if size < 8 or memcmp(text, "bytes=", 6) != 0:
+        return False
+    while at < size and 48 <= text[at] <= 57 and digits < 18:
+        first = first * 10 + (text[at] - 48)
+        at += 1
+        digits += 1
+    if digits == 0 or at == size or text[at] != b"-":
+        return False
+    at += 1
+    if at == size:
+        last = length - 1
+    else:
+        digits = 0
+        while at < size and 48 <= text[at] <= 57 and digits < 18:
+            last = last * 10 + (text[at] - 48)
+            at += 1
+            digits += 1
+        if digits == 0 or at != size:
+            return False
+    if last < first or first >= length:
+        return False
+    start[0] = first
+    stop[0] = min(last + 1, length)
+    # Of the whole file the cold path may think otherwise.
+    return stop[0] - start[0] < length

@@ -1,0 +1,9 @@
+"""What other extensions call of `_core` without a Python frame."""
+
+from libc.stdint cimport int64_t, uint64_t
+
+
+cdef object failed(int err)
+cdef const char *checked(bytes path) except NULL
+cdef int64_t clock_ns(int clock) noexcept nogil
+cdef long beneath(int dir_fd, const char *name, uint64_t flags, uint64_t mode) noexcept nogil

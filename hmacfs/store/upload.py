@@ -1,0 +1,132 @@
+"""One upload on its way to its name, and who is told how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from hmacfs.store import faults
+from hmacfs.store.index import Identity
+from hmacfs.store.recent import Facts
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterator, Sequence
+
+    from hmacfs.model import Slot
+
+NANO: Final = 10**9
+CLOSED: Final = -1
+
+
+class Stored(NamedTuple):
+    """What a published file is from now on."""
+
+    key: str
+    mtime_ns: int
+    size: int
+    inode: int
+
+
+class Upload:
+    """A whole file on the way to its name. It owns `fd` from the moment it is made."""
+
+    __slots__ = (
+        "answer",
+        "content_type",
+        "digest",
+        "expires",
+        "fault",
+        "fd",
+        "inode",
+        "mtime_ns",
+        "owner",
+        "reserved",
+        "size",
+        "slot",
+    )
+
+    def __init__(  # noqa: PLR0913 - what is known of a file
+        self,
+        fd: int,
+        slot: Slot,
+        *,
+        size: int,
+        reserved: int,
+        content_type: str | None,
+        owner: str,
+        expires: float | None,
+        digest: bytes | None,
+        answer: asyncio.Future[Stored],
+    ) -> None:
+        """Take `fd` over; `answer` belongs to the event loop and is told by `tell` only."""
+        self.fd = fd
+        self.slot = slot
+        self.size = size
+        self.reserved = reserved
+        self.content_type = content_type
+        self.owner = owner
+        self.expires = expires
+        self.digest = digest
+        self.answer = answer
+        self.fault: Exception | None = None
+        self.mtime_ns = 0
+        self.inode = 0
+
+    @property
+    def identity(self) -> Identity:
+        """What names this upload in the index."""
+        return Identity(self.slot.key, self.mtime_ns)
+
+    def row(self) -> Sequence[object]:
+        """Give the row that the index gets, as `index.row_of` would of a Record."""
+        return (
+            self.slot.key,
+            self.mtime_ns,
+            self.size,
+            self.content_type,
+            self.owner,
+            self.digest,
+            self.mtime_ns / NANO,
+            self.expires,
+        )
+
+    def facts(self) -> Facts:
+        """Give what readers want to know of it."""
+        return Facts(self.content_type, self.expires, self.mtime_ns / NANO)
+
+    def close(self) -> None:
+        """Close the file: it is published, or vanishes unless it is linked."""
+        fd, self.fd = self.fd, CLOSED
+        os.close(fd)
+
+    def fail(self, error: Exception) -> None:
+        """Close the file and keep the reason for `tell`."""
+        self.close()
+        if isinstance(error, OSError):
+            error = faults.writing(error)
+        elif isinstance(error, sqlite3.Error):
+            error = faults.indexing(error)
+        self.fault = error
+
+    def tell(self) -> None:
+        """Say how it ended to who waits; on the event loop, once it has ended."""
+        if self.answer.done():  # cancelled
+            return
+        if self.fault is None:
+            self.answer.set_result(Stored(self.slot.key, self.mtime_ns, self.size, self.inode))
+        else:
+            self.answer.set_exception(self.fault)
+
+
+@contextlib.contextmanager
+def answering(*uploads: Upload) -> Iterator[None]:
+    """Keep anything that goes wrong for those who wait, so that nobody waits for ever."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - raised again where the upload is awaited
+        for upload in uploads:
+            if upload.fd != CLOSED:  # this one has not ended yet
+                upload.fail(error)

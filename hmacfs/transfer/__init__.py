@@ -1,0 +1,32 @@
+"""The one streaming engine: every byte of every upload and download passes through here.
+
+`receive` and `receive_form` move a request's body into a part of the store, `Receiving` fetches a large
+one from the socket, `Sending` moves a reply to the client. All work in turns of the loop, which `Turns`
+gives them, and leave the bytes to `_core`.
+"""
+
+from hmacfs.transfer.bodies import FileSink, Link, Part, Sink, receive, refused
+from hmacfs.transfer.forms import FORM_HEADER_BYTES, FORM_PARTS, Form, receive_form
+from hmacfs.transfer.lane import Lane
+from hmacfs.transfer.receiving import Broken, Receiving
+from hmacfs.transfer.sending import NO_FILE, Sending
+from hmacfs.transfer.turns import Turns
+
+__all__ = [
+    "FORM_HEADER_BYTES",
+    "FORM_PARTS",
+    "NO_FILE",
+    "Broken",
+    "FileSink",
+    "Form",
+    "Lane",
+    "Link",
+    "Part",
+    "Receiving",
+    "Sending",
+    "Sink",
+    "Turns",
+    "receive",
+    "receive_form",
+    "refused",
+]

@@ -1,0 +1,136 @@
+"""What a request's body is poured into: a part of the store, counted and digested on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from typing import TYPE_CHECKING, Final, Protocol
+
+from blake3 import blake3
+
+from hmacfs import _core, errors
+from hmacfs.errors import Refused
+from hmacfs.policy import buffers, latency
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterator
+
+    from hmacfs.model import Plan
+
+NANO: Final = 1_000_000_000
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class Sink(Protocol):
+    """What a body is poured into."""
+
+    def take(self, data: memoryview) -> None:
+        """Consume `data`, which is only lent. Raises Refused."""
+
+
+class Part(Protocol):
+    """What `receive` needs of a part of the store."""
+
+    @property
+    def fd(self) -> int:
+        """The open, unnamed file."""
+
+    @property
+    def length(self) -> int:
+        """Bytes reserved: no more may be written."""
+
+
+class Link(Protocol):
+    """One client as `transfer` sees it."""
+
+    def pour(self, sink: Sink, plan: Plan) -> asyncio.Future[None]:
+        """Let the body flow into `sink`; done when it has ended. Refused if it breaks off."""
+
+
+def refused(error: OSError) -> Refused:
+    """Give the refusal that a failed write of a body amounts to."""
+    full = error.errno in FULL
+    return Refused(errors.DISK_FULL if full else errors.STORAGE_FAILED, error.strerror or "")
+
+
+class FileSink:
+    """Writes a body to a file, counts it and digests it while it is hot in the cache."""
+
+    __slots__ = ("_digest", "_intake", "_limit", "_took_ns")
+
+    def __init__(self, file: int, limit: int) -> None:
+        """Write to `file`, at most `limit` bytes."""
+        self._intake = _core.Intake(file, buffers.WRITE_BYTES)
+        self._digest = blake3()
+        self._limit = limit
+        self._took_ns = 0
+
+    @property
+    def moved(self) -> int:
+        """Bytes written so far."""
+        return self._intake.moved
+
+    @property
+    def took_s(self) -> float:
+        """How long the last write took."""
+        return self._took_ns / NANO
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the file open although its part may be dropped meanwhile: a thread writes to it.
+
+        Raises OSError.
+        """
+        theirs = self._intake.file
+        ours = self._intake.file = os.dup(theirs)
+        try:
+            yield
+        finally:
+            self._intake.file = theirs
+            os.close(ours)
+
+    def take(self, data: memoryview) -> None:
+        """Write `data`. Raises Refused: size_mismatch past the limit, disk_full, storage_failed."""
+        self._take(data, 0)
+
+    def take_quickly(self, data: memoryview) -> int:
+        """Write as much of `data` as the disk takes before it counts as slow; give how much. As `take`."""
+        return self._take(data, int(latency.ALARM_S * NANO))
+
+    def _take(self, data: memoryview, patience_ns: int) -> int:
+        if self._intake.moved + len(data) > self._limit:
+            raise Refused(errors.SIZE_MISMATCH, f"more than {self._limit} bytes came")
+        count = took_ns = 0
+        while count < len(data):
+            # Piece by piece, so that what was copied is still in the core's cache when it is digested.
+            piece = data[count : count + buffers.PIECE_BYTES]
+            try:
+                stored = self._intake.take(piece, patience_ns and max(patience_ns - took_ns, 1))
+            except OSError as error:
+                raise refused(error) from error
+            finally:
+                took_ns += self._intake.took_ns
+                self._took_ns = took_ns
+            self._digest.update(piece[:stored])
+            count += stored
+            if stored < len(piece):
+                break
+        return count
+
+    def digest(self) -> bytes:
+        """BLAKE3 of all bytes taken."""
+        return self._digest.digest()
+
+
+async def receive(link: Link, part: Part, plan: Plan) -> bytes:
+    """Move a whole body into `part`; give its BLAKE3 digest.
+
+    Raises Refused: size_mismatch unless exactly `part.length` bytes came.
+    """
+    sink = FileSink(part.fd, part.length)
+    await link.pour(sink, plan)
+    if sink.moved != part.length:
+        raise Refused(errors.SIZE_MISMATCH, f"{sink.moved} bytes came, {part.length} were granted")
+    return sink.digest()

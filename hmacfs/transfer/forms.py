@@ -1,0 +1,81 @@
+"""A form's body: the file in it goes to the store, all else is passed over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from multipart import MultipartError, MultipartSegment, PushMultipartParser
+
+from hmacfs import errors
+from hmacfs.errors import Refused
+from hmacfs.model import KiB
+from hmacfs.transfer.bodies import FileSink
+
+if TYPE_CHECKING:
+    from hmacfs.model import Plan
+    from hmacfs.transfer.bodies import Link, Part
+
+# A form may hold a few small fields beside the file; all of them are cheap to refuse.
+FORM_PARTS: Final = 16
+FORM_HEADER_BYTES: Final = 8 * KiB
+
+
+class Form:
+    """A multipart/form-data body: its field named "file" is written, all else is passed over.
+
+    RFC 7578; parsed by the push parser of `multipart`, bounded but not strict: that would refuse the
+    line end after the last boundary if it came by itself.
+    """
+
+    __slots__ = ("_current", "_parser", "name", "sink")
+
+    def __init__(self, part: Part, boundary: str) -> None:
+        """Write the file of a form with this `boundary` to `part`."""
+        self._parser = PushMultipartParser(
+            boundary,
+            max_segment_count=FORM_PARTS,
+            max_header_size=FORM_HEADER_BYTES,
+        )
+        self._current: MultipartSegment | None = None
+        self.sink = FileSink(part.fd, part.length)
+        self.name: str | None = None
+
+    def take(self, data: memoryview) -> None:
+        """Parse `data` and write what belongs to the file. Raises Refused."""
+        if not data:
+            return  # the parser would take it for the end of the form
+        try:
+            for event in self._parser.parse(bytes(data)):
+                self._on_event(event)
+        except MultipartError as error:
+            raise Refused(errors.FORM_MALFORMED, str(error)) from error
+
+    def _on_event(self, event: MultipartSegment | bytes | bytearray | None) -> None:
+        if isinstance(event, MultipartSegment):
+            self._current = event
+            if event.name == "file":
+                if self.name is not None:
+                    raise Refused(errors.FORM_MALFORMED, "there are two fields named file")
+                self.name = event.filename or ""
+        elif event is not None and self._current is not None and self._current.name == "file":
+            self.sink.take(memoryview(event))
+
+    def finish(self) -> tuple[str, int, bytes]:
+        """Give the file's name, size and digest. Raises Refused if the form is not whole."""
+        try:
+            self._parser.close()
+        except MultipartError as error:
+            raise Refused(errors.FORM_MALFORMED, "its last boundary is missing") from error
+        if not self.name:
+            raise Refused(errors.FORM_MALFORMED)
+        return self.name, self.sink.moved, self.sink.digest()
+
+
+async def receive_form(link: Link, part: Part, boundary: str, plan: Plan) -> tuple[str, int, bytes]:
+    """Move the file of a form into `part`; give its name, size and BLAKE3 digest."""
+    try:
+        form = Form(part, boundary)
+    except (MultipartError, ValueError) as error:
+        raise Refused(errors.FORM_MALFORMED, str(error)) from error
+    await link.pour(form, plan)
+    return form.finish()

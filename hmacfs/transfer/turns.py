@@ -1,0 +1,103 @@
+"""Whose turn it is: large transfers move some bytes each and then wait until others were served.
+
+One `Turns` for each worker. It watches the sockets of transfers with an epoll of its own, since uvloop
+refuses to watch a transport's socket twice; edge-triggered, so that a transfer which waits for its turn
+wakes nobody.
+"""
+
+from __future__ import annotations
+
+import select
+from collections import deque
+from typing import TYPE_CHECKING, Final, Protocol
+
+from hmacfs.policy import buffers
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Sized
+
+    from hmacfs import _core
+    from hmacfs.transfer.lane import Lane
+
+READABLE: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+WRITABLE: Final = select.EPOLLOUT | select.EPOLLET
+
+
+class Mover(Protocol):
+    """A transfer that takes turns."""
+
+    def turn(self, limit: int) -> int:
+        """Move at most `limit` bytes and give how many; `Turns.again` if more could be moved at once."""
+
+
+class Turns:
+    """The queue of one worker's large transfers."""
+
+    __slots__ = ("_connections", "_due", "_epoll", "_movers", "_queue", "_queued", "lane", "loop", "slab")
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, connections: Sized, *, slab: _core.Slab, lane: Lane
+    ) -> None:
+        """Share `loop` with the `connections` of the worker.
+
+        One turn at a time may use `slab`; what the disk delays goes to `lane`.
+        """
+        self.loop = loop
+        self.slab = slab
+        self.lane = lane
+        self._connections = connections
+        self._epoll = select.epoll()
+        self._movers: dict[int, Mover] = {}
+        self._queue: deque[Mover] = deque()
+        self._queued: set[Mover] = set()
+        self._due = False  # whether `_run` comes in this iteration of the loop or the next
+        loop.add_reader(self._epoll.fileno(), self._on_ready)
+
+    def close(self) -> None:
+        """Watch no more."""
+        self.loop.remove_reader(self._epoll.fileno())
+        self._epoll.close()
+
+    def watch(self, sock: int, mover: Mover, events: int) -> None:
+        """Give `mover` a turn now and whenever `sock` becomes ready. Raises OSError: no memory for it."""
+        self._epoll.register(sock, events)
+        self._movers[sock] = mover
+
+    def leave(self, sock: int) -> None:
+        """Watch `sock`, which is still open, no more; nothing happens if it was not watched."""
+        if self._movers.pop(sock, None) is not None:
+            self._epoll.unregister(sock)
+
+    def again(self, mover: Mover) -> None:
+        """Give `mover` one more turn, after all that wait already."""
+        self._append(mover)
+        if not self._due:
+            self._due = True
+            self.loop.call_soon(self._run)
+
+    def _append(self, mover: Mover) -> None:
+        if mover not in self._queued:
+            self._queued.add(mover)
+            self._queue.append(mover)
+
+    def _on_ready(self) -> None:
+        for sock, _ in self._epoll.poll(0):
+            if (mover := self._movers.get(sock)) is not None:
+                self._append(mover)
+        if self._queue and not self._due:
+            self._run()
+
+    def _run(self) -> None:
+        """Move what one iteration of the loop may move, each in its turn."""
+        self._due = True  # or `again` would schedule one for itself
+        left = buffers.for_iteration(len(self._movers), len(self._connections))
+        try:
+            while self._queue and left > 0:
+                mover = self._queue.popleft()
+                self._queued.discard(mover)
+                left -= mover.turn(left)
+        finally:
+            self._due = bool(self._queue)
+            if self._due:
+                self.loop.call_soon(self._run)

@@ -1,0 +1,250 @@
+"""Receiving over real sockets into real files: exactly the body, whatever way it comes and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+from blake3 import blake3
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scenes import play
+
+from hmacfs import _core, errors, transfer
+from hmacfs.errors import Refused
+from hmacfs.model import KiB, MiB
+from hmacfs.policy import latency
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BODY = bytes(range(256)) * 4096  # 1 MiB
+NEXT = b"GET /next HTTP/1.1\r\n\r\n"
+
+
+class Stage:
+    """One body on its way from one end of a socket to a file."""
+
+    def __init__(  # noqa: PLR0913 - what the tests vary
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        length: int,
+        first: bytes = b"",
+        slab: int = 64 * KiB,
+        slow: bool = False,
+        limit: int | None = None,
+        path: str = "",
+    ) -> None:
+        self.loop = loop
+        self.lent: list[int] = []
+        self.lane = transfer.Lane(loop, self.lent.append)
+        if slow:
+            self.lane.note(1.0)
+        self.turns = transfer.Turns(loop, (), slab=_core.Slab(slab), lane=self.lane)
+        self.ours, self.theirs = socket.socketpair()
+        for sock in (self.ours, self.theirs):
+            sock.setblocking(False)
+        self.file = os.open(path, os.O_RDWR) if path else os.memfd_create("part")
+        self.sink = transfer.FileSink(self.file, length if limit is None else limit)
+        self.advanced: list[int] = []
+        self.endings: list[Refused | transfer.Broken | None] = []
+        self.ended = loop.create_future()
+        self.receiving = transfer.Receiving(
+            self.turns,
+            self.ours.fileno(),
+            sink=self.sink,
+            first=first,
+            left=length,
+            advanced=self.advanced.append,
+            finished=self._finished,
+        )
+
+    def _finished(self, broken: Refused | transfer.Broken | None) -> None:
+        self.endings.append(broken)
+        self.ended.set_result(broken)
+
+    @property
+    def stored(self) -> bytes:
+        return os.pread(self.file, 16 * MiB, 0)
+
+    async def send(self, data: bytes) -> None:
+        await self.loop.sock_sendall(self.theirs, data)
+
+    async def close(self) -> None:
+        self.receiving.abort()
+        await self.lane.close()
+        self.turns.close()
+        self.ours.close()
+        self.theirs.close()
+        os.close(self.file)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Let the loop go on until it is so."""
+    while not true():  # noqa: ASYNC110 - what is waited for has no event
+        await asyncio.sleep(0)
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+@pytest.mark.parametrize("slow", [False, True])
+@pytest.mark.parametrize("slab", [1000, 64 * KiB, 2 * MiB])
+@pytest.mark.parametrize("held", [0, 7, 20_000])
+def test_the_body_is_stored_and_what_follows_is_left(slab: int, held: int, *, slow: bool) -> None:
+    async def scene(loop: asyncio.AbstractEventLoop) -> None:
+        stage = Stage(loop, length=MiB, first=BODY[:held], slab=slab, slow=slow)
+        sent = loop.create_task(stage.send(BODY[held:] + NEXT))
+        assert await stage.ended is None
+        await sent
+        assert stage.stored == BODY
+        assert stage.sink.digest() == blake3(BODY).digest()
+        assert sum(stage.advanced) == MiB
+        assert stage.ours.recv(1000) == NEXT
+        assert sum(stage.lent) == 0
+        assert bool(stage.lent) == slow
+        await stage.close()
+
+    play(scene)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(1, 50_000), min_size=1, max_size=12),
+    st.integers(0, 3000),
+    st.integers(1, 70_000),
+    st.booleans(),
+)
+def test_where_the_wire_is_cut_does_not_matter(cuts: list[int], held: int, slab: int, slow: bool) -> None:  # noqa: FBT001
+    length = held + sum(cuts)
+
+    async def scene(loop: asyncio.AbstractEventLoop) -> None:
+        stage = Stage(loop, length=length, first=BODY[:held], slab=slab, slow=slow)
+        at = held
+        for cut in cuts:
+            await stage.send(BODY[at : at + cut])
+            at += cut
+            await asyncio.sleep(0)
+        assert await stage.ended is None
+        assert stage.stored == BODY[:length]
+        assert stage.sink.digest() == blake3(BODY[:length]).digest()
+        await stage.close()
+
+    play(scene)
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+@pytest.mark.parametrize("slow", [False, True])
+def test_a_client_that_ends_in_the_middle_is_told_apart(*, slow: bool) -> None:
+    async def scene(loop: asyncio.AbstractEventLoop) -> None:
+        stage = Stage(loop, length=MiB, slow=slow)
+        await stage.send(BODY[:100_000])
+        stage.theirs.shutdown(socket.SHUT_WR)
+        assert await stage.ended is transfer.Broken.ENDED
+        assert stage.stored == BODY[:100_000]
+        assert sum(stage.advanced) == 100_000
+        await stage.close()
+
+    play(scene)
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_a_reset_is_a_lost_connection() -> None:
+    async def scene(loop: asyncio.AbstractEventLoop) -> None:
+        stage = Stage(loop, length=MiB)
+        await stage.send(BODY[:1000])
+        stage.ours.send(b"never read")  # closing then resets, unix(7)
+        stage.theirs.close()
+        assert await stage.ended is transfer.Broken.LOST
+        await stage.close()
+
+    play(scene)
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+@pytest.mark.parametrize("slow", [False, True])
+@pytest.mark.parametrize(
+    ("path", "limit", "refusal"),
+    [("/dev/full", MiB, errors.DISK_FULL), ("", 70_000, errors.SIZE_MISMATCH)],
+)
+def test_a_refusal_in_the_middle_ends_it(
+    path: str, limit: int, refusal: errors.Refusal, *, slow: bool
+) -> None:
+    async def scene(loop: asyncio.AbstractEventLoop) -> None:
+        stage = Stage(loop, length=MiB, slow=slow, path=path, limit=limit)
+        await stage.send(BODY[:100_000])
+        broken = await stage.ended
+        assert isinstance(broken, Refused)
+        assert broken.refusal is refusal
+        assert len(stage.endings) == 1
+        await stage.close()
+
+    play(scene)
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+@pytest.mark.parametrize("slow", [False, True])
+def test_an_abort_is_final(*, slow: bool) -> None:
+    async def scene(loop: asyncio.AbstractEventLoop) -> None:
+        stage = Stage(loop, length=MiB, slow=slow)
+        await stage.send(BODY[:100_000])
+        await asyncio.sleep(0)
+        stage.receiving.abort()
+        await stage.close()
+        assert stage.endings == []
+
+    play(scene)
+
+
+def test_a_disk_found_slow_is_left_to_threads_and_taken_back_when_fast() -> None:
+    async def scene(loop: asyncio.AbstractEventLoop) -> None:
+        stage = Stage(loop, length=MiB)
+        await stage.send(BODY[:1000])
+        await until(lambda: bool(stage.advanced))
+        assert stage.lent == []
+        stage.lane.note(2 * latency.ALARM_S)
+        sent = loop.create_task(stage.send(BODY[1000:]))
+        await until(lambda: bool(stage.lent))
+        while stage.lane.slow:
+            stage.lane.note(0.0)
+        assert await stage.ended is None
+        await sent
+        assert stage.stored == BODY
+        await stage.close()
+
+    play(scene)
+
+
+def test_large_ones_take_turns_and_leave_the_loop_to_others() -> None:
+    """Two bodies that are there already: their pieces alternate, and a third party runs in between."""
+
+    async def scene(loop: asyncio.AbstractEventLoop) -> None:
+        lane = transfer.Lane(loop, lambda _: None)
+        turns = transfer.Turns(loop, range(3), slab=_core.Slab(MiB), lane=lane)
+        order: list[str] = []
+
+        class Mover:
+            def __init__(self, name: str) -> None:
+                self.name = name
+
+            def turn(self, limit: int) -> int:
+                order.append(self.name)
+                if len(order) < 6:
+                    turns.again(self)
+                return limit
+
+        for name in ("a", "b"):
+            turns.again(Mover(name))
+        for _ in range(12):
+            await asyncio.sleep(0)
+            order.append("-")
+        shown = "".join(order).strip("-")
+        assert shown.replace("-", "") == "ababab"[: shown.count("a") + shown.count("b")]
+        assert "ab" not in shown
+        assert "ba" not in shown
+        turns.close()
+        await lane.close()
+
+    play(scene)
