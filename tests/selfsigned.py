@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import subprocess
 from typing import TYPE_CHECKING
 
+import serving
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from serving import Server
 
 NAME = "upload.example.org"
 
@@ -20,3 +26,24 @@ def make(openssl: str, folder: Path, *, kind: str = "ec", name: str = NAME) -> t
     command += ["-addext", f"subjectAltName=DNS:{name}", "-keyout", str(key), "-out", str(crt)]
     subprocess.run(command, check=True, capture_output=True)
     return crt, key
+
+
+def greet(port: int, crt: Path, **options: ssl.TLSVersion) -> ssl.SSLSocket:
+    """Connect, trusting the certificate alone; `options` are attributes of the context."""
+    trust = ssl.create_default_context(cafile=str(crt))
+    for name, value in options.items():
+        setattr(trust, name, value)
+    plain = socket.create_connection(("127.0.0.1", port), timeout=serving.PATIENCE_S)
+    try:
+        return trust.wrap_socket(plain, server_hostname=NAME)
+    except BaseException:
+        plain.close()
+        raise
+
+
+def port_of(server: Server) -> int:
+    """Give the port of the only TLS listener."""
+    ready = next(line for line in server.events if line["event"] == "serve-ready")
+    return int(
+        next(name for name in ready["listening"].split() if name.startswith("tls:")).rpartition(":")[2]
+    )

@@ -52,16 +52,26 @@ class Body:
         """
         assert self._sink is not None
         try:
-            used = self._pass_on(data, self._sink)
+            used = self.store(data, self._sink)
         except Refused as refused:
-            self.received += len(data)
             self.end(refused)
             return None
-        self.received += used
         if self.unread:
             return None
         self.end(None)
         return bytes(data[used:])
+
+    def store(self, data: memoryview, sink: Sink) -> int:
+        """Pass on to `sink` what of `data` belongs to the body; give how much of it that is.
+
+        Tells nobody that the body has ended, so that it may run on a thread. Raises Refused.
+        """
+        used = len(data)
+        try:
+            used = self._pass_on(data, sink)
+        finally:
+            self.received += used
+        return used
 
     @property
     def sink(self) -> Sink | None:
@@ -101,6 +111,8 @@ class Body:
             self._left -= used
             sink.take(data[:used])
             return used
-        for span in self._decoder.feed(data):
-            sink.take(data[span.start : span.stop])
+        pieces = [data[span.start : span.stop] for span in self._decoder.feed(data)]
+        if pieces:
+            # Chunks may be tiny, and a write for each would cost more than the copy.
+            sink.take(pieces[0] if len(pieces) == 1 else memoryview(b"".join(pieces)))
         return self._decoder.consumed

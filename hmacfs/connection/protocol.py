@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
 import struct
@@ -78,6 +79,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
     """The protocol of one accepted socket."""
 
     __slots__ = (
+        "_aside",
         "_checked",
         "_drained",
         "_eof",
@@ -117,6 +119,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         self._exchange = Exchange()
         self._window = 0  # bytes moved when the current timeout window began
         self._receiving: transfer.Receiving | None = None
+        self._aside = False  # whether a thread stores what the transport has read
         self._sending: Outgoing | None = None
 
     # What uvloop calls.
@@ -150,7 +153,9 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
             and self._exchange.body is not None
             and self._exchange.body.plan is not None
         ):
-            return self._service.slab[: self._exchange.body.plan.slab]
+            # What goes to a slow disk waits in memory of its own, so there is little of it.
+            slow = self._service.turns.lane.slow
+            return self._service.slab[: buffers.HEAD_BYTES if slow else self._exchange.body.plan.slab]
         if self._phase is Phase.LINGER:
             return self._service.slab
         return self._service.slab[: buffers.HEAD_BYTES]
@@ -162,7 +167,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         data = self._service.slab[used:nbytes]
         if self._phase is Phase.BODY:
             self._read_body(data)
-            if self._phase is Phase.BODY and nbytes == len(self.room()):
+            if self._phase is Phase.BODY and not self._aside and nbytes == len(self.room()):
                 # A turn is bounded: else libuv fills the slab up to 32 times in a row. With one fast
                 # upload, p99 of small GETs beside it fell from 66 ms to 5 ms, at the same CPU time.
                 self._pause()
@@ -203,7 +208,8 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         """Note that the client sends no more; keep the way to it open while an answer is due."""
         self._eof = True
         if self._phase is Phase.BODY:
-            self._end_body(Refused(errors.BODY_INCOMPLETE))
+            if not self._aside:  # else what has come may be all of it
+                self._end_body(Refused(errors.BODY_INCOMPLETE))
             return True
         if self._phase is Phase.ANSWER:
             # Requests that wait behind this one are answered too: half-closing is how a client of
@@ -402,13 +408,13 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         direct = isinstance(sink, transfer.FileSink) and self._receive(pending, body, sink, plan)
         if not direct:
             self._read_body(memoryview(pending))
-        if body.flowing and (self._eof or self._phase is Phase.CLOSED):
+        if body.flowing and not self._aside and (self._eof or self._phase is Phase.CLOSED):
             body.end(Refused(errors.BODY_INCOMPLETE))
         elif body.flowing:
             self._enter(Event.POURED)
             self._window = body.received
             self.deadline = service.loop.time() + service.timeouts.readtimeout_s
-            if not direct:
+            if not (direct or self._aside):
                 self._resume()
         return poured
 
@@ -450,13 +456,43 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
 
     def _read_body(self, data: memoryview) -> None:
         """Pass on the bytes of `data` that belong to the body and keep the rest."""
-        assert self._exchange.body is not None
-        sink = self._exchange.body.sink
-        self._pending = self._exchange.body.take(data) or b""
-        if data and isinstance(sink, transfer.FileSink):
-            self._service.turns.lane.note(sink.took_s)
-        if not self._exchange.body.flowing:
+        body, lane = self._exchange.body, self._service.turns.lane
+        assert body is not None
+        sink = body.sink
+        assert sink is not None
+        if data and lane.slow:
+            self._aside = True
+            self._pause()
+            lane.begin(self._store_aside(bytes(data), body, sink))
+            return
+        self._pending = body.take(data) or b""
+        if data:
+            lane.note(sink.took_s)
+        if not body.flowing:
             self._leave_body()
+
+    async def _store_aside(self, data: bytes, body: Body, sink: transfer.Sink) -> None:
+        """Store on a thread what of `data` belongs to `body`, and keep the rest; then read on."""
+        lane = self._service.turns.lane
+        used, broken = 0, None
+        try:
+            with sink.held():
+                used = await lane.run(functools.partial(body.store, sink=sink), memoryview(data))
+        except Refused as refused:
+            broken = refused
+        except OSError as error:
+            broken = transfer.refused(error)
+        lane.note(sink.took_s)
+        self._aside = False
+        if not body.flowing:
+            return  # it was given up meanwhile
+        if broken is None and body.unread:
+            if not self._eof:
+                self._resume()
+                return
+            broken = Refused(errors.BODY_INCOMPLETE)
+        self._pending = data[used:]
+        self._end_body(broken)
 
     def _end_body(self, refused: Refused | None) -> None:
         if self._exchange.body is not None:
@@ -627,7 +663,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
     def _expire_body(self, received: int, now: float) -> None:
         """Refuse the body if its client is too slow; a slow disk is not the client's fault."""
         timeouts = self._service.timeouts
-        at_disk = self._receiving is not None and self._receiving.waits_for_disk
+        at_disk = self._aside or (self._receiving is not None and self._receiving.waits_for_disk)
         if not at_disk and received - self._window < _least(timeouts.min_rate * timeouts.readtimeout_s):
             self._end_body(Refused(errors.BODY_TOO_SLOW))
         else:

@@ -26,6 +26,13 @@ FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 class Sink(Protocol):
     """What a body is poured into."""
 
+    @property
+    def took_s(self) -> float:
+        """How long the last write took."""
+
+    def held(self) -> contextlib.AbstractContextManager[None]:
+        """Keep the file open although its part may be dropped meanwhile. Raises OSError."""
+
     def take(self, data: memoryview) -> None:
         """Consume `data`, which is only lent. Raises Refused."""
 

@@ -12,6 +12,8 @@ from hmacfs.model import KiB
 from hmacfs.transfer.bodies import FileSink
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from hmacfs.model import Plan
     from hmacfs.transfer.bodies import Link, Part
 
@@ -39,6 +41,15 @@ class Form:
         self._current: MultipartSegment | None = None
         self.sink = FileSink(part.fd, part.length)
         self.name: str | None = None
+
+    @property
+    def took_s(self) -> float:
+        """How long the last write took."""
+        return self.sink.took_s
+
+    def held(self) -> AbstractContextManager[None]:
+        """Keep the file open although its part may be dropped meanwhile. Raises OSError."""
+        return self.sink.held()
 
     def take(self, data: memoryview) -> None:
         """Parse `data` and write what belongs to the file. Raises Refused."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import socket
+import ssl
 import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
+import selfsigned
 import serving
 import tracing
 
@@ -75,10 +78,10 @@ def test_a_slow_step_holds_up_the_loop_once(
 ) -> None:
     """Small uploads that need no sync are the loop's own work, until the storage turns out to be slow."""
     body = b"x" * 50_000
-    slow = ("-e", f"trace={call}", "-e", f"inject={call}:delay_exit={int(SYNC_S * 1e6)}")
+    slow = ["-e", f"trace={call}", "-e", f"inject={call}:delay_exit={int(SYNC_S * 1e6)}"]
     with serving.running(tmp_path, server='durability = "relaxed"') as server:
-        if call == "openat":  # the C library opens files of its own, for instance when it first makes a thread
-            slow = ("-P", str(server.storage / ".hmacfs"), *slow)
+        if call == "openat":  # the C library opens files of its own, for instance as it makes a thread
+            slow += ["-P", str(server.storage / ".hmacfs")]
         rels = [serving.fresh() for _ in range(20)]
         for rel in rels:
             assert server.put(rel, body).status == 201
@@ -132,3 +135,83 @@ def test_downloads_stay_fast_while_writes_are_slow(
         f"p99 {taken_s[int(len(taken_s) * 0.99)] * 1000:.1f} ms, max {taken_s[-1] * 1000:.1f} ms"
     )
     assert taken_s[len(taken_s) * 9 // 10] < WRITE_S
+
+
+DOORS = """
+[[endpoint]]
+prefix = "/upload/"
+protocols = ["v2"]
+[[endpoint]]
+prefix = "/share/"
+protocols = ["jwt", "gojwt"]
+[tls]
+listen_address = "127.0.0.1:0"
+certificate = "{crt}"
+key = "{key}"
+"""
+BOUNDARY = "XyZ"
+
+
+def chunked(rel: str, body: bytes) -> bytes:
+    """Write an upload in chunks of 1,000 bytes."""
+    target, token = serving.bearer(rel, len(body), "text/plain", dialect="jwt", prefix="/share/")
+    pieces = [body[at : at + 1000] for at in range(0, len(body), 1000)]
+    coded = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+    return serving.head("PUT", target, {"Authorization": token, "Transfer-Encoding": "chunked"}) + coded
+
+
+def form(rel: str, body: bytes) -> bytes:
+    """Write an upload as the file of a form."""
+    _, token = serving.bearer("any/name", 0, dialect="gojwt")
+    top = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{rel}"\r\n\r\n'
+    sent = top.encode() + body + f"\r\n--{BOUNDARY}--\r\n".encode()
+    fields = {"Authorization": token, "Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+    return serving.head("POST", "/upload", fields, len(sent)) + sent
+
+
+def plain(rel: str, body: bytes) -> bytes:
+    """Write an upload as an XMPP client does."""
+    target, token = serving.bearer(rel, len(body), "text/plain", dialect="jwt", prefix="/share/")
+    return serving.head("PUT", target, {"Authorization": token}, len(body)) + body
+
+
+@pytest.mark.parametrize("write", [chunked, form, plain])
+def test_downloads_stay_fast_while_what_needs_decoding_is_written_slowly(
+    write: Callable[[str, bytes], bytes],
+    tmp_path: Path,
+    program: Callable[[str], str],
+    figure: Callable[[str], None],
+) -> None:
+    """Chunks, forms and TLS come through the transport; a client that then ends is not cut short."""
+    body, small = bytes(range(250)) * 2000, b"x" * 50_000
+    slow = ("-e", "trace=pwrite64", "-e", f"inject=pwrite64:delay_enter={int(WRITE_S * 1e6)}")
+    crt, key = selfsigned.make(program("openssl"), tmp_path / "certificate")
+    statuses: list[int] = []
+    with serving.running(tmp_path, rest=DOORS.format(crt=crt, key=key)) as server:
+        port = selfsigned.port_of(server)
+
+        def send(rel: str) -> None:
+            with selfsigned.greet(port, crt) if write is plain else server.connect() as sock:
+                sock.sendall(write(rel, body))
+                if not isinstance(sock, ssl.SSLSocket):
+                    sock.shutdown(socket.SHUT_WR)
+                statuses.append(serving.read_answer(sock, "PUT").status)
+
+        rels = [serving.fresh() for _ in range(20)]
+        for rel in rels:
+            assert server.put(rel, small).status == 201
+        kept = [serving.fresh().replace("/", "-") for _ in range(WRITERS)]
+        with tracing.attached(program("strace"), tmp_path / "log", *slow, process=server.workers[0]) as trace:
+            uploads = [threading.Thread(target=send, args=[rel]) for rel in kept]
+            taken_s = download_beside(uploads, server, rels, small)
+        assert set(statuses) <= {200, 201}
+        assert len(statuses) == WRITERS
+        for rel in kept:
+            assert server.request("GET", f"/share/{rel}").body == body
+    taken_s.sort()
+    figure(
+        f"{len(taken_s)} downloads beside {WRITERS} uploads ({write.__name__}), {WRITE_S} s for each write: "
+        f"median {taken_s[len(taken_s) // 2] * 1000:.1f} ms, max {taken_s[-1] * 1000:.1f} ms"
+    )
+    held_up_s = sum(taken for taken in taken_s if taken > WRITE_S)
+    assert held_up_s < len(trace.calls()) * WRITE_S / 4

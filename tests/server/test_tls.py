@@ -60,7 +60,7 @@ class Site:
         return subprocess.run(command, capture_output=True, check=check, timeout=serving.PATIENCE_S)
 
     def connect(self) -> ssl.SSLSocket:
-        return greet(self.port, self.crt)
+        return selfsigned.greet(self.port, self.crt)
 
     def ask(self, data: bytes, method: str = "GET") -> Answer:
         with self.connect() as sock:
@@ -72,31 +72,12 @@ class Site:
         assert self.ask(head + body).status == 201
 
 
-def greet(port: int, crt: Path, **options: ssl.TLSVersion) -> ssl.SSLSocket:
-    trust = ssl.create_default_context(cafile=str(crt))
-    for name, value in options.items():
-        setattr(trust, name, value)
-    plain = socket.create_connection(("127.0.0.1", port), timeout=serving.PATIENCE_S)
-    try:
-        return trust.wrap_socket(plain, server_hostname=selfsigned.NAME)
-    except BaseException:
-        plain.close()
-        raise
-
-
-def port_of(server: Server) -> int:
-    ready = next(line for line in server.events if line["event"] == "serve-ready")
-    return int(
-        next(name for name in ready["listening"].split() if name.startswith("tls:")).rpartition(":")[2]
-    )
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str], str]) -> Iterator[Site]:
     where = tmp_path_factory.mktemp("tls")
     crt, key = selfsigned.make(program("openssl"), where / "certificate")
     with serving.running(where, rest=SETTINGS.format(crt=crt, key=key)) as server:
-        yield Site(server, port_of(server), crt, program("curl"))
+        yield Site(server, selfsigned.port_of(server), crt, program("curl"))
         wire.settle(server)
 
 
@@ -181,7 +162,7 @@ def test_a_client_that_never_looks_up_while_it_sends_gets_the_refusal_all_the_sa
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_both_versions_end_with_a_close_notify(site: Site, version: ssl.TLSVersion) -> None:
     """Without one, recv raises SSLEOFError: the answer could have been cut short."""
-    with greet(site.port, site.crt, minimum_version=version, maximum_version=version) as sock:
+    with selfsigned.greet(site.port, site.crt, minimum_version=version, maximum_version=version) as sock:
         sock.sendall(serving.head("GET", "/health", {"Connection": "close"}))
         assert serving.read_answer(sock).status == 200
         assert sock.recv(1) == b""
@@ -295,7 +276,7 @@ def test_a_reload_under_load_brings_the_new_certificate_and_loses_nothing(
     live.write_bytes(crt.read_bytes())
     live_key.write_bytes(key.read_bytes())
     with serving.running(tmp_path, rest=SETTINGS.format(crt=live, key=live_key)) as server:
-        site = Site(server, port_of(server), both, program("curl"))
+        site = Site(server, selfsigned.port_of(server), both, program("curl"))
         rel, body = serving.fresh(), secrets.token_bytes(20 * MiB)
         site.put(rel, body)
         with under_load(site, rel, body) as wrong, site.connect():
@@ -363,7 +344,9 @@ def test_a_proxy_header_comes_before_the_handshake(tmp_path: Path, program: Call
         rest=SETTINGS.format(crt=crt, key=key),
     ) as server:
         trust = ssl.create_default_context(cafile=str(crt))
-        with socket.create_connection(("127.0.0.1", port_of(server)), timeout=serving.PATIENCE_S) as plain:
+        with socket.create_connection(
+            ("127.0.0.1", selfsigned.port_of(server)), timeout=serving.PATIENCE_S
+        ) as plain:
             plain.sendall(b"PROXY TCP6 2001:db8::7 2001:db8::1 50000 443\r\n")
             with trust.wrap_socket(plain, server_hostname=selfsigned.NAME) as sock:
                 sock.sendall(serving.head("GET", "/health", None))
@@ -379,7 +362,7 @@ def test_a_drain_waits_for_a_download_and_not_for_ever(tmp_path: Path, program: 
         settings = settings.replace(f'{name} = "1s"', f'{name} = "60s"')
     rest = settings.replace("[timeouts]", '[timeouts]\nshutdown = "3s"')
     with serving.start(tmp_path, serving.configuration(tmp_path / "store", rest=rest)) as server:
-        site = Site(server, port_of(server), crt, program("curl"))
+        site = Site(server, selfsigned.port_of(server), crt, program("curl"))
         rel, body = serving.fresh(), secrets.token_bytes(40 * MiB)
         site.put(rel, body)
         with (
