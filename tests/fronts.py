@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -17,7 +19,7 @@ APACHE_LOADS = [
     APACHE_MODULES / f"mod_{name}.so"
     for name in (
         *("mpm_event", "unixd", "authz_core", "log_config", "env", "setenvif", "socache_shmcb"),
-        *("ssl", "http2", "headers", "proxy", "proxy_http", "reqtimeout"),
+        *("ssl", "http2", "headers", "proxy", "proxy_http", "reqtimeout", "xsendfile"),
     )
 ]
 
@@ -79,6 +81,17 @@ def nginx_offload(place: Place, program: Callable[[str], str]) -> Proxy:
     return nginx(place, program, addition=addition)
 
 
+def apache_offload(place: Place, program: Callable[[str], str]) -> Proxy:
+    """Give the documented Apache with the documented addition by which it sends downloads itself."""
+    if not (APACHE_MODULES / "mod_xsendfile.so").exists():
+        pytest.skip("needs libapache2-mod-xsendfile; as root, `make test` installs it")
+    addition = swap(
+        (DEPLOY / "apache-offload.conf").read_text(),
+        ("XSendFilePath /var/lib/hmacfs", f"XSendFilePath {place.storage}"),
+    )
+    return apache(place, program, addition=addition)
+
+
 def plain_nginx(place: Place, program: Callable[[str], str], *, buffering: str = "off") -> Proxy:
     """Give the documented nginx without TLS, for clients that cannot be told whom to trust."""
     site = swap(
@@ -126,7 +139,7 @@ def caddy(place: Place, program: Callable[[str], str]) -> Proxy:
     return Proxy(check=[program("caddy"), "validate", *named], run=[program("caddy"), "run", *named])
 
 
-def apache(place: Place, program: Callable[[str], str]) -> Proxy:
+def apache(place: Place, program: Callable[[str], str], *, addition: str = "") -> Proxy:
     site = swap(
         (DEPLOY / "apache.conf").read_text(),
         ("<VirtualHost *:443>", f"<VirtualHost {place.listen}>"),
@@ -145,7 +158,7 @@ def apache(place: Place, program: Callable[[str], str]) -> Proxy:
             "ServerName upload.example.org",
             *(f"LoadModule {so.stem[4:]}_module {so}" for so in APACHE_LOADS if so.exists()),
             *(["User www-data", "Group www-data"] if os.geteuid() == 0 else []),
-            site,
+            f"{site.rstrip().removesuffix('</VirtualHost>')}{addition}</VirtualHost>",
         ]
     )
     run = [program("apache2"), "-f", write(place.folder / "apache.conf", whole)]
@@ -175,10 +188,13 @@ PROXIES = {
     "nginx-offload": nginx_offload,
     "caddy": caddy,
     "apache": apache,
+    "apache-offload": apache_offload,
     "haproxy": haproxy,
 }
 
 # What hmacfs must be told, in [server], beside a proxy that is more than a proxy.
 SETTINGS = {
     "nginx-offload": 'trusted_proxies = ["127.0.0.0/8"]\noffload = "x-accel-redirect"\n',
+    "apache-offload": 'trusted_proxies = ["127.0.0.0/8"]\noffload = "x-sendfile"\n'
+    'file_mode = "0644"\ndirectory_mode = "0755"\n',  # its user is not that of the test
 }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from hmacfs import auth, errors, metrics, transfer
 from hmacfs.app import doors, files, places
+from hmacfs.app.offload import Offload
 from hmacfs.errors import Refused
 from hmacfs.http import cors
 from hmacfs.http import reply as replies
@@ -61,7 +62,7 @@ class App:
         self.max_body_bytes = settings.server.max_upload_size
         self._endpoints = places.by_length(settings.endpoints)
         self._cors = settings.cors
-        self._location = settings.server.offload_prefix if settings.server.offload else ""
+        self._offload = Offload(settings.server)
         self.any_origin = cors.same_for_all(settings.cors.allow_origins)
         """Whether answers to downloads are the same whatever Origin asks."""
         self._store = store
@@ -71,7 +72,7 @@ class App:
     @property
     def offloads(self) -> bool:
         """Whether a trusted proxy is told to send files itself."""
-        return bool(self._location)
+        return bool(self._offload.field)
 
     def answer(self, head: Head, link: Link) -> Reply | Coroutine[None, None, Reply]:
         """Give the reply to `head`, or a coroutine that will. Raises Refused."""
@@ -146,9 +147,11 @@ class App:
                 now=self._now(),
                 attached=attached,
             )
-            reply = (
-                files.offloaded(sheet, self._location + slot.key) if offloaded else files.reply(head, sheet)
-            )
+            place = self._offload.place(slot.key) if offloaded else None
+            if place is None:
+                reply = files.reply(head, sheet)
+            else:
+                reply = files.offloaded(sheet, self._offload.field, place)
         except BaseException:
             os.close(file.fd)
             raise

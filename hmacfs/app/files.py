@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from hmacfs import errors
 from hmacfs.errors import Refused
@@ -85,15 +84,16 @@ def reply(head: Head, sheet: Sheet) -> Reply:
     return Reply(status=206, code="partial", fields=fields, pieces=pieces, file=file)
 
 
-def offloaded(sheet: Sheet, location: str) -> Reply:
-    """Answer a GET or HEAD with the place from which nginx sends the file: X-Accel-Redirect.
+def offloaded(sheet: Sheet, field: str, place: str) -> Reply:
+    """Answer a GET or HEAD with the place from which the proxy sends the file.
 
-    nginx undoes the percent-encoding of `location`. It keeps our Content-Type, Content-Disposition,
-    Cache-Control; validators, conditionals and ranges are its own; every other field it drops, unless its
-    configuration adds it anew.
+    `field` is X-Accel-Redirect for nginx, whose `place` is a path of its own, or X-Sendfile for Apache's
+    mod_xsendfile, whose `place` is that in the file system. Conditionals and ranges are weighed by the
+    proxy. nginx keeps our Content-Type, Content-Disposition and Cache-Control and
+    drops every other field, unless its configuration adds it anew; Apache keeps all.
     """
     fields = sheet.fields()
-    fields.append(("X-Accel-Redirect", quote(location)))
+    fields.append((field, place))
     return Reply(status=200, code="ok", fields=fields, file=sheet.file)
 
 

@@ -70,16 +70,17 @@ class Server:
         str,
         Key(
             kind=Kind.CHOICE,
-            choices=("", "x-accel-redirect"),
-            meaning='"x-accel-redirect": a download that came through nginx in trusted_proxies is answered '
-            "without its bytes, and nginx sends the file itself. See deploy/nginx-offload.conf.",
+            choices=("", "x-accel-redirect", "x-sendfile"),
+            meaning="A download that came through a proxy in trusted_proxies is answered without its bytes, "
+            'and the proxy sends the file itself: nginx with "x-accel-redirect" (deploy/nginx-offload.conf), '
+            'Apache with "x-sendfile" (deploy/apache-offload.conf).',
         ),
     ] = ""
     offload_prefix: Annotated[
         str,
         Key(
             kind=Kind.TEXT,
-            meaning="nginx's internal location whose alias is storage_path.",
+            meaning='nginx\'s internal location whose alias is storage_path; "x-sendfile" needs none.',
         ),
     ] = "/protected/"
     workers: Annotated[

@@ -131,7 +131,7 @@ FAULTS = [
     ("[server]\ntrusted_proxies = '::1'", 2, "server.trusted_proxies", "list of networks"),
     ("[server]\ntrusted_proxies = ['all']", 2, "server.trusted_proxies[0]", '"10.0.0.0/8"'),
     ("[server]\ntrusted_proxies = ['10.1.0.0/8']", 2, "server.trusted_proxies[0]", 'mean "10.0.0.0/8"'),
-    ("[server]\noffload = 'x-sendfile'", 2, "server.offload", '"x-accel-redirect"'),
+    ("[server]\noffload = 'x-send'", 2, "server.offload", '"x-accel-redirect"'),
     ("[server]\noffload = 'x-accel-redirect'", 2, "server.offload", "server.trusted_proxies"),
     (
         "[server]\nproxy_protocol = true\ntrusted_proxies = ['unix']\noffload = 'x-accel-redirect'",

@@ -14,7 +14,7 @@ import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import fronts
 import pytest
@@ -96,6 +96,9 @@ def site(  # noqa: PLR0913, PLR0917 - fixtures
         '[[endpoint]]\nprefix = "/upload/"\nprotocols = ["v2"]\n'
     )
     (tmp_path / "store").mkdir()
+    if proxy_name == "apache-offload":  # its user has to get there
+        for folder in (tmp_path, *list(tmp_path.parents)[:2]):
+            folder.chmod(0o711)
     start([sys.executable, "-m", "hmacfs", "serve", "--config", str(config)], upstream)
     proxy, address = write_proxy(upstream)
     start(proxy.run, address)
@@ -179,6 +182,26 @@ def test_an_offloaded_file_is_sent_by_nginx(site: Site) -> None:
     modified = int((site.folder / "store" / path[1:]).stat().st_mtime)
     assert (fields["etag"], body) == (f'"{modified:x}-7"', b"content")  # the form of its ETag, not of ours
     assert site.ask("GET", f"/protected{path}")[0] == 404
+
+
+@pytest.mark.parametrize("proxy_name", ["apache-offload"], indirect=True)
+def test_an_offloaded_file_is_sent_by_apache(site: Site) -> None:
+    path = upload(site, "off loaded %.png", b"content")
+    stored = site.folder / "store" / unquote(path[1:])
+    with stored.open("r+b") as file:  # what hmacfs itself would refuse to send: its size is not the index's
+        file.write(b"CONTENT")
+    status, fields, body = site.ask("GET", path)
+    assert (status, body) == (200, b"CONTENT")
+    assert "x-sendfile" not in fields
+    assert site.ask("GET", path, If_None_Match=fields["etag"])[0] == 304
+    assert site.ask("GET", path, Range="bytes=2-3")[2] == b"NT"
+
+
+@pytest.mark.parametrize("proxy_name", ["apache-offload"], indirect=True)
+@pytest.mark.parametrize("name", ["é.png", "🎉", "space at its end "])
+def test_a_name_that_apache_would_not_find_is_sent_by_hmacfs(site: Site, name: str) -> None:
+    path = upload(site, name, b"content")
+    assert site.ask("GET", path)[2] == b"content"
 
 
 def test_a_refusal_reaches_the_client_with_its_reason(site: Site) -> None:
