@@ -160,7 +160,8 @@ class Worker:
             most_age_s=replies.YEAR_S,
         )
         connections: set[Connection] = set()
-        self._lane = transfer.Lane(loop, functools.partial(self._row.add, metrics.LENT_BYTES))
+        lent = transfer.Slabs(buffers.SLABS_BYTES, functools.partial(self._row.add, metrics.LENT_BYTES))
+        self._lane = transfer.Lane(loop, lent)
         self._turns = transfer.Turns(loop, connections, slab=memory_lent, lane=self._lane)
         self._service = Service(
             loop=loop,

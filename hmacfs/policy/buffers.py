@@ -41,10 +41,14 @@ ITERATION_BYTES: Final = 1 * MiB
 # instead of our core on the client's account: 0.74 CPU s/GB with 4 MiB, 0.69 with 8 MiB.
 ALONE_BYTES: Final = 8 * MiB
 
-# Threads for a slow disk, and the slab that each works on: as much in flight as a disk's queue gains from,
-# and a bound on the memory for it, however many transfers there are.
-LANE_SLABS: Final = 4
-LANE_SLAB_BYTES: Final = 1 * MiB
+# Classes of the slabs for transfers that must hold bytes: powers of two.
+LEAST_SLAB_BYTES: Final = 16 * KiB
+MOST_SLAB_BYTES: Final = 1 * MiB
+
+# Threads that wait for the disk in the loop's place: as many as a disk's queue gains from. Each works on one
+# slab, however many transfers there are, and that is all the memory there is for it.
+LANE_THREADS: Final = 4
+SLABS_BYTES: Final = LANE_THREADS * MOST_SLAB_BYTES
 
 # Whether a file is in memory is asked for so much of it at once, and only where that may spare a long wait.
 # Then the question costs a microsecond for 16 MiB; a cold part is read so far ahead of the part being sent.
@@ -75,6 +79,18 @@ def for_upload(facts: Facts) -> Plan:
     while slab // 2 >= max(facts.length or 0, HEAD_BYTES):
         slab //= 2
     return Plan(slab=slab, budget=TURN_BYTES, direct=(facts.length or 0) > DIRECT_FROM_BYTES)
+
+
+def slab_for(left: int, came: int) -> int:
+    """Give the class for a body of which `left` bytes are missing and `came` were there at the last look.
+
+    Twice as much may be there at the next; 0 if there was no look yet.
+    """
+    want = min(left, 2 * came if came else left)
+    slab = LEAST_SLAB_BYTES
+    while slab < want and slab < MOST_SLAB_BYTES:
+        slab *= 2
+    return slab
 
 
 def to_boundary(offset: int, slab: int) -> int:

@@ -10,6 +10,7 @@ from hmacfs.transfer.forms import FORM_HEADER_BYTES, FORM_PARTS, Form, receive_f
 from hmacfs.transfer.lane import Lane
 from hmacfs.transfer.receiving import Broken, Receiving
 from hmacfs.transfer.sending import NO_FILE, Sending
+from hmacfs.transfer.slabs import Slabs
 from hmacfs.transfer.turns import Turns
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Receiving",
     "Sending",
     "Sink",
+    "Slabs",
     "Turns",
     "receive",
     "receive_form",

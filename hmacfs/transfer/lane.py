@@ -1,31 +1,34 @@
-"""The way around a slow disk: threads that write and read while the loop serves others."""
+"""The way around the disk: threads that wait for it while the loop serves others."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from hmacfs import _core
 from hmacfs.policy import buffers, latency
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
+    from hmacfs import _core
+    from hmacfs.transfer.slabs import Slabs
+
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class Lane:
-    """One worker's threads, the slabs that they work on, and what is known of the disk's pace."""
+    """One worker's threads, the slabs that they work on, and what is known of the disk."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, lent: Callable[[int], None]) -> None:
-        """Serve `loop`; `lent` is told of bytes as they are lent, and returned (negative)."""
+    def __init__(self, loop: asyncio.AbstractEventLoop, slabs: Slabs) -> None:
+        """Serve `loop` with some of `slabs`."""
+        self.slabs = slabs
         self._loop = loop
-        self._lent = lent
-        self._threads = ThreadPoolExecutor(buffers.LANE_SLABS, "hmacfs-lane")
-        self._free = asyncio.Semaphore(buffers.LANE_SLABS)
-        self._slabs: list[_core.Slab] = []
+        self._threads = ThreadPoolExecutor(buffers.LANE_THREADS, "hmacfs-lane")
+        self._free = asyncio.Semaphore(buffers.LANE_THREADS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._pace = latency.Pace()
 
@@ -45,20 +48,15 @@ class Lane:
         task.add_done_callback(self._tasks.discard)
 
     @contextlib.asynccontextmanager
-    async def lend(self) -> AsyncIterator[_core.Slab]:
-        """Lend a slab; waits as long as all are lent. They are made when first needed, and kept."""
+    async def lend(self, size: int) -> AsyncIterator[_core.Slab]:
+        """Lend a slab of that class; waits as long as one is lent for each thread."""
         async with self._free:
-            slab = self._slabs.pop() if self._slabs else _core.Slab(buffers.LANE_SLAB_BYTES)
-            self._lent(slab.size)
-            try:
+            with self.slabs.lend(size) as slab:
                 yield slab
-            finally:
-                self._lent(-slab.size)
-                self._slabs.append(slab)
 
-    async def run(self, work: Callable[[memoryview], T], data: memoryview) -> T:
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do `work` on a thread, to its end even if whoever waits for it is cancelled."""
-        return await self._loop.run_in_executor(self._threads, work, data)
+        return await self._loop.run_in_executor(self._threads, functools.partial(work, *args, **kwargs))
 
     async def close(self) -> None:
         """Wait for what is under way, and end the threads."""

@@ -35,6 +35,7 @@ class Receiving:
     __slots__ = (
         "_advanced",
         "_aside",
+        "_came",
         "_finished",
         "_first",
         "_lane",
@@ -75,6 +76,7 @@ class Receiving:
         self._stopped = False
         self._aside = False  # whether the lane is at it
         self._missed = False  # whether a turn came meanwhile
+        self._came = 0  # bytes that the lane found at its last look
         turns.watch(sock, self, READABLE)
         if first:
             turns.again(self)
@@ -164,10 +166,10 @@ class Receiving:
     async def _step_aside(self) -> None:
         """Receive what fits into one slab, and write it on a thread."""
         count, why = 0, _core.DONE
-        async with self._lane.lend() as slab:
+        async with self._lane.lend(buffers.slab_for(self._left, self._came)) as slab:
             if not self._stopped:
                 data, why = self._draw(slab, slab.size)
-                count = len(data)
+                self._came = count = len(data)
                 if data:
                     await self._store_aside(data)
         self._aside = False

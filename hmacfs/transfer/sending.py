@@ -9,6 +9,7 @@ import termios
 from typing import TYPE_CHECKING, Final
 
 from hmacfs import _core
+from hmacfs.policy import buffers
 from hmacfs.transfer.turns import WRITABLE
 from hmacfs.transfer.warmth import Warmth
 
@@ -115,7 +116,7 @@ class Sending:
     async def _warm_up(self, warmth: Warmth) -> None:
         """Have the next part of the file read by a thread, which may wait for the disk."""
         lane = self._turns.lane
-        async with lane.lend() as slab:
+        async with lane.lend(buffers.MOST_SLAB_BYTES) as slab:
             if not self._stopped:
                 await warmth.grow(self._flow.moved, slab, lane)
         self._aside = False

@@ -15,6 +15,7 @@ from scenes import play
 
 from hmacfs import _core, transfer
 from hmacfs.model import File, KiB, MiB, Plan, Reply, Span
+from hmacfs.policy import buffers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +38,7 @@ class Stage:
     ) -> None:
         self.loop = loop
         self.lent: list[int] = []
-        self.lane = transfer.Lane(loop, self.lent.append)
+        self.lane = transfer.Lane(loop, transfer.Slabs(buffers.SLABS_BYTES, self.lent.append))
         self.turns = transfer.Turns(loop, (), slab=_core.Slab(4 * KiB), lane=self.lane)
         self.ours, self.theirs = socket.socketpair()
         for sock in (self.ours, self.theirs):
