@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import os
 import socket
 import struct
@@ -477,7 +476,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         used, broken = 0, None
         try:
             with sink.held():
-                used = await lane.run(functools.partial(body.store, sink=sink), memoryview(data))
+                used = await lane.run(body.store, memoryview(data), sink)
         except Refused as refused:
             broken = refused
         except OSError as error:
