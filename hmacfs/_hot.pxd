@@ -38,7 +38,8 @@ cdef class Entry:
     cdef bytes after            # what follows that number
     cdef bytes before_304       # the same for 304
     cdef bytes after_304
-    cdef bytes shared           # what every answer carries
+    cdef bytes shared           # what every answer carries, but for
+    cdef bytes shared_304       # a 304 to a request without an Origin, which carries this
     cdef bytes etag
     cdef bytes logged           # the target as the log shows it
     cdef bytes path

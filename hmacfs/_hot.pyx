@@ -129,21 +129,22 @@ cdef bint is_resident(int file, int64_t offset) noexcept nogil:
 cdef class Entry:
     """One file's answers: its fields for 200, 206 and 304, and its bytes or its open file."""
 
-    def __cinit__(self, *, tuple fields not None, tuple unmodified not None, bytes shared not None,
+    def __cinit__(self, *, tuple fields not None, tuple unmodified not None, tuple shared not None,
                   bytes etag not None, bytes logged not None, bytes path not None, tuple identity not None,
                   double expires, bytes body, int file):
         """Hold what answers one file; `file` is closed with the entry.
 
         The fields are lines with their CRLF, in two parts: before and after the number of max-age, which
         counts down to `expires` (wall clock, seconds). If that is 0, the file stays and the second part
-        is empty. `shared` are the fields of every answer, `logged` is the target as the log shows it,
+        is empty. `shared` are the fields of every answer, and those of a 304 to a request without
+        an Origin in their place; `logged` is the target as the log shows it,
         `path` the file's below the root, `identity` its inode, size and modification time in nanoseconds.
         `body` is None if an open `file` is given.
         """
         self.file = file
         self.before, self.after = fields
         self.before_304, self.after_304 = unmodified
-        self.shared = shared
+        self.shared, self.shared_304 = shared
         self.etag = etag
         self.logged = logged
         self.path = path
@@ -434,7 +435,7 @@ cdef class Hot:
             at = put(at, "/", 1)
             at = put_number(at, entry.size)
             at = put(at, "\r\n", 2)
-        at = put_bytes(at, entry.shared)
+        at = put_bytes(at, entry.shared_304 if line.status == 304 and not asked.from_origin else entry.shared)
         at = put(at, "X-Request-Id: ", 14)
         at = put_bytes(at, self.run_id)
         at = put_hex(at, self.requests)
