@@ -179,7 +179,7 @@ cdef class Crowd:
                 front.failed(error)
         return max(count, 0)
 
-    cdef void read(self, Front front, uint32_t events) except *:
+    cdef int read(self, Front front, uint32_t events) except -1:
         cdef Py_ssize_t size
         cdef bint ended = events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR) != 0
         while front.watched:
@@ -187,18 +187,19 @@ cdef class Crowd:
             size = syscall(SYS_recvfrom, front.sock, self.hot.data, self.size, MSG_DONTWAIT, NULL, NULL)
             if size > 0:
                 if not front.consume(size):
-                    return
+                    return 0
                 if size == self.size and front.watched:
                     # There may be more, and no event would tell: but others first.
                     self.control(EPOLL_CTL_MOD, front.sock)
-                    return
+                    return 0
                 if not ended:
-                    return
+                    return 0
             elif size == 0:
                 front.ended()
-                return
+                return 0
             elif errno == EAGAIN:
-                return
+                return 0
             elif errno != EINTR:
                 front.failed(None)
-                return
+                return 0
+        return 0

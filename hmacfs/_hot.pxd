@@ -7,6 +7,8 @@ from hmacfs._asked cimport Asked, Bounds
 
 cdef enum:
     BUCKETS = 32  # most bounds of the latency histogram
+    RUN_BYTES = 8
+    ID_BYTES = 16  # of a request: that of the run, and a number
 
 
 # The columns that answers are counted in, and the bounds of the latency histogram in nanoseconds.
@@ -23,10 +25,16 @@ cdef struct Columns:
     int bounds_count
 
 
+# Kinds of answers: places in what is made ready for each of them.
+cdef enum:
+    WHOLE
+    PARTIAL
+    UNMODIFIED
+
+
 # What one answer's counters and log line need besides the entry.
 cdef struct Line:
-    int status
-    const char *code
+    int kind
     bint head_only
     Py_ssize_t column
     Py_ssize_t received
@@ -71,13 +79,16 @@ cdef class Hot:
     cdef readonly int64_t held_bytes
     cdef char *lines            # log lines since they were last taken
     cdef Py_ssize_t lines_size
-    cdef bytes date
-    cdef bytes run_id
+    cdef tuple starts           # of an answer's head, by kind: up to and with Date
     cdef tuple leads            # what stands before each value of a log line; () if none is wanted
-    cdef char stamp[32]
-    cdef int64_t stamp_ms
+    cdef bytes begun            # a log line up to the request id
+    cdef int64_t begun_ms       # the millisecond that it names
+    cdef tuple methods          # what follows the client in a log line, for GET and for HEAD
+    cdef tuple outcomes         # what follows the target, by kind
+    cdef char id[ID_BYTES]      # of the last request answered here
     cdef int64_t wall_offset_ns  # wall clock less monotonic clock
-    cdef int64_t[::1] row
+    cdef object row             # keeps `cells` alive
+    cdef int64_t *cells
     cdef Columns columns
     cdef Bounds bounds
     cdef int most_requests
@@ -97,9 +108,9 @@ cdef class Hot:
     cdef bint answer(self, int sock, const Asked *asked, Entry entry, Py_ssize_t received, bytes client)
     cdef Py_ssize_t send(self, int sock, char *at, Entry entry, int64_t start, int64_t stop)
     cdef void append_file(self, int file, int64_t offset, int64_t stop)
-    cdef void count(self, const Line *line, int64_t elapsed_ns)
-    cdef void note(self, const Line *line, bytes target, bytes client, int64_t ended_ns)
-    cdef void restamp(self, int64_t wall_ns)
+    cdef void count(self, const Line *line, int64_t elapsed_ns) noexcept
+    cdef int note(self, const Line *line, bytes target, bytes client, int64_t ended_ns) except -1
+    cdef int begin(self, int64_t wall_ms) except -1
     cdef void drop(self, bytes target)
     cdef void release(self, bytes target, Entry entry)
     cdef bint make_room(self, Entry entry)
