@@ -7,6 +7,7 @@ from hmacfs._asked cimport Asked, Bounds
 
 cdef enum:
     BUCKETS = 32  # most bounds of the latency histogram
+    STAMP_BYTES = 24
     RUN_BYTES = 8
     ID_BYTES = 16  # of a request: that of the run, and a number
 
@@ -81,8 +82,8 @@ cdef class Hot:
     cdef Py_ssize_t lines_size
     cdef tuple starts           # of an answer's head, by kind: up to and with Date
     cdef tuple leads            # what stands before each value of a log line; () if none is wanted
-    cdef bytes begun            # a log line up to the request id
-    cdef int64_t begun_ms       # the millisecond that it names
+    cdef char stamp[STAMP_BYTES + 1]
+    cdef int64_t stamp_ms       # the millisecond that it names
     cdef tuple methods          # what follows the client in a log line, for GET and for HEAD
     cdef tuple outcomes         # what follows the target, by kind
     cdef char id[ID_BYTES]      # of the last request answered here
@@ -110,7 +111,7 @@ cdef class Hot:
     cdef void append_file(self, int file, int64_t offset, int64_t stop)
     cdef void count(self, const Line *line, int64_t elapsed_ns) noexcept
     cdef int note(self, const Line *line, bytes target, bytes client, int64_t ended_ns) except -1
-    cdef int begin(self, int64_t wall_ms) except -1
+    cdef void restamp(self, int64_t wall_ms) noexcept
     cdef void drop(self, bytes target)
     cdef void release(self, bytes target, Entry entry)
     cdef bint make_room(self, Entry entry)

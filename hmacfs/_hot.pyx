@@ -195,7 +195,7 @@ cdef class Hot:
         self.entries = {}
         self.opened = {}
         self.leads = ()
-        self.begun_ms = -1
+        self.stamp_ms = 0
         self.columns.whole[0], self.columns.unmodified[0], self.columns.partial = columns[:3]
         self.columns.whole[1], self.columns.unmodified[1] = columns[3:5]
         self.columns.received_bytes, self.columns.sent_bytes, self.columns.ranges = columns[5:8]
@@ -230,7 +230,6 @@ cdef class Hot:
             self.outcomes = tuple(
                 [b"%b%d%b%b%b" % (leads[5], status, leads[6], code, leads[7]) for status, _, code in KINDS]
             )
-        self.begun_ms = -1
         self.bounds.fields = most_fields
         self.bounds.bytes = most_bytes
         self.bounds.any_origin = any_origin
@@ -532,9 +531,11 @@ cdef class Hot:
         cdef int64_t micros = (ended_ns - self.started_ns) // 1000
         cdef int64_t wall_ms = (ended_ns + self.wall_offset_ns) // MS_NS
         cdef tuple leads = self.leads
-        if wall_ms != self.begun_ms:
-            self.begin(wall_ms)
-        at = put_bytes(at, self.begun)
+        if wall_ms != self.stamp_ms:
+            self.restamp(wall_ms)
+        at = put_bytes(at, <bytes>leads[0])
+        at = put(at, self.stamp, STAMP_BYTES)
+        at = put_bytes(at, <bytes>leads[1])
         at = put(at, self.id, ID_BYTES)
         at = put_bytes(at, <bytes>leads[2])
         at = put_bytes(at, client)
@@ -556,16 +557,19 @@ cdef class Hot:
             self.flush()
         return 0
 
-    cdef int begin(self, int64_t wall_ms) except -1:
-        """Bring the beginning of a log line to this millisecond: RFC 3339, UTC."""
-        cdef char second[32]
+    @cython.cdivision(True)  # of times that are not negative
+    cdef void restamp(self, int64_t wall_ms) noexcept:
+        """Bring the time stamp to this millisecond: RFC 3339, UTC."""
         cdef tm parts
-        cdef time_t wall_s = wall_ms // 1000
-        gmtime_r(&wall_s, &parts)
-        strftime(second, sizeof(second), "%Y-%m-%dT%H:%M:%S", &parts)
-        self.begun = b"%b%b.%03dZ%b" % (self.leads[0], <bytes>second, wall_ms % 1000, self.leads[1])
-        self.begun_ms = wall_ms
-        return 0
+        cdef time_t second = wall_ms // 1000
+        cdef int64_t ms = wall_ms % 1000
+        if second != self.stamp_ms // 1000:
+            gmtime_r(&second, &parts)
+            strftime(self.stamp, sizeof(self.stamp), "%Y-%m-%dT%H:%M:%S.000Z", &parts)
+        self.stamp[20] = <char>(48 + ms // 100)
+        self.stamp[21] = <char>(48 + ms // 10 % 10)
+        self.stamp[22] = <char>(48 + ms % 10)
+        self.stamp_ms = wall_ms
 
 
 cdef int64_t held(Entry entry):
