@@ -50,8 +50,8 @@ def fields(origin: bytes | None, allow_origins: Sequence[str]) -> list[tuple[str
 def unmodified_fields(origin: bytes | None, allow_origins: Sequence[str]) -> list[tuple[str, str]]:
     """Give the fields of a 304: those of its 200, but where they matter to nobody.
 
-    A browser weighs them only in answers to requests with an Origin (Fetch, "CORS check"), and what a cache holds
-    keeps those that it came with (RFC 9111 3.2). Vary stays, as RFC 9110 15.4.5 wants it.
+    A browser weighs them only in answers to requests with an Origin (Fetch, "CORS check"), and what a
+    cache holds keeps those that it came with (RFC 9111 3.2). Vary stays, as RFC 9110 15.4.5 wants it.
     """
     if origin is None and same_for_all(allow_origins):
         return []
