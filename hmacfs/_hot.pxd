@@ -7,6 +7,9 @@ from hmacfs._asked cimport Asked, Bounds
 
 cdef enum:
     BUCKETS = 32  # most bounds of the latency histogram
+    STAMP_BYTES = 24
+    RUN_BYTES = 8
+    ID_BYTES = 16  # of a request: that of the run, and a number
 
 
 # The columns that answers are counted in, and the bounds of the latency histogram in nanoseconds.
@@ -23,10 +26,16 @@ cdef struct Columns:
     int bounds_count
 
 
+# Kinds of answers: places in what is made ready for each of them.
+cdef enum:
+    WHOLE
+    PARTIAL
+    UNMODIFIED
+
+
 # What one answer's counters and log line need besides the entry.
 cdef struct Line:
-    int status
-    const char *code
+    int kind
     bint head_only
     Py_ssize_t column
     Py_ssize_t received
@@ -38,7 +47,8 @@ cdef class Entry:
     cdef bytes after            # what follows that number
     cdef bytes before_304       # the same for 304
     cdef bytes after_304
-    cdef bytes shared           # what every answer carries
+    cdef bytes shared           # what every answer carries, but for
+    cdef bytes shared_304       # a 304 to a request without an Origin, which carries this
     cdef bytes etag
     cdef bytes logged           # the target as the log shows it
     cdef bytes path
@@ -70,13 +80,16 @@ cdef class Hot:
     cdef readonly int64_t held_bytes
     cdef char *lines            # log lines since they were last taken
     cdef Py_ssize_t lines_size
-    cdef bytes date
-    cdef bytes run_id
+    cdef tuple starts           # of an answer's head, by kind: up to and with Date
     cdef tuple leads            # what stands before each value of a log line; () if none is wanted
-    cdef char stamp[32]
-    cdef int64_t stamp_ms
+    cdef char stamp[STAMP_BYTES + 1]
+    cdef int64_t stamp_ms       # the millisecond that it names
+    cdef tuple methods          # what follows the client in a log line, for GET and for HEAD
+    cdef tuple outcomes         # what follows the target, by kind
+    cdef char id[ID_BYTES]      # of the last request answered here
     cdef int64_t wall_offset_ns  # wall clock less monotonic clock
-    cdef int64_t[::1] row
+    cdef object row             # keeps `cells` alive
+    cdef int64_t *cells
     cdef Columns columns
     cdef Bounds bounds
     cdef int most_requests
@@ -96,9 +109,9 @@ cdef class Hot:
     cdef bint answer(self, int sock, const Asked *asked, Entry entry, Py_ssize_t received, bytes client)
     cdef Py_ssize_t send(self, int sock, char *at, Entry entry, int64_t start, int64_t stop)
     cdef void append_file(self, int file, int64_t offset, int64_t stop)
-    cdef void count(self, const Line *line, int64_t elapsed_ns)
-    cdef void note(self, const Line *line, bytes target, bytes client, int64_t ended_ns)
-    cdef void restamp(self, int64_t wall_ns)
+    cdef void count(self, const Line *line, int64_t elapsed_ns) noexcept
+    cdef int note(self, const Line *line, bytes target, bytes client, int64_t ended_ns) except -1
+    cdef void restamp(self, int64_t wall_ms) noexcept
     cdef void drop(self, bytes target)
     cdef void release(self, bytes target, Entry entry)
     cdef bint make_room(self, Entry entry)

@@ -13,7 +13,7 @@ class Entry:
         *,
         fields: tuple[bytes, bytes],
         unmodified: tuple[bytes, bytes],
-        shared: bytes,
+        shared: tuple[bytes, bytes],
         etag: bytes,
         logged: bytes,
         path: bytes,

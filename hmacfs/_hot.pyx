@@ -7,12 +7,13 @@ for a second: then the file's name is looked up again, so one that is gone or re
 that second. The answers are those of the cold path byte for byte.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy, strlen
+from libc.string cimport memcmp, memcpy
 from libc.time cimport gmtime_r, strftime, time_t, tm
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, timespec
 from posix.types cimport off_t
@@ -74,6 +75,12 @@ cdef enum:
     LINE_BYTES = 2048   # room for one log line; a target that needs more is not admitted
     NO_FILE = -1
     SECOND_NS = 1000000000
+    MS_NS = 1000000
+
+# Status, phrase and code, by kind.
+cdef tuple KINDS = (
+    (200, b"OK", b"ok"), (206, b"Partial Content", b"partial"), (304, b"Not Modified", b"not_modified")
+)
 
 
 cdef char *put(char *at, const char *text, Py_ssize_t size) noexcept nogil:
@@ -101,16 +108,12 @@ cdef char *put_number(char *at, uint64_t number) noexcept nogil:
     return at
 
 
-cdef char *put_hex(char *at, uint64_t number) noexcept nogil:
+cdef void put_hex(char *at, uint64_t number) noexcept nogil:
     """Write `number` as 8 hexadecimal digits."""
-    cdef int shift = 28
-    cdef int digit
-    while shift >= 0:
-        digit = (number >> shift) & 15
-        at[0] = <char>(48 + digit if digit < 10 else 87 + digit)
-        at += 1
-        shift -= 4
-    return at
+    cdef const char *digits = "0123456789abcdef"
+    cdef int index
+    for index in range(8):
+        at[index] = digits[(number >> (28 - 4 * index)) & 15]
 
 
 cdef int64_t nanoseconds(const timespec *time) noexcept nogil:
@@ -129,21 +132,22 @@ cdef bint is_resident(int file, int64_t offset) noexcept nogil:
 cdef class Entry:
     """One file's answers: its fields for 200, 206 and 304, and its bytes or its open file."""
 
-    def __cinit__(self, *, tuple fields not None, tuple unmodified not None, bytes shared not None,
+    def __cinit__(self, *, tuple fields not None, tuple unmodified not None, tuple shared not None,
                   bytes etag not None, bytes logged not None, bytes path not None, tuple identity not None,
                   double expires, bytes body, int file):
         """Hold what answers one file; `file` is closed with the entry.
 
         The fields are lines with their CRLF, in two parts: before and after the number of max-age, which
         counts down to `expires` (wall clock, seconds). If that is 0, the file stays and the second part
-        is empty. `shared` are the fields of every answer, `logged` is the target as the log shows it,
+        is empty. `shared` are the fields of every answer, and those of a 304 to a request without
+        an Origin in their place; `logged` is the target as the log shows it,
         `path` the file's below the root, `identity` its inode, size and modification time in nanoseconds.
         `body` is None if an open `file` is given.
         """
         self.file = file
         self.before, self.after = fields
         self.before_304, self.after_304 = unmodified
-        self.shared = shared
+        self.shared, self.shared_304 = shared
         self.etag = etag
         self.logged = logged
         self.path = path
@@ -176,7 +180,10 @@ cdef class Hot:
         self.slab = slab
         self.data = <const char *>&slab[0]
         self.row = row
-        self.run_id = run_id
+        self.cells = &row[0]
+        if len(run_id) != RUN_BYTES:
+            raise ValueError("the id of a run is of another length")
+        memcpy(self.id, PyBytes_AS_STRING(run_id), RUN_BYTES)
         self.keep = keep
         self.root = root
         self.open_flags = open_flags
@@ -188,8 +195,7 @@ cdef class Hot:
         self.entries = {}
         self.opened = {}
         self.leads = ()
-        self.date = b""
-        self.stamp_ms = -1
+        self.stamp_ms = 0
         self.columns.whole[0], self.columns.unmodified[0], self.columns.partial = columns[:3]
         self.columns.whole[1], self.columns.unmodified[1] = columns[3:5]
         self.columns.received_bytes, self.columns.sent_bytes, self.columns.ranges = columns[5:8]
@@ -219,6 +225,11 @@ cdef class Hot:
         `idle_s`.
         """
         self.leads = leads
+        if leads:
+            self.methods = tuple([leads[3] + method + leads[4] for method in (b"GET", b"HEAD")])
+            self.outcomes = tuple(
+                [b"%b%d%b%b%b" % (leads[5], status, leads[6], code, leads[7]) for status, _, code in KINDS]
+            )
         self.bounds.fields = most_fields
         self.bounds.bytes = most_bytes
         self.bounds.any_origin = any_origin
@@ -240,7 +251,9 @@ cdef class Hot:
         cdef Entry entry
         cdef int64_t now = clock_ns(CLOCK_MONOTONIC)
         self.wall_offset_ns = clock_ns(CLOCK_REALTIME) - now
-        self.date = date
+        self.starts = tuple(
+            [b"HTTP/1.1 %d %b\r\nDate: %b\r\n" % (status, phrase, date) for status, phrase, _ in KINDS]
+        )
         for target in list(self.opened):
             entry = self.opened[target]
             if entry.until_ns < now:
@@ -307,7 +320,7 @@ cdef class Hot:
 
     def last_id(self) -> str:
         """Give the id of the request before."""
-        return f"{self.run_id.decode()}{self.requests:08x}"
+        return f"{self.id[:RUN_BYTES].decode()}{self.requests:08x}"
 
     def flush(self) -> None:
         """Give the log lines since the last time to whoever keeps them."""
@@ -383,6 +396,7 @@ cdef class Hot:
         cdef int64_t stop = entry.size
         cdef int64_t fresh_s = 0
         cdef int64_t ended_ns
+        cdef bint unasked
         cdef Line line
         if entry.expires_ns:
             fresh_s = (entry.expires_ns - self.started_ns - self.wall_offset_ns) // SECOND_NS
@@ -396,15 +410,14 @@ cdef class Hot:
                 return False
             if memcmp(asked.match, PyBytes_AS_STRING(entry.etag), asked.match_size) != 0:
                 return False
-            line.status, line.code = 304, "not_modified"
-            line.column = self.columns.unmodified[asked.head_only]
+            line.kind, line.column = UNMODIFIED, self.columns.unmodified[asked.head_only]
             stop = 0
         elif asked.range != NULL:
             if asked.head_only or not read_range(asked.range, asked.range_size, entry.size, &start, &stop):
                 return False
-            line.status, line.code, line.column = 206, "partial", self.columns.partial
+            line.kind, line.column = PARTIAL, self.columns.partial
         else:
-            line.status, line.code, line.column = 200, "ok", self.columns.whole[asked.head_only]
+            line.kind, line.column = WHOLE, self.columns.whole[asked.head_only]
         if entry.body is None and stop > start and not asked.head_only:
             if stop - start > self.span_bytes:
                 return False
@@ -414,19 +427,13 @@ cdef class Hot:
             ):
                 return False
         self.requests += 1
-        if line.status == 304:
-            at = put(at, "HTTP/1.1 304 Not Modified\r\nDate: ", 33)
-        elif line.status == 206:
-            at = put(at, "HTTP/1.1 206 Partial Content\r\nDate: ", 36)
-        else:
-            at = put(at, "HTTP/1.1 200 OK\r\nDate: ", 23)
-        at = put_bytes(at, self.date)
-        at = put(at, "\r\n", 2)
-        at = put_bytes(at, entry.before_304 if line.status == 304 else entry.before)
+        put_hex(self.id + RUN_BYTES, self.requests)
+        at = put_bytes(at, <bytes>self.starts[line.kind])
+        at = put_bytes(at, entry.before_304 if line.kind == UNMODIFIED else entry.before)
         if entry.expires_ns:
             at = put_number(at, fresh_s)
-            at = put_bytes(at, entry.after_304 if line.status == 304 else entry.after)
-        if line.status == 206:
+            at = put_bytes(at, entry.after_304 if line.kind == UNMODIFIED else entry.after)
+        if line.kind == PARTIAL:
             at = put(at, "Content-Range: bytes ", 21)
             at = put_number(at, start)
             at = put(at, "-", 1)
@@ -434,11 +441,11 @@ cdef class Hot:
             at = put(at, "/", 1)
             at = put_number(at, entry.size)
             at = put(at, "\r\n", 2)
-        at = put_bytes(at, entry.shared)
+        unasked = line.kind == UNMODIFIED and not asked.from_origin
+        at = put_bytes(at, entry.shared_304 if unasked else entry.shared)
         at = put(at, "X-Request-Id: ", 14)
-        at = put_bytes(at, self.run_id)
-        at = put_hex(at, self.requests)
-        if line.status != 304:
+        at = put(at, self.id, ID_BYTES)
+        if line.kind != UNMODIFIED:
             at = put(at, "\r\nContent-Length: ", 18)
             at = put_number(at, stop - start)
         at = put(at, "\r\n\r\n", 4)
@@ -448,10 +455,11 @@ cdef class Hot:
         line.sent = self.send(sock, at, entry, start, stop)
         if line.sent < at - self.reply + stop - start:
             # Whoever sends the rest counts and logs it.
-            self.rest = (self.missing, line.status, line.code.decode(), line.sent, received)
+            status, _, code = KINDS[line.kind]
+            self.rest = (self.missing, status, code.decode(), line.sent, received)
             self.missing = None
             return True
-        if line.status == 200 and entry.body is None and stop > start:
+        if line.kind == WHOLE and entry.body is None and stop > start:
             entry.resident = True
         ended_ns = clock_ns(CLOCK_MONOTONIC)
         self.count(&line, ended_ns - self.started_ns)
@@ -502,42 +510,38 @@ cdef class Hot:
         else:
             self.missing = None
 
-    cdef void count(self, const Line *line, int64_t elapsed_ns):
-        cdef int64_t *row = &self.row[0]
+    cdef void count(self, const Line *line, int64_t elapsed_ns) noexcept:
+        cdef int64_t *row = self.cells
         cdef Columns *columns = &self.columns
         cdef int bucket = 0
         row[line.column] += 1
         row[columns.received_bytes] += line.received
         row[columns.sent_bytes] += line.sent
-        if line.status == 206:
+        if line.kind == PARTIAL:
             row[columns.ranges] += 1
         while bucket < columns.bounds_count and elapsed_ns > columns.bounds[bucket]:
             bucket += 1
         row[columns.latency + bucket] += 1
         row[columns.latency_sum] += elapsed_ns
 
-    cdef void note(self, const Line *line, bytes target, bytes client, int64_t ended_ns):
+    @cython.cdivision(True)  # of times that are not negative
+    cdef int note(self, const Line *line, bytes target, bytes client, int64_t ended_ns) except -1:
         """Write the log line that the log itself would write."""
         cdef char *at = self.lines + self.lines_size
         cdef int64_t micros = (ended_ns - self.started_ns) // 1000
+        cdef int64_t wall_ms = (ended_ns + self.wall_offset_ns) // MS_NS
         cdef tuple leads = self.leads
-        self.restamp(ended_ns + self.wall_offset_ns)
+        if wall_ms != self.stamp_ms:
+            self.restamp(wall_ms)
         at = put_bytes(at, <bytes>leads[0])
-        at = put(at, self.stamp, 24)
+        at = put(at, self.stamp, STAMP_BYTES)
         at = put_bytes(at, <bytes>leads[1])
-        at = put_bytes(at, self.run_id)
-        at = put_hex(at, self.requests)
+        at = put(at, self.id, ID_BYTES)
         at = put_bytes(at, <bytes>leads[2])
         at = put_bytes(at, client)
-        at = put_bytes(at, <bytes>leads[3])
-        at = put(at, "HEAD", 4) if line.head_only else put(at, "GET", 3)
-        at = put_bytes(at, <bytes>leads[4])
+        at = put_bytes(at, <bytes>self.methods[line.head_only])
         at = put_bytes(at, target)
-        at = put_bytes(at, <bytes>leads[5])
-        at = put_number(at, line.status)
-        at = put_bytes(at, <bytes>leads[6])
-        at = put(at, line.code, strlen(line.code))
-        at = put_bytes(at, <bytes>leads[7])
+        at = put_bytes(at, <bytes>self.outcomes[line.kind])
         at = put_number(at, line.received)
         at = put_bytes(at, <bytes>leads[8])
         at = put_number(at, line.sent)
@@ -551,21 +555,21 @@ cdef class Hot:
         self.lines_size = at - self.lines
         if self.lines_size > LOG_BYTES:
             self.flush()
+        return 0
 
-    cdef void restamp(self, int64_t wall_ns):
+    @cython.cdivision(True)  # of times that are not negative
+    cdef void restamp(self, int64_t wall_ms) noexcept:
         """Bring the time stamp to this millisecond: RFC 3339, UTC."""
         cdef tm parts
-        cdef time_t second = wall_ns // SECOND_NS
-        cdef int64_t ms = wall_ns // 1000000
-        if ms == self.stamp_ms:
-            return
-        gmtime_r(&second, &parts)
-        strftime(self.stamp, 32, "%Y-%m-%dT%H:%M:%S.", &parts)
-        self.stamp[20] = <char>(48 + ms // 100 % 10)
+        cdef time_t second = wall_ms // 1000
+        cdef int64_t ms = wall_ms % 1000
+        if second != self.stamp_ms // 1000:
+            gmtime_r(&second, &parts)
+            strftime(self.stamp, sizeof(self.stamp), "%Y-%m-%dT%H:%M:%S.000Z", &parts)
+        self.stamp[20] = <char>(48 + ms // 100)
         self.stamp[21] = <char>(48 + ms // 10 % 10)
         self.stamp[22] = <char>(48 + ms % 10)
-        self.stamp[23] = b"Z"
-        self.stamp_ms = ms
+        self.stamp_ms = wall_ms
 
 
 cdef int64_t held(Entry entry):

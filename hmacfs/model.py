@@ -213,7 +213,9 @@ class Kept:
     unmodified: list[tuple[str, str]]
     """The file's own, for 304."""
     shared: list[tuple[str, str]]
-    """Those of every answer."""
+    """Those of every answer, but for a 304 to a request without an Origin."""
+    shared_unmodified: list[tuple[str, str]]
+    """Those of such a 304."""
     etag: str
     expires: float | None
     """Wall-clock time at which the file must be gone; until then max-age counts down to it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol
 
 from hmacfs import auth, errors, metrics, transfer
@@ -157,7 +158,15 @@ class App:
             raise
         shared = self._shared(head)
         if not offloaded and (self.any_origin or b"origin" not in head.fields):
-            reply.kept = functools.partial(files.kept, sheet, slot.key, shared)
+            reply.kept = functools.partial(
+                files.kept,
+                sheet,
+                slot.key,
+                shared=shared,
+                shared_unmodified=cors.unmodified_fields(None, self._cors.allow_origins),
+            )
+        if reply.status == HTTPStatus.NOT_MODIFIED:
+            shared = cors.unmodified_fields(head.fields.get(b"origin"), self._cors.allow_origins)
         reply.fields += shared
         return reply
 

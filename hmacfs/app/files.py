@@ -40,7 +40,7 @@ class Sheet:
 
     def unmodified(self) -> list[tuple[str, str]]:
         """Give the file's fields of a 304."""
-        return replies.unmodified_fields(self.etag, self.modified, expires=self.expires, now=self.now)
+        return replies.unmodified_fields(self.etag, expires=self.expires, now=self.now)
 
 
 def describe(  # noqa: PLR0913 - all that is known of a file
@@ -97,13 +97,20 @@ def offloaded(sheet: Sheet, field: str, place: str) -> Reply:
     return Reply(status=200, code="ok", fields=fields, file=sheet.file)
 
 
-def kept(sheet: Sheet, key: str, shared: list[tuple[str, str]]) -> Kept:
-    """Give what answers the same target again; `shared` are the fields that every answer carries."""
+def kept(
+    sheet: Sheet, key: str, *, shared: list[tuple[str, str]], shared_unmodified: list[tuple[str, str]]
+) -> Kept:
+    """Give what answers the same target again.
+
+    `shared` are the fields that every answer carries, but for a 304 to a request without an Origin: that
+    has `shared_unmodified`.
+    """
     return Kept(
         key=key,
         fields=sheet.fields(),
         unmodified=sheet.unmodified(),
         shared=shared,
+        shared_unmodified=shared_unmodified,
         etag=sheet.etag,
         expires=sheet.expires,
     )

@@ -67,7 +67,7 @@ class Memory:
         entry = _hot.Entry(
             fields=_parts(kept.fields, kept.expires),
             unmodified=_parts(kept.unmodified, kept.expires),
-            shared=_text(kept.shared),
+            shared=(_text(kept.shared), _text(kept.shared_unmodified)),
             etag=kept.etag.encode(),
             logged=self._journal.shown(target),
             path=kept.key.encode(),

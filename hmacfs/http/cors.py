@@ -47,6 +47,17 @@ def fields(origin: bytes | None, allow_origins: Sequence[str]) -> list[tuple[str
     return [*allowed, _EXPOSED] if allowed and allowed[0][0] == _ORIGIN else allowed
 
 
+def unmodified_fields(origin: bytes | None, allow_origins: Sequence[str]) -> list[tuple[str, str]]:
+    """Give the fields of a 304: those of its 200, but where they matter to nobody.
+
+    A browser weighs them only in answers to requests with an Origin (Fetch, "CORS check"), and what a
+    cache holds keeps those that it came with (RFC 9111 3.2). Vary stays, as RFC 9110 15.4.5 wants it.
+    """
+    if origin is None and same_for_all(allow_origins):
+        return []
+    return fields(origin, allow_origins)
+
+
 def same_for_all(allow_origins: Sequence[str]) -> bool:
     """Whether an ordinary answer is the same whatever Origin the request has."""
     return _ANY in allow_origins or not allow_origins

@@ -21,7 +21,7 @@ def encode(texts: Sequence[str]) -> bytes:
     through; nothing here has a use for them.
     """
     try:
-        made = ("\r\n".join(texts) + "\r\n").encode("ascii")
+        made = "\r\n".join([*texts, ""]).encode("ascii")
     except UnicodeEncodeError:
         raise ValueError(_UNFIT) from None
     # Guards against response splitting: whatever a file name, a signed type or a client's words hold, no CR

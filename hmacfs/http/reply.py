@@ -75,7 +75,8 @@ def file_fields(  # noqa: PLR0913 - each is one fact of the file; a noun for the
     return [
         ("Content-Type", content_type),
         ("Content-Disposition", media.disposition(name, content_type)),
-        *unmodified_fields(etag, last_modified, expires=expires, now=now),
+        ("Last-Modified", last_modified),
+        *unmodified_fields(etag, expires=expires, now=now),
         *_static(content_type),
     ]
 
@@ -86,17 +87,17 @@ def _static(content_type: str) -> tuple[tuple[str, str], ...]:
     return STATIC_PLAYED if media.played(content_type) else STATIC_SHOWN
 
 
-def unmodified_fields(
-    etag: str, last_modified: str, *, expires: float | None, now: float
-) -> list[tuple[str, str]]:
-    """Give the fields of a 304: validators and Cache-Control, as its 200 has them (RFC 9110 15.4.5).
+def unmodified_fields(etag: str, *, expires: float | None, now: float) -> list[tuple[str, str]]:
+    """Give the fields of a 304: ETag and Cache-Control, as its 200 has them (RFC 9110 15.4.5).
+
+    Nothing else of the file: a cache knows what it holds by the ETag alone (RFC 9111 4.3.4).
 
     "public": whoever has the URL may have the file, so a shared cache that is asked for the URL gives away
     nothing. "immutable": a name is never written twice. A cache may not outlive the file.
     """
     fresh_s = YEAR_S if expires is None else min(YEAR_S, int(expires - now))
     cache = f"public, max-age={fresh_s}, immutable" if fresh_s > 0 else "no-store"
-    return [("ETag", etag), ("Last-Modified", last_modified), ("Cache-Control", cache)]
+    return [("ETag", etag), ("Cache-Control", cache)]
 
 
 def sends_body(reply: Reply, head: Head | None) -> bool:

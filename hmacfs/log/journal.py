@@ -77,7 +77,7 @@ class Log:
         self._now_ms = -1
         self._shown_ms = ""
         self._shown_s = ""
-        self._held: list[str] = []
+        self._held: list[bytes] = []
         self._held_bytes = 0
         self._flush_at = FLUSH_BYTES
         self._rest = b""  # what the stream did not take; may begin within a line
@@ -91,7 +91,8 @@ class Log:
         weight = LEVELS[level]
         if weight < self._least:
             return
-        self._keep(self._line(level, name, ((_key(key), value) for key, value in fields.items())))
+        line = self._line(level, name, ((_key(key), value) for key, value in fields.items()))
+        self._keep(line.encode("ascii"))
         if weight >= _WARN:
             self.flush()
 
@@ -134,7 +135,7 @@ class Log:
                 ("broken", broken or None),
                 ("detail", detail or None),
             )
-            self._keep(self._line(level, "request", fields))
+            self._keep(self._line(level, "request", fields).encode("ascii"))
             return
         # What nearly every line is: one piece of text, since a line is written per request.
         shown = (signed(target) if b"?" in target else as_it_is(target)) or clean(target)
@@ -158,7 +159,7 @@ class Log:
             line += self._field("broken", broken)
         if detail:
             line += self._field("detail", detail)
-        self._keep(f"{line}}}\n" if self._json else f"{line}\n")
+        self._keep((f"{line}}}\n" if self._json else f"{line}\n").encode("ascii"))
 
     def leads(self) -> tuple[bytes, ...]:
         """Give what stands before each value of an ordinary request line, and its end.
@@ -187,16 +188,16 @@ class Log:
 
     def take(self, lines: bytes) -> None:
         """Hold whole lines that were written elsewhere with `leads`."""
-        self._keep(lines.decode("ascii"))
+        self._keep(lines)
 
     def flush(self) -> None:
         """Give the held lines to the stream; what it does not take now waits for the next time."""
         if self.dropped > self._told and not self._rest:
             lines, self._told = self.dropped - self._told, self.dropped
-            self._held.append(self._line("warn", "log-dropped", (("lines", lines),)))
+            self._held.append(self._line("warn", "log-dropped", (("lines", lines),)).encode("ascii"))
         if not (self._held or self._rest):
             return
-        data = self._rest + "".join(self._held).encode("ascii")
+        data = b"".join([self._rest, *self._held])
         self._held.clear()
         if self._torn and not self._rest:
             data = b"\n" + data
@@ -244,12 +245,12 @@ class Log:
             self._torn = False
             self._held_bytes = len(self._rest) + sum(map(len, self._held))
 
-    def _keep(self, line: str) -> None:
-        if self._held_bytes + len(line) > HELD_LIMIT_BYTES:
-            self.dropped += 1
+    def _keep(self, lines: bytes) -> None:
+        if self._held_bytes + len(lines) > HELD_LIMIT_BYTES:
+            self.dropped += lines.count(b"\n")
             return
-        self._held.append(line)
-        self._held_bytes += len(line)
+        self._held.append(lines)
+        self._held_bytes += len(lines)
         if self._held_bytes >= self._flush_at:
             self.flush()
 

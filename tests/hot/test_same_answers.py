@@ -86,7 +86,7 @@ def entry(body: bytes = b"body", *, logged: bytes = b"/x") -> _hot.Entry:
     return _hot.Entry(
         fields=(b"A: 1\r\n", b""),
         unmodified=(b"A: 1\r\n", b""),
-        shared=b"B: 2\r\n",
+        shared=(b"B: 2\r\n", b""),
         etag=b'"t"',
         logged=logged,
         path=b"nowhere",
@@ -226,6 +226,7 @@ def etag(paths: Paths) -> str:
         ("Range: bytes=5000-99999",),
         ("If-None-Match: {etag}",),
         ("If-None-Match: {etag}", "Range: bytes=0-9"),
+        ("If-None-Match: {etag}", "Origin: https://chat.example"),
         ("X-Odd!#$%&'*+.^_`|~: \t spaced \t",),
         ("X-High: \xff\xfe",),
         ("X-Empty:",),
@@ -398,15 +399,24 @@ def test_where_origins_matter_they_are_left_to_the_cold_path(fresh: Callable[...
     paths = fresh(allow_origins=("https://chat.example",))
     paths.warm()
     assert paths.warm_answer(request("GET", "Origin: https://chat.example"))[0] == 0
-    plain = request("GET")
-    used, answer = paths.warm_answer(plain)
-    assert (used, answer) == (len(plain), paths.cold(plain))
+    for plain in (request("GET", f"If-None-Match: {etag(paths)}"), request("GET")):
+        used, answer = paths.warm_answer(plain)
+        assert (used, answer) == (len(plain), paths.cold(plain))
     for _ in range(2):  # nor is anything kept that was made for one origin
         paths.hot.forget()
         head, reply = paths.reply(request("GET", "Origin: https://chat.example"))
         paths.memory.offer(head, reply)
         paths.drop(reply)
     assert paths.warm_answer(plain)[0] == 0
+
+
+def test_where_no_origin_is_allowed_all_the_same_is_answered(fresh: Callable[..., Paths]) -> None:
+    paths = fresh(allow_origins=())
+    paths.warm()
+    for fields in ((), (f"If-None-Match: {etag(paths)}",), ("Origin: https://chat.example",)):
+        raw = request("GET", *fields)
+        used, answer = paths.warm_answer(raw)
+        assert (used, answer) == (len(raw), paths.cold(raw))
 
 
 def test_max_age_counts_down_to_the_end_of_the_file(fresh: Callable[..., Paths]) -> None:

@@ -40,6 +40,24 @@ def test_no_allowed_origins_is_no_cors() -> None:
     assert cors.fields(b"https://chat.example", []) == []
 
 
+@pytest.mark.parametrize(
+    ("origin", "allow_origins", "same"),
+    [
+        (CHAT.encode(), ["*"], True),
+        (CHAT.encode(), [CHAT], True),
+        (None, [CHAT], True),  # Vary, which a 304 must have if its 200 has it
+        (b"https://other.example", [CHAT], True),
+        (None, [], True),
+        (None, ["*"], False),
+    ],
+)
+def test_a_304_has_the_fields_of_its_200_where_somebody_weighs_them(
+    origin: bytes | None, allow_origins: list[str], *, same: bool
+) -> None:
+    wanted = cors.fields(origin, allow_origins) if same else []
+    assert cors.unmodified_fields(origin, allow_origins) == wanted
+
+
 def test_preflight() -> None:
     fields = dict(cors.preflight(b"https://a.example", b"authorization, content-type", ["*"], 86400))
     assert fields["Access-Control-Allow-Origin"] == "*"
