@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import os
 import resource
 import signal
@@ -100,7 +101,9 @@ def run(control_fd: int) -> int:
     _core.keep_freed_bytes(bounds.FREED_BYTES)
     loop = uvloop.new_event_loop()
     try:
-        loop.run_until_complete(Worker(loop, pipe, boot).serve())
+        worker = Worker(loop, pipe, boot)
+        gc.freeze()  # what there is now stays for good: no collection need look at it again
+        loop.run_until_complete(worker.serve())
     finally:
         loop.close()
     return 0

@@ -8,7 +8,7 @@ cancelled, and what needs to know its task (`asyncio.timeout`) is not for it.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -23,7 +23,7 @@ class Errand:
 
     def __init__(
         self,
-        answer: Coroutine[asyncio.Future[object], None, Reply],
+        answer: Coroutine[Any, None, Reply],
         finished: Callable[[Errand, Reply | BaseException], None],
     ) -> None:
         """Prepare to run `answer`; `finished` is told what came of it, once, and must not raise."""

@@ -77,9 +77,7 @@ def test_a_slow_step_holds_up_the_loop_once(
     body = b"x" * 50_000
     slow = ("-e", f"trace={call}", "-e", f"inject={call}:delay_exit={int(SYNC_S * 1e6)}")
     with serving.running(tmp_path, server='durability = "relaxed"') as server:
-        if (
-            call == "openat"
-        ):  # the C library opens files of its own, for instance when it first makes a thread
+        if call == "openat":  # the C library opens files of its own, for instance when it first makes a thread
             slow = ("-P", str(server.storage / ".hmacfs"), *slow)
         rels = [serving.fresh() for _ in range(20)]
         for rel in rels:
