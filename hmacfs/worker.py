@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import gc
 import os
 import resource
 import signal
@@ -101,9 +100,7 @@ def run(control_fd: int) -> int:
     _core.keep_freed_bytes(bounds.FREED_BYTES)
     loop = uvloop.new_event_loop()
     try:
-        worker = Worker(loop, pipe, boot)
-        gc.freeze()  # what there is now stays for good: no collection need look at it again
-        loop.run_until_complete(worker.serve())
+        loop.run_until_complete(Worker(loop, pipe, boot).serve())
     finally:
         loop.close()
     return 0
