@@ -1,9 +1,10 @@
 """The strict subset of HTTP/1.1 request heads that is answered from memory: the one of nearly every download.
 
 Pure: bytes in, what they ask for out. What is not of the subset is for the cold path, which knows all of
-HTTP and refuses what must be refused.
+HTTP and refuses what must be refused. The same for field lines alone: `http.fields` asks here first.
 """
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy
 
@@ -14,6 +15,8 @@ cdef extern from "<strings.h>" nogil:
 
 cdef enum:
     HOST_BYTES = 255  # a longer Host is left to the cold path
+    NAME_BYTES = 32   # and so is a longer name of a field
+    DIGITS = 18       # and a length with more of them
 
 
 cdef uint8_t TOKEN[256]  # 1: may stand in a field's name (RFC 9110 5.6.2)
@@ -222,3 +225,91 @@ cdef bint read_range(
     stop[0] = min(last + 1, length)
     # Of the whole file the cold path may think otherwise.
     return stop[0] - start[0] < length
+
+
+cdef struct Line:
+    const char *name
+    Py_ssize_t name_size
+    const char *value
+    Py_ssize_t value_size
+    const char *after       # the first byte of the next line
+
+
+cdef bint only_digits(const char *text, Py_ssize_t size) noexcept nogil:
+    cdef Py_ssize_t at = 0
+    if size < 1 or size > DIGITS:
+        return False
+    while at < size and b"0" <= text[at] <= b"9":
+        at += 1
+    return at == size
+
+
+cdef bint is_plain_line(const Line *line) noexcept nogil:
+    """Whether a field says nothing that a parser of HTTP/1.1 must think about."""
+    cdef char first = line.name[0] | 32
+    if first == b"c":
+        if is_name(line.name, line.name_size, "content-length", 14):
+            return only_digits(line.value, line.value_size)
+        if is_name(line.name, line.name_size, "connection", 10):
+            return is_name(line.value, line.value_size, "keep-alive", 10)
+        return True
+    return not (
+        (first == b"t" and is_name(line.name, line.name_size, "transfer-encoding", 17))
+        or (first == b"u" and is_name(line.name, line.name_size, "upgrade", 7))
+        or (first == b"p" and is_name(line.name, line.name_size, "proxy-connection", 16))
+    )
+
+
+cdef bint read_line(const char *at, const char *end, Line *line) noexcept nogil:
+    """Read one plain field line with its CRLF."""
+    cdef const char *stop
+    line.name = at
+    while at < end and TOKEN[<uint8_t>at[0]]:
+        at += 1
+    line.name_size = at - line.name
+    if at == end or at[0] != b":" or line.name_size == 0 or line.name_size > NAME_BYTES:
+        return False
+    at += 1
+    while at < end and (at[0] == b" " or at[0] == b"\t"):
+        at += 1
+    line.value = at
+    while at < end and TEXT[<uint8_t>at[0]]:
+        at += 1
+    if end - at < 2 or at[0] != b"\r" or at[1] != b"\n":
+        return False
+    stop = at
+    while stop > line.value and (stop[-1] == b" " or stop[-1] == b"\t"):
+        stop -= 1
+    line.value_size = stop - line.value
+    line.after = at + 2
+    return is_plain_line(line)
+
+
+cdef bytes lower(const char *name, Py_ssize_t size):
+    cdef char[NAME_BYTES] text
+    cdef Py_ssize_t at
+    for at in range(size):
+        text[at] = name[at] + 32 if b"A" <= name[at] <= b"Z" else name[at]
+    return PyBytes_FromStringAndSize(text, size)
+
+
+def read_fields(bytes lines not None) -> dict[bytes, bytes] | None:
+    """Give the fields of `lines`, each with its CRLF, up to and with the empty line that ends them.
+
+    Names are lower case, values without the white space around them. None if a name repeats or if anything
+    of the framing but a plain Content-Length is in them: that is for who knows all of HTTP.
+    """
+    cdef const char *at = PyBytes_AS_STRING(lines)
+    cdef const char *end = at + PyBytes_GET_SIZE(lines)
+    cdef dict found = {}
+    cdef int count = 0
+    cdef Line line
+    while end - at != 2:
+        if not read_line(at, end, &line):
+            return None
+        found[lower(line.name, line.name_size)] = PyBytes_FromStringAndSize(line.value, line.value_size)
+        count += 1
+        at = line.after
+    if at[0] != b"\r" or at[1] != b"\n" or len(found) != count:
+        return None
+    return found

@@ -1,5 +1,7 @@
 """The nouns that every room shares; values only, no behaviour that needs a room.
 
+What is made for each request is not frozen, though nobody changes it: frozen, four small values took 14,000
+of the 620,000 instructions of an upload.
 All sizes are bytes, all durations seconds, all spans half-open.
 """
 
@@ -108,7 +110,7 @@ class Head:
         return self.chunked or bool(self.length)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Slot:
     """One upload's place: the only thing a path below the storage is made from."""
 
@@ -124,7 +126,7 @@ class Slot:
         return self.rel.rpartition("/")[2]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Grant:
     """What a verified token permits."""
 
@@ -171,7 +173,7 @@ class Record:
     """Wall-clock time at which the file must be gone; None: file_ttl decides."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Facts:
     """What policy may know of a transfer before it begins."""
 
@@ -181,7 +183,7 @@ class Facts:
     """Transfers of the same direction under way in this worker."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Plan:
     """How the bytes of one transfer move."""
 

@@ -357,7 +357,8 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         # Answers whose client is gone: their bodies have ended, but a commit may be under way.
-        await asyncio.gather(*self._tasks, *self._service.tasks, return_exceptions=True)
+        errands = [errand.ended() for errand in self._service.errands]
+        await asyncio.gather(*self._tasks, *errands, return_exceptions=True)
         await self._lane.close()
         self._turns.close()
         self._loop.remove_reader(self._service.crowd.fileno())

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from hmacfs import _front, errors, metrics, transfer
 from hmacfs.connection.body import Body
+from hmacfs.connection.errand import Errand
 from hmacfs.connection.exchange import Exchange
 from hmacfs.connection.life import NEXT, Event, Phase
 from hmacfs.errors import Refused
@@ -31,8 +32,6 @@ from hmacfs.policy import buffers
 from hmacfs.policy.trust import UNIX
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from hmacfs.connection.service import Service
     from hmacfs.model import Plan, Span
 
@@ -154,7 +153,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         ):
             # What goes to a slow disk waits in memory of its own, so there is little of it.
             slow = self._service.turns.lane.slow
-            return self._service.slab[: buffers.HEAD_BYTES if slow else self._exchange.body.plan.slab]
+            return self._service.slab[: buffers.LEAST_READ_BYTES if slow else self._exchange.body.plan.slab]
         if self._phase is Phase.LINGER:
             return self._service.slab
         return self._service.slab[: buffers.HEAD_BYTES]
@@ -328,33 +327,31 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
             if isinstance(answer, Reply):
                 self._respond(answer)
             else:
-                task = service.loop.create_task(self._work(answer))
-                service.tasks.add(task)
-                task.add_done_callback(self._worked)
+                errand = Errand(answer, self._worked)
+                service.errands.add(errand)
+                errand.run()
+                errand.late = True
 
-    async def _work(self, answer: Coroutine[None, None, Reply]) -> None:
-        """See an answer through that cannot be given at once."""
-        app = self._service.app
+    def _worked(self, errand: Errand, outcome: Reply | BaseException) -> None:
+        """Send what came of an answer that could not be given at once."""
+        service = self._service
+        service.errands.discard(errand)
         try:
-            reply = await answer
-        except Refused as refused:
-            reply = app.refuse(refused, self._exchange.head, self._exchange.request_id)
-        except Exception as error:  # noqa: BLE001 - the border, as in `_begin`
-            reply = self._fault(error)
-        self._respond(reply)
-        self._advance()
-
-    def _worked(self, task: asyncio.Task[None]) -> None:
-        """Let go of `_work`; if it failed to send a reply, nothing else ever would."""
-        self._service.tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._service.log.event(
+            if isinstance(outcome, Refused):
+                outcome = service.app.refuse(outcome, self._exchange.head, self._exchange.request_id)
+            elif isinstance(outcome, BaseException):
+                outcome = self._fault(outcome)
+            self._respond(outcome)
+            if errand.late:  # else `_advance` is about to look for the next request
+                self._advance()
+        except Exception as error:  # noqa: BLE001 - the border: if this sends no reply, nothing else ever would
+            service.log.event(
                 "error", "request-failed", request_id=self._exchange.request_id, error=repr(error)
             )
             if self._phase is not Phase.CLOSED:
                 self._close(abort=True)
 
-    def _fault(self, error: Exception) -> Reply:
+    def _fault(self, error: BaseException) -> Reply:
         self._service.log.event(
             "error", "request-failed", request_id=self._exchange.request_id, error=repr(error)
         )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hmacfs._hot import Hot
     from hmacfs.app import App
     from hmacfs.config.settings import Timeouts
+    from hmacfs.connection.errand import Errand
     from hmacfs.connection.memory import Memory
     from hmacfs.connection.protocol import Connection
     from hmacfs.http import head as heads
@@ -51,7 +52,7 @@ class Service:
     trusted: Trusted
     """Peers that are our own proxies."""
     connections: set[Connection] = field(default_factory=set)
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    errands: set[Errand] = field(default_factory=set)
     """Answers being worked on; some outlive their connection, since a commit goes on to its end."""
     draining: bool = False
     date: bytes = b""

@@ -1,6 +1,7 @@
 """Header fields of a request: the raw lines of one head in, a mapping or a refusal out.
 
-The grammar is httptools'; what it leaves open (white space, repeated fields) is decided here.
+The grammar is httptools'; what it leaves open (white space, repeated fields) is decided here. Plain lines,
+which nearly all are, are read by `_asked`, which knows a part of that grammar.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import httptools
 
+from hmacfs import _asked
 from hmacfs.errors import BAD_FIELD, BAD_FRAMING, BAD_HOST, Refused
 
 if TYPE_CHECKING:
@@ -51,6 +53,12 @@ def read(lines: bytes) -> tuple[dict[bytes, bytes], bool]:
     `lines` are field lines, each with its CRLF, and the empty line. Names are lower case, values without
     the white space around them. Refuses with BAD_FIELD, BAD_HOST or BAD_FRAMING.
     """
+    found = _asked.read_fields(lines)
+    return read_any(lines) if found is None else (found, False)
+
+
+def read_any(lines: bytes) -> tuple[dict[bytes, bytes], bool]:
+    """Do as `read`, whatever the lines are like; it asks here only about those that are not plain."""
     found: dict[bytes, bytes] = {}
     upgrade = False
     # setdefault instead of a method of ours: no Python frame per field. It keeps the first of a repeated

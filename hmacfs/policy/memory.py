@@ -23,8 +23,8 @@ SPAN_BYTES: Final = 256 * KiB
 # A file that is deleted, or whose time is over, must be gone for every worker within this time.
 GOOD_FOR_S: Final = 1.0
 
-# What is freed and soon wanted again: with the head of an upload come 32 KiB that must be held until its file
-# is open. Given back to the system each time, it cost a quarter of the CPU time of a 64 KiB upload.
+# What is freed and soon wanted again: with the head of an upload come tens of KiB that must be held until its
+# file is open. Given back to the system each time, it cost a quarter of the CPU time of a 64 KiB upload.
 FREED_BYTES: Final = 4 * MiB
 
 # Targets asked for once; a second request within the last so many is taken as the first of more.

@@ -27,7 +27,7 @@ from hmacfs.store.faults import StorageError
 from hmacfs.store.files import PRIVATE
 from hmacfs.store.index import NAME, Identity, Index
 from hmacfs.store.publish import Publisher
-from hmacfs.store.upload import NANO, answering
+from hmacfs.store.upload import NANO, Answering
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -244,9 +244,9 @@ class Store:
         if index_s >= pace.STALL_S:
             self._pace.note(now, index_s)
         waited_ns = self._tree.waited_ns()
-        if waited_ns > self._waited_ns:
+        if waited_ns != self._waited_ns:
             self._pace.note(now, (waited_ns - self._waited_ns) / NANO)
-        self._waited_ns = waited_ns
+            self._waited_ns = waited_ns
         return self._pace.on_loop(now, 0)
 
     async def _publish(self, upload: Upload) -> Stored:
@@ -260,7 +260,7 @@ class Store:
 
     def _publish_soon(self, upload: Upload) -> None:
         """Publish `upload` on the loop, together with all others of this turn."""
-        with answering(upload):
+        with Answering((upload,)):
             self._publisher.seal(upload)
             if not self._sealed:
                 upload.answer.get_loop().call_soon(self._end_turn)

@@ -6,7 +6,6 @@ Raises sqlite3.Error, which `faults.indexing` turns into a refusal.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 from pathlib import Path
@@ -17,7 +16,7 @@ from hmacfs.store import faults, schema
 from hmacfs.store.faults import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
 NAME: Final = "index.db"
 BUSY_TIMEOUT_S: Final = 5.0
@@ -115,13 +114,14 @@ class Index:
 
     def add_rows(self, rows: Iterable[Sequence[object]]) -> list[bool]:
         """Do as `add` does with what `row_of` gives."""
-        with self._writing() as write:
-            return [write.execute(_ADD, row).rowcount == 1 for row in rows]
+        with _Writing(self._connection):
+            execute = self._connection.execute
+            return [execute(_ADD, row).rowcount == 1 for row in rows]
 
     def drop(self, identities: Iterable[Identity]) -> None:
         """Remove all in one transaction; what is not there does not matter."""
-        with self._writing() as write:
-            write.executemany(_DROP, identities)
+        with _Writing(self._connection):
+            self._connection.executemany(_DROP, identities)
 
     def lookup(self, key: str, mtime_ns: int) -> Record | None:
         """Give what is known of one file; None if nothing is."""
@@ -144,14 +144,23 @@ class Index:
         """Give the next records without an expiry of their own that were made at `created` or before."""
         return [_record(row) for row in self._connection.execute(_AGED, (created, *after, limit))]
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """Hold a write transaction, committed at the end or rolled back if anything fails."""
+
+class _Writing:
+    """A write transaction, committed at the end or rolled back if anything fails."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
         # IMMEDIATE: a transaction that first reads cannot wait for another writer, only fail.
         self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
         try:
-            yield self._connection
-            self._connection.execute("COMMIT")
+            if kind is None:
+                self._connection.execute("COMMIT")
         finally:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")

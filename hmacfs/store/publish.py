@@ -26,7 +26,7 @@ from hmacfs.model import Durability
 from hmacfs.store import faults
 from hmacfs.store.directories import SYNC_THREADS, Directories
 from hmacfs.store.files import path_of
-from hmacfs.store.upload import answering
+from hmacfs.store.upload import Answering
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -122,7 +122,7 @@ class Publisher:
         batch as soon as `is_quick`, asked after each step, says no.
         """
         began = time.monotonic()
-        with answering(*batch):
+        with Answering(batch):
             added = None if self._moving else self._add_quickly(batch)
             if added is None:
                 self._waiting.extend(batch)
@@ -171,7 +171,7 @@ class Publisher:
 
     def _sync(self, upload: Upload) -> None:
         """Seal one file, in parallel with others, and queue it for its name."""
-        with answering(upload):
+        with Answering((upload,)):
             self.seal(upload)
             self._waiting.append(upload)
             self._writer.submit(self._publish_waiting)
@@ -186,7 +186,7 @@ class Publisher:
         if not batch:
             return
         lost: list[Identity] = []
-        with answering(*batch):
+        with Answering(batch):
             added = self._index.add_rows(upload.row() for upload in batch)
             lost = self._name(batch, added, full=self.syncs)
         _tell(batch)
@@ -197,7 +197,7 @@ class Publisher:
 
     def _publish_rest(self, batch: list[Upload], added: list[bool]) -> None:
         """Give a batch that has its rows its names, and tell whoever waits for them."""
-        with answering(*batch):
+        with Answering(batch):
             if lost := self._name(batch, added, full=False):
                 self.drop(lost)
         _tell(batch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -13,7 +12,8 @@ from hmacfs.store.recent import Facts
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+    from types import TracebackType
 
     from hmacfs.model import Slot
 
@@ -121,12 +121,25 @@ class Upload:
             self.answer.set_exception(self.fault)
 
 
-@contextlib.contextmanager
-def answering(*uploads: Upload) -> Iterator[None]:
-    """Keep anything that goes wrong for those who wait, so that nobody waits for ever."""
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001 - raised again where the upload is awaited
-        for upload in uploads:
+class Answering:
+    """Keeps anything that goes wrong for those who wait, so that nobody waits for ever."""
+
+    __slots__ = ("_uploads",)
+
+    def __init__(self, uploads: Sequence[Upload]) -> None:
+        """Watch over the publication of `uploads`."""
+        self._uploads = uploads
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> bool:
+        """Keep an Exception: it is raised again where the upload is awaited."""
+        if not isinstance(error, Exception):
+            return False
+        for upload in self._uploads:
             if upload.fd != CLOSED:  # this one has not ended yet
                 upload.fail(error)
+        return True

@@ -30,8 +30,8 @@ def test_slab_of_an_upload(length: int | None, slab: int) -> None:
 @given(st.integers(0, 1 << 50))
 def test_a_slab_is_filled_by_what_comes_and_fits_the_lent_one(length: int) -> None:
     plan = buffers.for_upload(Facts(length=length))
-    assert buffers.HEAD_BYTES <= plan.slab <= buffers.SLAB_BYTES
-    assert plan.slab < 2 * max(length, buffers.HEAD_BYTES)
+    assert buffers.LEAST_READ_BYTES <= plan.slab <= buffers.SLAB_BYTES
+    assert plan.slab < 2 * max(length, buffers.LEAST_READ_BYTES)
     assert plan.budget >= plan.slab
 
 
