@@ -86,7 +86,9 @@ class Outcome:
         return {
             "keeps_partial": self.keeps_partial,
             "missed": list(self.missed()),
-            "rows": [self._row(name, patterns) for name, patterns in [*rows, (["all", "all"], self.patterns)]],
+            "rows": [
+                self._row(name, patterns) for name, patterns in [*rows, (["all", "all"], self.patterns)]
+            ],
         }
 
     def _row(self, name: list[str], patterns: Iterable[Pattern]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Final
 from benches.links.weather import Line, Link, weather
 from hmacfs.policy import chunks, estimator
 from hmacfs.policy.chunks import Algorithm, Upload
-from hmacfs.policy.estimator import Estimate, Sample
+from hmacfs.policy.estimator import Sample
 
 # TCP, TLS 1.3 and the question what has arrived. Slow start is left out: all chunks share a connection,
 # so it costs the same whatever their size.
@@ -43,13 +43,13 @@ def run(link: Link, size: int, seed: str, algorithm: Algorithm, *, keeps_partial
     """Upload `size` bytes; the same `seed` is the same line, whatever is sent over it."""
     line = Line(weather(link, random.Random(seed)))
     chance = random.Random(f"{seed} replies")
-    estimate = Estimate()
+    estimate = estimator.STRANGER
     result = Result(size=size)
     left = size
     while left:
         upload = Upload(size=size, left=left, keeps_partial=keeps_partial)
         wanted = chunks.advise(algorithm, estimate.network, upload)
-        began_s, rate = line.now_s, line.rate
+        began_s = line.now_s
         moved = line.send(wanted)
         seconds = line.now_s - began_s
         round_trip_s = link.round_trip_s * math.exp(chance.gauss(0, link.jitter))
@@ -57,7 +57,7 @@ def run(link: Link, size: int, seed: str, algorithm: Algorithm, *, keeps_partial
         late_s = TIMER_S if chance.random() < LAST_SEGMENTS * link.loss else 0.0
         whole = moved == wanted and line.wait(round_trip_s + served_s + late_s)
         # What has left the client takes half a round trip to arrive.
-        arrived = moved if moved == wanted else max(0, moved - int(rate * round_trip_s / 2))
+        arrived = moved if moved == wanted else max(0, moved - int(line.rate * round_trip_s / 2))
         kept = moved if whole else arrived if keeps_partial else 0
         left -= kept
         result.sent += moved

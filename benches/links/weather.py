@@ -7,13 +7,13 @@ between, and one that keeps breaking. They are spread, so that no two clients ha
 from __future__ import annotations
 
 import math
-import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hmacfs.model import KiB
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Iterator
 
 SEGMENT_BYTES: Final = 1460

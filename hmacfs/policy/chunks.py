@@ -39,7 +39,7 @@ class Network:
     """What a server expects of a client's next chunk."""
 
     rate: float
-    """Bytes per second, more than 0."""
+    """Bytes per second while bytes come."""
     round_trip_s: float
     """Seconds between two chunks that the network takes."""
     served_s: float

@@ -26,6 +26,8 @@ BETWEEN_INTERRUPTIONS_S: Final = 300.0
 # That guess counts as half an interruption (the prior of Jeffreys for a Poisson process): the first one that
 # is seen outweighs it.
 GUESSED_S: Final = BETWEEN_INTERRUPTIONS_S / 2
+# Bytes that waited in a socket came at no rate at all, so a first chunk that took less does not decide alone.
+BURST_S: Final = 0.1
 # What is not seen for a week may still happen.
 LONGEST_S: Final = 7 * 24 * 3600.0
 
@@ -48,13 +50,11 @@ class Sample:
 class Estimate:
     """What is known of one client."""
 
-    rate: Forecast = Forecast(value=RATE, half_life_s=SOON_S)
+    rate: Forecast
     """Bytes per second, while bytes come."""
-    round_trip_s: Forecast = Forecast(value=ROUND_TRIP_S, half_life_s=SOON_S)
-    served_s: Forecast = Forecast(value=0.0, half_life_s=SOON_S)
-    interruptions: Forecast = Forecast(
-        value=1 / BETWEEN_INTERRUPTIONS_S, half_life_s=LONG_S, evidence_s=GUESSED_S
-    )
+    round_trip_s: Forecast
+    served_s: Forecast
+    interruptions: Forecast
     """Per second of being connected."""
     started: int = 0
     """Chunks that were begun."""
@@ -71,6 +71,15 @@ class Estimate:
             reliability=self.completed / self.started if self.started else 1.0,
             between_interruptions_s=1 / max(self.interruptions.value, 1 / LONGEST_S),
         )
+
+
+STRANGER: Final = Estimate(
+    rate=Forecast(value=RATE, half_life_s=SOON_S, evidence_s=BURST_S),
+    round_trip_s=Forecast(value=ROUND_TRIP_S, half_life_s=SOON_S),
+    served_s=Forecast(value=0.0, half_life_s=SOON_S),
+    interruptions=Forecast(value=1 / BETWEEN_INTERRUPTIONS_S, half_life_s=LONG_S, evidence_s=GUESSED_S),
+)
+"""A client that has sent nothing yet."""
 
 
 def after(estimate: Estimate, sample: Sample) -> Estimate:

@@ -21,7 +21,7 @@ class Forecast:
     half_life_s: float
     """Seconds of samples after which older ones count half."""
     evidence_s: float = 0.0
-    """Seconds of samples behind the value, older ones counting less; 0: the first sample replaces the guess."""
+    """Seconds of samples behind the value, older ones counting less; with 0 the guess goes with a sample."""
 
 
 def after(forecast: Forecast, sample: float, seconds: float) -> Forecast:
@@ -35,6 +35,4 @@ def after(forecast: Forecast, sample: float, seconds: float) -> Forecast:
     if evidence_s <= 0.0:
         return forecast
     share = gained_s / evidence_s
-    return replace(
-        forecast, value=forecast.value * (1.0 - share) + sample * share, evidence_s=evidence_s
-    )
+    return replace(forecast, value=forecast.value * (1.0 - share) + sample * share, evidence_s=evidence_s)
