@@ -3,7 +3,15 @@
 from libc.stdint cimport int64_t, uint64_t
 
 
+cdef struct Watch:
+    int64_t began_ns
+    int64_t worked_ns
+    long sleeps
+
+
 cdef object failed(int err)
 cdef const char *checked(bytes path) except NULL
 cdef int64_t clock_ns(int clock) noexcept nogil
+cdef Watch start_watch() noexcept nogil
+cdef int64_t stop_watch(Watch watch) noexcept nogil
 cdef long beneath(int dir_fd, const char *name, uint64_t flags, uint64_t mode) noexcept nogil

@@ -39,7 +39,7 @@ class Intake:
 
     file: int
     moved: int
-    took_ns: int
+    waited_ns: int
     def __init__(self, file: int, piece: int) -> None: ...
     def take(self, data: Buffer, patience_ns: int = 0) -> int:
         """Write `data` after what has been written so far; give how many bytes of it. Raises OSError."""

@@ -11,7 +11,7 @@ from libc.errno cimport EAGAIN, EINTR, ENOSPC, errno
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport strerror, strlen
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.time cimport CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 from posix.types cimport off_t
 
 
@@ -31,6 +31,14 @@ cdef extern from "<sys/socket.h>" nogil:
         MSG_DONTWAIT
         MSG_MORE
         MSG_NOSIGNAL
+
+
+cdef extern from "<sys/resource.h>" nogil:
+    struct rusage:
+        long ru_nvcsw
+    int getrusage(int who, rusage *used)
+    enum:
+        RUSAGE_THREAD
 
 
 cdef extern from "<sys/sendfile.h>" nogil:
@@ -227,6 +235,24 @@ cdef int64_t clock_ns(int clock) noexcept nogil:
     return <int64_t>now.tv_sec * 1000000000 + now.tv_nsec
 
 
+cdef long sleeps() noexcept nogil:
+    cdef rusage used
+    getrusage(RUSAGE_THREAD, &used)
+    return used.ru_nvcsw
+
+
+cdef Watch start_watch() noexcept nogil:
+    return Watch(clock_ns(CLOCK_MONOTONIC), clock_ns(CLOCK_THREAD_CPUTIME_ID), sleeps())
+
+
+cdef int64_t stop_watch(Watch watch) noexcept nogil:
+    """Give for how many nanoseconds this thread has waited since; 0 if other processes had the time."""
+    cdef int64_t took_ns = clock_ns(CLOCK_MONOTONIC) - watch.began_ns
+    if sleeps() == watch.sleeps:
+        return 0
+    return max(took_ns - (clock_ns(CLOCK_THREAD_CPUTIME_ID) - watch.worked_ns), 0)
+
+
 @cython.cdivision(True)  # of numbers that are not negative, by one that is not zero
 cdef Step copy_in(int file, const char *data, int64_t length, int64_t offset, int64_t piece,
                   int64_t until_ns) noexcept nogil:
@@ -258,13 +284,13 @@ cdef Step copy_in(int file, const char *data, int64_t length, int64_t offset, in
 cdef class Intake:
     """Where the bytes of one upload go: an open file, written in order without the GIL.
 
-    Each write ends at a multiple of `piece` bytes. `took_ns` is how long the last `take` took.
+    Each write ends at a multiple of `piece` bytes. `waited_ns` is how long the last `take` was waiting.
     """
 
     cdef public int file
     cdef int64_t piece
     cdef readonly int64_t moved
-    cdef readonly int64_t took_ns
+    cdef readonly int64_t waited_ns
 
     def __init__(self, int file, int64_t piece) -> None:
         if piece <= 0:
@@ -272,7 +298,7 @@ cdef class Intake:
         self.file = file
         self.piece = piece
         self.moved = 0
-        self.took_ns = 0
+        self.waited_ns = 0
 
     def take(self, const unsigned char[::1] data not None, int64_t patience_ns=0) -> int:
         """Write `data` after what has been written so far; give how many bytes of it.
@@ -281,16 +307,16 @@ cdef class Intake:
         """
         cdef Step step
         cdef int64_t length = data.shape[0]
-        cdef int64_t began_ns
+        cdef Watch watch
         cdef const char *start
         if length == 0:
             return 0
         start = <const char *>&data[0]
         with nogil:
-            began_ns = clock_ns(CLOCK_MONOTONIC)
+            watch = start_watch()
             step = copy_in(self.file, start, length, self.moved, self.piece,
-                           began_ns + patience_ns if patience_ns else 0)
-            self.took_ns = clock_ns(CLOCK_MONOTONIC) - began_ns
+                           watch.began_ns + patience_ns if patience_ns else 0)
+            self.waited_ns = stop_watch(watch)
         self.moved += step.moved
         if step.why == WHY_FAILED:
             raise failed(step.err)

@@ -5,9 +5,8 @@ waited for was the storage. Gets descriptors and paths, gives back descriptors.
 """
 
 from libc.errno cimport EEXIST, ENOENT, errno
-from libc.stdint cimport int64_t
 
-from hmacfs._core cimport beneath, checked, clock_ns, failed
+from hmacfs._core cimport Watch, beneath, checked, failed, start_watch, stop_watch
 
 
 cdef extern from *:
@@ -17,20 +16,15 @@ cdef extern from *:
     #endif
     #include <fcntl.h>
     #include <stdio.h>
-    #include <sys/resource.h>
     #include <sys/stat.h>
-    #include <time.h>
     #include <unistd.h>
 
     static _Thread_local long long waited_so_far_ns;
     """
     long long waited_so_far_ns
     ctypedef unsigned int mode_t
-    struct rusage:
-        long ru_nvcsw
     struct stat_t "stat":
         mode_t st_mode
-    int getrusage(int who, rusage *used) nogil
     int openat(int dir_fd, const char *path, int flags, mode_t mode) nogil
     int fstat(int file, stat_t *found) nogil
     int fchmod(int file, mode_t mode) nogil
@@ -39,9 +33,6 @@ cdef extern from *:
     int close(int file) nogil
     int snprintf(char *text, size_t size, const char *words, ...) nogil
     enum:
-        CLOCK_MONOTONIC
-        CLOCK_THREAD_CPUTIME_ID
-        RUSAGE_THREAD
         AT_EMPTY_PATH
         AT_SYMLINK_FOLLOW
         O_CLOEXEC
@@ -54,28 +45,10 @@ cdef extern from *:
         S_ISGID
 
 
-cdef struct Watch:
-    int64_t began_ns
-    int64_t worked_ns
-    long sleeps
-
-
-cdef long sleeps() noexcept nogil:
-    cdef rusage used
-    getrusage(RUSAGE_THREAD, &used)
-    return used.ru_nvcsw
-
-
-cdef Watch start_watch() noexcept nogil:
-    return Watch(clock_ns(CLOCK_MONOTONIC), clock_ns(CLOCK_THREAD_CPUTIME_ID), sleeps())
-
-
-cdef void stop_watch(Watch watch) noexcept nogil:
-    """Add up what this thread has waited for since, if it has: else the time went to other processes."""
+cdef void add_up(Watch watch) noexcept nogil:
+    """Add what this thread has waited since."""
     global waited_so_far_ns
-    cdef int64_t took_ns = clock_ns(CLOCK_MONOTONIC) - watch.began_ns
-    if sleeps() != watch.sleeps:
-        waited_so_far_ns += max(took_ns - (clock_ns(CLOCK_THREAD_CPUTIME_ID) - watch.worked_ns), 0)
+    waited_so_far_ns += stop_watch(watch)
 
 
 def waited_ns() -> int:
@@ -133,7 +106,7 @@ def begin_file(int root, bytes path, int drafts, int mode) -> int:
     with nogil:
         watch = start_watch()
         fd = begin(root, name, drafts, mode)
-        stop_watch(watch)
+        add_up(watch)
     if fd < 0:
         raise failed(-fd)
     return fd
@@ -186,6 +159,6 @@ def name_file(int file, int root, bytes above not None, bytes directory not None
             root = code
             code = name_below(root, middle, last, file, mode)
             close(root)
-        stop_watch(watch)
+        add_up(watch)
     if code < 0:
         raise failed(-code)

@@ -463,7 +463,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
             return
         self._pending = body.take(data) or b""
         if data:
-            lane.note(sink.took_s)
+            lane.note(sink.waited_s)
         if not body.flowing:
             self._leave_body()
 
@@ -478,7 +478,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
             broken = refused
         except OSError as error:
             broken = transfer.refused(error)
-        lane.note(sink.took_s)
+        lane.note(sink.waited_s)
         self._aside = False
         if not body.flowing:
             return  # it was given up meanwhile

@@ -1,4 +1,4 @@
-"""Whether a disk is too slow for the event loop: how long writes took in, a verdict out.
+"""Whether a disk is too slow for the event loop: how long writes were waiting in, a verdict out.
 
 Knows neither clocks nor disks. A verdict lasts: one fast write does not call a disk fast again.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-# One write so slow is told apart from a busy processor: that takes a slice of 3 to 5 ms away, now and then.
+# One wait so long is told apart from a busy processor: that takes a slice of 3 to 5 ms away, now and then.
 ALARM_S: Final = 0.010
-# On average, where nobody waits long but all wait often. A slab into the page cache takes 0.6 ms.
+# On average, where nobody waits long but all wait often. Writing into the page cache is work and no wait.
 SLOW_S: Final = 0.003
 FAST_S: Final = 0.0015
 # Share of the newest write in the average: the last ten or so count.
@@ -18,19 +18,19 @@ WEIGHT: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class Disk:
     """What is known of a disk."""
 
     smoothed_s: float = 0.0
-    """How long writes take lately."""
+    """How long writes are waiting lately."""
     slow: bool = False
     """Whether they are kept off the loop."""
 
 
-def after(pace: Pace, took_s: float) -> Pace:
+def after(disk: Disk, waited_s: float) -> Disk:
     """Give what is known after one more write."""
-    smoothed_s = pace.smoothed_s + WEIGHT * (took_s - pace.smoothed_s)
-    if took_s >= ALARM_S:
+    smoothed_s = disk.smoothed_s + WEIGHT * (waited_s - disk.smoothed_s)
+    if waited_s >= ALARM_S:
         # Not less, or the average of one alarm among fast writes would never call the disk slow.
-        return Pace(smoothed_s=max(smoothed_s, SLOW_S), slow=True)
-    return Pace(smoothed_s=smoothed_s, slow=smoothed_s > (FAST_S if pace.slow else SLOW_S))
+        return Disk(smoothed_s=max(smoothed_s, SLOW_S), slow=True)
+    return Disk(smoothed_s=smoothed_s, slow=smoothed_s > (FAST_S if disk.slow else SLOW_S))

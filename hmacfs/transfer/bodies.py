@@ -27,8 +27,8 @@ class Sink(Protocol):
     """What a body is poured into."""
 
     @property
-    def took_s(self) -> float:
-        """How long the last write took."""
+    def waited_s(self) -> float:
+        """How long the last write was waiting."""
 
     def held(self) -> contextlib.AbstractContextManager[None]:
         """Keep the file open although its part may be dropped meanwhile. Raises OSError."""
@@ -65,14 +65,14 @@ def refused(error: OSError) -> Refused:
 class FileSink:
     """Writes a body to a file, counts it and digests it while it is hot in the cache."""
 
-    __slots__ = ("_digest", "_intake", "_limit", "_took_ns")
+    __slots__ = ("_digest", "_intake", "_limit", "_waited_ns")
 
     def __init__(self, file: int, limit: int) -> None:
         """Write to `file`, at most `limit` bytes."""
         self._intake = _core.Intake(file, buffers.WRITE_BYTES)
         self._digest = blake3()
         self._limit = limit
-        self._took_ns = 0
+        self._waited_ns = 0
 
     @property
     def moved(self) -> int:
@@ -80,9 +80,9 @@ class FileSink:
         return self._intake.moved
 
     @property
-    def took_s(self) -> float:
-        """How long the last write took."""
-        return self._took_ns / NANO
+    def waited_s(self) -> float:
+        """How long the last write was waiting."""
+        return self._waited_ns / NANO
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -109,17 +109,16 @@ class FileSink:
     def _take(self, data: memoryview, patience_ns: int) -> int:
         if self._intake.moved + len(data) > self._limit:
             raise Refused(errors.SIZE_MISMATCH, f"more than {self._limit} bytes came")
-        count = took_ns = 0
+        count = self._waited_ns = 0
         while count < len(data):
             # Piece by piece, so that what was copied is still in the core's cache when it is digested.
             piece = data[count : count + buffers.PIECE_BYTES]
             try:
-                stored = self._intake.take(piece, patience_ns and max(patience_ns - took_ns, 1))
+                stored = self._intake.take(piece, patience_ns and max(patience_ns - self._waited_ns, 1))
             except OSError as error:
                 raise refused(error) from error
             finally:
-                took_ns += self._intake.took_ns
-                self._took_ns = took_ns
+                self._waited_ns += self._intake.waited_ns
             self._digest.update(piece[:stored])
             count += stored
             if stored < len(piece):

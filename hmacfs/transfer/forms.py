@@ -43,9 +43,9 @@ class Form:
         self.name: str | None = None
 
     @property
-    def took_s(self) -> float:
-        """How long the last write took."""
-        return self.sink.took_s
+    def waited_s(self) -> float:
+        """How long the last write was waiting."""
+        return self.sink.waited_s
 
     def held(self) -> AbstractContextManager[None]:
         """Keep the file open although its part may be dropped meanwhile. Raises OSError."""

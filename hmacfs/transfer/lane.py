@@ -30,16 +30,16 @@ class Lane:
         self._threads = ThreadPoolExecutor(buffers.LANE_THREADS, "hmacfs-lane")
         self._free = asyncio.Semaphore(buffers.LANE_THREADS)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._pace = latency.Pace()
+        self._disk = latency.Disk()
 
     @property
     def slow(self) -> bool:
         """Whether writes must not be made on the loop now."""
-        return self._pace.slow
+        return self._disk.slow
 
-    def note(self, took_s: float) -> None:
-        """Learn from a write that took so long, wherever it was made."""
-        self._pace = latency.after(self._pace, took_s)
+    def note(self, waited_s: float) -> None:
+        """Learn from a write that was waiting so long, wherever it was made."""
+        self._disk = latency.after(self._disk, waited_s)
 
     def begin(self, step: Coroutine[None, None, None]) -> None:
         """Run `step` beside the loop's other work."""

@@ -136,7 +136,7 @@ class Receiving:
             self._end(broken)
         else:
             self._first = bytes(data[count:])
-        self._lane.note(self._sink.took_s)
+        self._lane.note(self._sink.waited_s)
         return count
 
     async def _store_aside(self, data: memoryview) -> None:
@@ -147,7 +147,7 @@ class Receiving:
             self._end(broken)
         except OSError as error:
             self._end(refused(error))
-        self._lane.note(self._sink.took_s)
+        self._lane.note(self._sink.waited_s)
 
     def _settle(self, count: int, why: int) -> bool:
         """Note that `count` bytes are stored; give whether nothing is left to do in this turn."""

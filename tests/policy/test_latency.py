@@ -7,20 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmacfs.policy import latency
-from hmacfs.policy.latency import ALARM_S, FAST_S, SLOW_S, Pace
+from hmacfs.policy.latency import ALARM_S, FAST_S, SLOW_S, Disk
 
 TIMES = st.lists(st.floats(0, 10), max_size=200)
 
 
-def after(*took_s: float) -> Pace:
-    pace = Pace()
-    for took in took_s:
-        pace = latency.after(pace, took)
-    return pace
+def after(*waited_s: float) -> Disk:
+    disk = Disk()
+    for waited in waited_s:
+        disk = latency.after(disk, waited)
+    return disk
 
 
 @pytest.mark.parametrize(
-    ("took_s", "slow"),
+    ("waited_s", "slow"),
     [
         ((), False),
         ([0.0006] * 1000, False),
@@ -34,20 +34,20 @@ def after(*took_s: float) -> Pace:
         ([ALARM_S] + [(FAST_S + SLOW_S) / 2] * 1000, True),  # in between: as it was
     ],
 )
-def test_verdicts(took_s: list[float], slow: bool) -> None:  # noqa: FBT001
-    assert after(*took_s).slow is slow
+def test_verdicts(waited_s: list[float], slow: bool) -> None:  # noqa: FBT001
+    assert after(*waited_s).slow is slow
 
 
 @given(TIMES)
-def test_every_disk_can_recover(took_s: list[float]) -> None:
-    assert not after(*took_s, *[0.0] * 100).slow
+def test_every_disk_can_recover(waited_s: list[float]) -> None:
+    assert not after(*waited_s, *[0.0] * 100).slow
 
 
 @given(TIMES)
-def test_the_average_lies_among_what_was_measured(took_s: list[float]) -> None:
-    assert 0 <= after(*took_s).smoothed_s <= max([*took_s, SLOW_S])
+def test_the_average_lies_among_what_was_measured(waited_s: list[float]) -> None:
+    assert 0 <= after(*waited_s).smoothed_s <= max([*waited_s, SLOW_S])
 
 
 @given(st.lists(st.floats(0, FAST_S), max_size=200))
-def test_a_fast_disk_is_never_slow(took_s: list[float]) -> None:
-    assert not after(*took_s).slow
+def test_a_fast_disk_is_never_slow(waited_s: list[float]) -> None:
+    assert not after(*waited_s).slow
