@@ -259,9 +259,14 @@ def _panel(panel: Panel) -> dict[str, Any]:
             }
             for place, query in enumerate(panel.queries)
         ],
-        "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0}, "overrides": []},
+        "fieldConfig": {"defaults": _defaults(panel), "overrides": []},
         "options": _options(panel),
     }
+
+
+def _defaults(panel: Panel) -> dict[str, Any]:
+    # A heatmap's values are counts; the unit is that of its axis.
+    return {"unit": UNITS[""]} if panel.kind == "heatmap" else {"unit": panel.unit, "min": 0}
 
 
 def _options(panel: Panel) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ def readings(address: str, interval_s: float) -> Iterator[Figures]:
 def print_json(address: str, interval_s: float) -> None:
     """Print the figures of one interval as a JSON object. Raises Unreachable."""
     reading = next(readings(address, interval_s))
-    print(json.dumps(dataclasses.asdict(reading), indent=2))  # noqa: T201 - a command line prints
+    sys.stdout.write(json.dumps(dataclasses.asdict(reading), indent=2) + "\n")
 
 
 def print_once(address: str, interval_s: float) -> None:

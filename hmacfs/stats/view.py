@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rich import box
 from rich.columns import Columns
 from rich.console import Group
 from rich.table import Table
@@ -23,23 +22,29 @@ TiB: Final = 1024 * GiB
 def render(figures: Figures, console: Console) -> RenderableType:
     """Give the page; `console` tells what its encoding can draw."""
     bar = "#" if console.options.ascii_only else "█"
-    tables = [_now(figures), _latencies(figures), _throughput(figures, bar)]
+    beside = Columns([_now(figures), _latencies(figures)], padding=(0, 2))
+    page: list[RenderableType] = [
+        f"hmacfs {figures.version}, the last {figures.interval_s:.1f} s",
+        "",
+        beside,
+    ]
+    if any(bucket.count for row in figures.throughput.values() for bucket in row):
+        page += ["", "Transfers by their bytes a second, since the start", _throughput(figures, bar)]
     if figures.upload_errors or figures.download_errors:
-        tables.append(_errors(figures))
-    title = f"hmacfs {figures.version}, the last {figures.interval_s:.1f} s"
-    return Group(title, Columns(tables[:2], padding=(0, 2)), *tables[2:])
+        page += ["", "Errors since the start (of them in the interval)", _errors(figures)]
+    return Group(*page)
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(columns[0])
-    for column in columns[1:]:
-        table.add_column(column, justify="right")
+def _table(*columns: str) -> Table:
+    """Give a table whose first column holds words, and the others numbers."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place else "left")
     return table
 
 
 def _now(figures: Figures) -> Table:
-    table = _table("Traffic", "", "in", "out")
+    table = _table("", "in", "out")
     table.add_row("files/s", f"{figures.uploads_per_s:.1f}", f"{figures.downloads_per_s:.1f}")
     rates = figures.received_bytes_per_s, figures.sent_bytes_per_s
     table.add_row("bytes/s", *(size(rate) for rate in rates))
@@ -53,7 +58,7 @@ def _now(figures: Figures) -> Table:
 
 
 def _latencies(figures: Figures) -> Table:
-    table = _table("Latency", "", "p50", "p95", "p50 ever", "p95 ever")
+    table = _table("latency", "p50", "p95", "p50 ever", "p95 ever")
     for kind, latency in figures.latency.items():
         spreads = (latency.now.p50_s, latency.now.p95_s, latency.ever.p50_s, latency.ever.p95_s)
         table.add_row(kind.replace("_", " "), *(duration(seconds) for seconds in spreads))
@@ -61,23 +66,18 @@ def _latencies(figures: Figures) -> Table:
 
 
 def _throughput(figures: Figures, bar: str) -> Table:
-    table = Table(
-        title="Throughput of single transfers since the start",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    table.add_column("a second", justify="right")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(justify="right")
     for kind in figures.throughput:
-        table.add_column(kind, min_width=BAR_WIDTH)
-        table.add_column("", justify="right")
-    most = {
-        kind: max((bucket.count for bucket in row), default=0) for kind, row in figures.throughput.items()
-    }
-    for buckets in zip(*figures.throughput.values(), strict=True):
+        table.add_column(f"{kind}s", min_width=BAR_WIDTH)
+        table.add_column(justify="right")
+    most = [max(bucket.count for bucket in buckets) for buckets in figures.throughput.values()]
+    rows = list(zip(*figures.throughput.values(), strict=True))
+    used = [place for place, buckets in enumerate(rows) if any(bucket.count for bucket in buckets)]
+    for buckets in rows[used[0] : used[-1] + 1]:
         cells: list[str] = []
-        for kind, bucket in zip(figures.throughput, buckets, strict=True):
-            cells += [bar * _length(bucket.count, most[kind]), str(bucket.count or "")]
+        for bucket, longest in zip(buckets, most, strict=True):
+            cells += [bar * _length(bucket.count, longest), str(bucket.count or "")]
         table.add_row(_bound(buckets[0]), *cells)
     return table
 
@@ -92,7 +92,7 @@ def _bound(bucket: Bucket) -> str:
 
 
 def _errors(figures: Figures) -> Table:
-    table = _table("Errors since the start (of them in the interval)", "code", "uploads", "downloads")
+    table = _table("code", "uploads", "downloads")
     for code in sorted(figures.upload_errors.keys() | figures.download_errors.keys()):
         table.add_row(
             code, _count(figures.upload_errors.get(code)), _count(figures.download_errors.get(code))

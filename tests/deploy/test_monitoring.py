@@ -126,6 +126,7 @@ def test_panels_neither_overlap_nor_leave_the_grid() -> None:
 
 def test_the_dashboard_asks_for_its_source() -> None:
     made = json.loads(DASHBOARD.read_text())
+    assert promql.faults(made["templating"]["list"][1]["query"]["query"]) == []
     assert [variable["type"] for variable in made["templating"]["list"]] == ["datasource", "query"]
     assert "id" not in made  # Grafana gives one when it imports
     for panel in panels():
