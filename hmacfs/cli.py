@@ -98,7 +98,9 @@ def parser() -> argparse.ArgumentParser:
         description="Show rates, latencies, throughput and errors of a running server, as it tells them on "
         "[metrics] listen_address of the configuration, until Ctrl-C. Into a pipe one snapshot is printed.",
     )
-    stats.add_argument("--config", metavar="FILE", help="configuration of the running server")
+    stats.add_argument(
+        "--config", metavar="FILE", help="configuration of the server; else its default address"
+    )
     stats.add_argument(
         "--interval",
         metavar="SECONDS",
@@ -255,16 +257,19 @@ def _expire(options: argparse.Namespace) -> int:
 
 def _stats(options: argparse.Namespace) -> int:
     from hmacfs import stats
-    from hmacfs.config import addresses
+    from hmacfs.config import addresses, settings
 
-    loaded = _load(options.config)
-    if loaded is None:
+    if options.config is None:
+        address = settings.Metrics().listen_address  # `_load` would make a secret where there is no server
+    elif (loaded := _load(options.config)) is not None:
+        address = loaded.settings.metrics.listen_address
+    else:
         return 1
-    address = loaded.settings.metrics.listen_address
     if not address:
         _say('hmacfs: [metrics] listen_address is "", so that no server tells what it does')
         return 1
-    if getattr(addresses.parse(address), "port", None) == 0:
+    parsed = addresses.parse(address)
+    if isinstance(parsed, addresses.Tcp) and parsed.port == 0:
         _say(
             f"hmacfs: [metrics] listen_address is {address}: the system chose the port; name one to be asked"
         )

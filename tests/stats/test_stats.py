@@ -162,6 +162,12 @@ def test_no_server_is_one_clear_line(
     assert words in done.stderr
 
 
+def test_without_a_configuration_nothing_is_made(tmp_path: Path) -> None:
+    done = subprocess.run(command("--json"), cwd=tmp_path, capture_output=True, timeout=60, check=False)
+    assert done.returncode in {0, 1}  # whatever answers at the default address, or nothing
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_public_listener_has_no_metrics(asked: tuple[serving.Server, Path], tmp_path: Path) -> None:
     server, _ = asked
     done = stats(
