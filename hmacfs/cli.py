@@ -1,8 +1,9 @@
-"""The command line: serve, check-config, gen-config, sign, expire."""
+"""The command line: serve, check-config, gen-config, sign, expire, stats."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import secrets
 import shlex
 import sys
@@ -90,6 +91,27 @@ def parser() -> argparse.ArgumentParser:
     expire.add_argument("--config", metavar="FILE", help="configuration of the storage")
     expire.add_argument("--dry-run", action="store_true", help="list them and remove nothing")
     expire.set_defaults(run=_expire)
+
+    stats = commands.add_parser(
+        "stats",
+        help="show what a running server does",
+        description="Show rates, latencies, throughput and errors of a running server, as it tells them on "
+        "[metrics] listen_address of the configuration, until Ctrl-C. Into a pipe one snapshot is printed.",
+    )
+    stats.add_argument(
+        "--config", metavar="FILE", help="configuration of the server; else its default address"
+    )
+    stats.add_argument(
+        "--interval",
+        metavar="SECONDS",
+        type=_seconds,
+        default=1.0,
+        help="time over which rates are taken (default: 1)",
+    )
+    form = stats.add_mutually_exclusive_group()
+    form.add_argument("--once", action="store_true", help="print one snapshot")
+    form.add_argument("--json", action="store_true", help="print one snapshot as JSON")
+    stats.set_defaults(run=_stats)
     return top
 
 
@@ -98,6 +120,14 @@ def _size(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise ValueError(text)
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    """Read a time above 0. Raises ValueError, which argparse tells the user."""
+    seconds = float(text)
+    if not 0 < seconds < math.inf:
+        raise ValueError(text)
+    return seconds
 
 
 def _say(words: str) -> None:
@@ -222,4 +252,34 @@ def _expire(options: argparse.Namespace) -> int:
     except store.StorageError as error:
         _say(f"hmacfs: {error}")
         return 1
+    return 0
+
+
+def _stats(options: argparse.Namespace) -> int:
+    from hmacfs import stats
+    from hmacfs.config import addresses, settings
+
+    if options.config is None:
+        address = settings.Metrics().listen_address  # `_load` would make a secret where there is no server
+    elif (loaded := _load(options.config)) is not None:
+        address = loaded.settings.metrics.listen_address
+    else:
+        return 1
+    if not address:
+        _say('hmacfs: [metrics] listen_address is "", so that no server tells what it does')
+        return 1
+    parsed = addresses.parse(address)
+    if isinstance(parsed, addresses.Tcp) and parsed.port == 0:
+        _say(
+            f"hmacfs: [metrics] listen_address is {address}: the system chose the port; name one to be asked"
+        )
+        return 1
+    show = stats.print_json if options.json else stats.print_once if options.once else stats.watch
+    try:
+        show(address, options.interval)
+    except stats.Unreachable as error:
+        _say(f"hmacfs: {error}")
+        return 1
+    except KeyboardInterrupt:
+        return 0
     return 0

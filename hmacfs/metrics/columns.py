@@ -176,6 +176,19 @@ _SIZE_BOUNDS_BYTES = (
     4 * GiB,
     10 * GiB,
 )
+# Steps of 4, from a phone at the edge of its cell to loopback.
+_THROUGHPUT_BOUNDS = (
+    16 * KiB,
+    64 * KiB,
+    256 * KiB,
+    MiB,
+    4 * MiB,
+    16 * MiB,
+    64 * MiB,
+    256 * MiB,
+    GiB,
+    4 * GiB,
+)
 _LAG_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 
 REQUESTS: Final = _by_method_and_code(
@@ -266,6 +279,26 @@ DOWNLOAD_LATENCY: Final = _histogram(
         "seconds",
         bounds=_TRANSFER_BOUNDS_S,
         scale=NANOSECONDS,
+    )
+)
+UPLOAD_THROUGHPUT: Final = _histogram(
+    Metric(
+        "hmacfs_upload_throughput_bytes_per_second",
+        Kind.HISTOGRAM,
+        "Rate of each finished upload of at least 256 KiB, from the end of its head to its acknowledgement; "
+        "that of a smaller one would say more of latency than of the line.",
+        "bytes_per_second",
+        bounds=_THROUGHPUT_BOUNDS,
+    )
+)
+DOWNLOAD_THROUGHPUT: Final = _histogram(
+    Metric(
+        "hmacfs_download_throughput_bytes_per_second",
+        Kind.HISTOGRAM,
+        "Rate of each finished download of at least 256 KiB, until the kernel had its last byte; "
+        "that of a smaller one would say more of latency than of the line.",
+        "bytes_per_second",
+        bounds=_THROUGHPUT_BOUNDS,
     )
 )
 UPLOAD_SIZE: Final = _histogram(

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from hmacfs.metrics import columns
+from hmacfs.model import KiB
 
 if TYPE_CHECKING:
+    from hmacfs.metrics.columns import Histogram
     from hmacfs.metrics.rows import Row
 
 FIRST_ERROR: Final = 400
 RECEIVING: Final = frozenset({"PUT", "POST"})
 SENDING: Final = frozenset({"GET", "HEAD"})
+# Below it a transfer's time is that of a round trip. `_hot`, which observes no rate, sends no more at once.
+RATED_FROM_BYTES: Final = 256 * KiB
 
 
 def request(  # noqa: PLR0913 - each is a different fact of the request
@@ -41,6 +45,7 @@ def request(  # noqa: PLR0913 - each is a different fact of the request
             row.add(columns.DOWNLOAD_ERRORS[broken or code])
         else:
             row.observe(columns.DOWNLOAD_LATENCY, elapsed_s)
+            _rate(row, columns.DOWNLOAD_THROUGHPUT, sent, elapsed_s)
         if code == "partial":
             row.add(columns.RANGE_REQUESTS)
     elif method in RECEIVING:
@@ -50,3 +55,10 @@ def request(  # noqa: PLR0913 - each is a different fact of the request
             row.add(columns.UPLOADS[dialect])
             row.observe(columns.UPLOAD_LATENCY, elapsed_s)
             row.observe(columns.UPLOAD_SIZE, stored)
+            _rate(row, columns.UPLOAD_THROUGHPUT, stored, elapsed_s)
+
+
+def _rate(row: Row, histogram: Histogram, size: int, elapsed_s: float) -> None:
+    """Observe a transfer's rate if it is large enough to have one; a coarse clock may have stood still."""
+    if size >= RATED_FROM_BYTES and elapsed_s > 0:
+        row.observe(histogram, size / elapsed_s)

@@ -27,6 +27,8 @@ TEXTS = {
     ".service",
     ".socket",
     ".lua",
+    ".yml",
+    ".json",
     ".sh",
 }
 # A home folder is always somebody's; that of this checkout too, unless it is where the documents install to.

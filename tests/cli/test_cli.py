@@ -28,7 +28,7 @@ def hmacfs(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("command", ["serve", "check-config", "gen-config", "sign", "expire"])
+@pytest.mark.parametrize("command", ["serve", "check-config", "gen-config", "sign", "expire", "stats"])
 def test_every_command_explains_itself(command: str, tmp_path: Path) -> None:
     done = hmacfs(command, "--help", cwd=tmp_path)
     assert done.returncode == 0
