@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from hmacfs.model import Head
+    from hmacfs.model import Dependency, Head
 
 
 class Refusal(NamedTuple):
@@ -29,12 +29,23 @@ class Refusal(NamedTuple):
 class Refused(Exception):  # noqa: N818 - a refusal is an answer, not an error
     """Raised where a request is refused; carries the catalogue's line and optional detail."""
 
-    def __init__(self, refusal: Refusal, detail: str = "", fields: tuple[tuple[str, str], ...] = ()) -> None:
-        """Refuse with `refusal`; `detail` says what exactly, `fields` adds header fields."""
+    def __init__(
+        self,
+        refusal: Refusal,
+        detail: str = "",
+        fields: tuple[tuple[str, str], ...] = (),
+        *,
+        broken: Dependency | None = None,
+    ) -> None:
+        """Refuse with `refusal`; `detail` says what exactly, `fields` adds header fields.
+
+        `broken` is what the server needs and has found broken; None if nothing is.
+        """
         super().__init__(refusal.code, detail)
         self.refusal = refusal
         self.detail = detail
         self.fields = refusal.fields + fields
+        self.broken = broken
         self.head: Head | None = None
         """The request, if it was read well enough to say how its answer must look."""
 
@@ -114,6 +125,9 @@ ENCODING_ON_PUT: Final = Refusal(
 # The machine.
 DISK_FULL: Final = Refusal("disk_full", 507, "there is no room for this upload")
 STORAGE_FAILED: Final = Refusal("storage_failed", 500, "the storage reported an error")
+STORAGE_UNAVAILABLE: Final = Refusal(
+    "storage_unavailable", 503, "the storage keeps failing, and uploads are put off; try again later"
+)
 INTERNAL: Final = Refusal("internal", 500, "the server failed", close=True)
 BUSY: Final = Refusal("busy", 503, "the server is busy; try again soon", fields=(("Retry-After", "5"),))
 DRAINING: Final = Refusal(

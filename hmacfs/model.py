@@ -20,6 +20,13 @@ GiB: Final = 1024 * MiB
 TiB: Final = 1024 * GiB
 
 
+class Dependency(enum.StrEnum):
+    """What an upload cannot do without, and may find broken; the value is a label in metrics."""
+
+    STORAGE = "storage"
+    INDEX = "index"
+
+
 class Span(NamedTuple):
     """A half-open range of bytes of one file."""
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from hmacfs.config.settings import Settings
+    from hmacfs.model import Dependency
 
 BACKLOG: Final = 4096
 # Deadlines, the Date field, the log and the heartbeat are looked after this often. A tick over
@@ -133,7 +134,9 @@ class Worker:
         self._row.reset_gauges()
         self._row.add(metrics.WORKER_STARTS)
         self._log = log.open_log(boot.settings.logging)
-        self._store = Store.open(boot.settings.server.storage_path, rules(boot.settings))
+        self._store = Store.open(
+            boot.settings.server.storage_path, rules(boot.settings), tell=self._on_breaker
+        )
         self._ended = loop.create_future()
         self._sockets = [socket.socket(fileno=fd) for fd in boot.listeners]
         self._servers: list[tuple[asyncio.Server, socket.socket]] = []
@@ -308,6 +311,8 @@ class Worker:
         self._hot.flush()
         self._expire([connection for connection in service.connections if connection.deadline <= now])
         self._log.flush()
+        for dependency, column in metrics.BREAKER_OPEN.items():
+            self._row.set(column, int(self._store.refuses(dependency)))
         self._row.add(metrics.LOG_DROPPED_LINES, self._log.dropped - self._dropped)
         self._dropped = self._log.dropped
         if service.draining:
@@ -347,6 +352,13 @@ class Worker:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._log.event("error", "background-failed", error=repr(error))
+
+    def _on_breaker(self, dependency: Dependency, opened: bool, why: str) -> None:  # noqa: FBT001 - as told
+        if opened:
+            self._row.add(metrics.BREAKER_OPENED[dependency])
+            self._log.event("error", "breaker-opened", dependency=dependency.value, error=why)
+        else:
+            self._log.event("info", "breaker-closed", dependency=dependency.value)
 
     def _on_fault(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log an exception of a callback: one that escapes a connection has ended that connection."""
@@ -388,6 +400,9 @@ def rules(settings: Settings) -> Rules:
         file_mode=server.file_mode,
         directory_mode=server.directory_mode,
         directories=frozenset(endpoint.directory for endpoint in settings.endpoints),
+        automatic_retry=settings.streaming.automatic_retry,
+        exponential_backoff=settings.streaming.exponential_backoff,
+        circuit_breaker=settings.streaming.circuit_breaker,
     )
 
 

@@ -50,6 +50,9 @@ def rules(
         file_mode=0o640,
         directory_mode=0o750,
         directories=frozenset({"upload"}),
+        automatic_retry=True,
+        exponential_backoff=True,
+        circuit_breaker=True,
     )
 
 

@@ -80,7 +80,7 @@ def read(document: dict[str, object], report: Report) -> Adopted:
 def _is_foreign(adopted: Adopted, report: Report) -> bool:
     """Tell whether a key was the Go server's, rather than one of the tables that we plan ourselves."""
     tables = {notice.path.partition(".")[0] for notice in report.notices}
-    return bool(adopted.foreign or tables - set(compat.PLANNED))
+    return bool(adopted.foreign or tables - compat.OWN)
 
 
 def _kind(value: object) -> str:

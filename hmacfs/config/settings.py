@@ -376,6 +376,35 @@ class Door:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Streaming:
+    """Table [streaming]: what is done about a storage or an index in trouble."""
+
+    automatic_retry: Annotated[
+        bool,
+        Key(
+            kind=Kind.FLAG,
+            meaning="A step of an upload that the storage put off (EAGAIN, EBUSY, EINTR) is tried again, "
+            "five times and within half a second, before the client gets 503.",
+        ),
+    ] = True
+    exponential_backoff: Annotated[
+        bool,
+        Key(
+            kind=Kind.FLAG,
+            meaning="The waits between those tries double, each cut short by chance; else all are 45 ms.",
+        ),
+    ] = True
+    circuit_breaker: Annotated[
+        bool,
+        Key(
+            kind=Kind.FLAG,
+            meaning="While the storage or the index keeps failing, a worker answers uploads with 503 at "
+            "once, for 1 s at first and for 60 s at most; then the next upload shows whether it is well.",
+        ),
+    ] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything the server may know of its site; nothing reads the environment later."""
 
@@ -395,6 +424,8 @@ class Settings:
     """Table [logging]."""
     cors: Cors = Cors()
     """Table [cors]."""
+    streaming: Streaming = Streaming()
+    """Table [streaming]."""
     endpoints: tuple[Endpoint, ...] = ()
     """Tables [[endpoint]], longest prefix first; `load` never leaves it empty."""
 
@@ -407,5 +438,6 @@ TABLES: Final[dict[str, type]] = {
     "timeouts": Timeouts,
     "logging": Logging,
     "cors": Cors,
+    "streaming": Streaming,
 }
 """The single tables by name, in the order in which they are printed."""

@@ -29,6 +29,8 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "proxy-header-bad": "A trusted proxy's PROXY header was malformed or late; the connection is closed.",
         "tls-handshake-failed": "A client of [tls] and the server did not come to terms; `error` says why.",
         "background-failed": "A task beside the requests, or a callback, failed; `error` says how.",
+        "breaker-opened": "A worker puts uploads off, because `dependency` keeps failing; `error` says how.",
+        "breaker-closed": "A worker takes uploads again: one of them found `dependency` well.",
         "sweep-done": "Expired files were removed.",
         "reconcile-done": "The index was brought into line with the files found.",
         "log-dropped": "The log could not be written for a while; `lines` were given up.",

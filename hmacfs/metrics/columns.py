@@ -10,7 +10,7 @@ import enum
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from hmacfs import errors
-from hmacfs.model import GiB, KiB, MiB
+from hmacfs.model import Dependency, GiB, KiB, MiB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -110,6 +110,13 @@ def _by_label(metric: Metric, values: tuple[str, ...]) -> Labelled[str]:
     first = len(_columns)
     _columns.extend(Column(metric, (value,)) for value in values)
     return Labelled(zip(values, range(first, len(_columns)), strict=True), first + values.index(OTHER))
+
+
+def _by_dependency(metric: Metric) -> dict[Dependency, int]:
+    _metrics.append(metric)
+    first = len(_columns)
+    _columns.extend(Column(metric, (name.value,)) for name in Dependency)
+    return dict(zip(Dependency, range(first, len(_columns)), strict=True))
 
 
 class _Requests(Labelled[tuple[str, str]]):
@@ -341,6 +348,22 @@ LOG_DROPPED_LINES: Final = _plain(
         "hmacfs_log_dropped_lines_total",
         Kind.COUNTER,
         "Log lines given up because the log took no more.",
+    )
+)
+BREAKER_OPEN: Final = _by_dependency(
+    Metric(
+        "hmacfs_breaker_open",
+        Kind.GAUGE,
+        "Workers that refuse uploads now, because what they need keeps failing.",
+        labels=("dependency",),
+    )
+)
+BREAKER_OPENED: Final = _by_dependency(
+    Metric(
+        "hmacfs_breaker_opened_total",
+        Kind.COUNTER,
+        "How often a worker began to refuse uploads, because what they need kept failing.",
+        labels=("dependency",),
     )
 )
 WORKER_STARTS: Final = _plain(

@@ -27,15 +27,17 @@ from hmacfs.store.faults import StorageError
 from hmacfs.store.files import PRIVATE
 from hmacfs.store.index import NAME, Identity, Index
 from hmacfs.store.publish import Publisher
+from hmacfs.store.resilience import Resilience, untold
 from hmacfs.store.upload import NANO, Answering
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hmacfs.model import File, Slot
+    from hmacfs.model import Dependency, File, Slot
     from hmacfs.store.files import Tree
     from hmacfs.store.part import Part
     from hmacfs.store.reconcile import Reconciled
+    from hmacfs.store.resilience import Tell
     from hmacfs.store.sweep import Swept
     from hmacfs.store.upload import Stored, Upload
 
@@ -60,6 +62,12 @@ class Rules:
     directory_mode: int
     directories: frozenset[str]
     """The endpoints' directories: they stay when they become empty."""
+    automatic_retry: bool
+    """Whether a step that failed in a way that may pass by itself is tried again."""
+    exponential_backoff: bool
+    """Whether it is tried again after ever longer waits of chance, or after equal ones."""
+    circuit_breaker: bool
+    """Whether uploads are refused at once while what they need keeps failing."""
 
 
 class Known(NamedTuple):
@@ -84,6 +92,7 @@ class Store:
         quick: Index,
         reader: Index,
         clock_ns: Callable[[], int],
+        tell: Tell,
     ) -> None:
         """Own all that is given; `Store.open` makes it."""
         self._path = path
@@ -92,7 +101,8 @@ class Store:
         self._reader = reader
         self._clock_ns = clock_ns
         self._recent = recent.Recent()
-        self._publisher = Publisher(tree, writer, quick, rules.durability, clock_ns)
+        self._resilience = Resilience(rules, tell)
+        self._publisher = Publisher(tree, writer, quick, rules.durability, clock_ns, self._resilience.delays)
         self._pace = pace.Pace()
         self._waited_ns = tree.waited_ns()  # what of it `_pace` knows
         self._sealed: list[Upload] = []  # what this turn of the loop has brought, to be published at its end
@@ -102,10 +112,18 @@ class Store:
         self._stop = threading.Event()
 
     @classmethod
-    def open(cls, path: str, rules: Rules, *, clock_ns: Callable[[], int] = time.time_ns) -> Self:
+    def open(
+        cls,
+        path: str,
+        rules: Rules,
+        *,
+        clock_ns: Callable[[], int] = time.time_ns,
+        tell: Tell = untold,
+    ) -> Self:
         """Open the storage at `path`, making it if need be; blocks.
 
-        `clock_ns` gives wall-clock nanoseconds. Raises StorageError, whose words are for the operator.
+        `clock_ns` gives wall-clock nanoseconds; `tell` hears on the loop what opens and closes.
+        Raises StorageError, whose words are for the operator.
         """
         tree = start.open_tree(path, file_mode=rules.file_mode, directory_mode=rules.directory_mode)
         with contextlib.ExitStack() as undo:
@@ -124,7 +142,7 @@ class Store:
             except OSError as error:
                 raise StorageError(f"the storage {path} cannot be used: {error.strerror}") from error
             undo.pop_all()
-        return cls(path, tree, rules, writer=writer, quick=quick, reader=reader, clock_ns=clock_ns)
+        return cls(path, tree, rules, writer=writer, quick=quick, reader=reader, clock_ns=clock_ns, tell=tell)
 
     def close(self) -> None:
         """Finish what has been submitted and let go of everything; blocks."""
@@ -149,6 +167,11 @@ class Store:
         self._tree.file_mode = rules.file_mode
         self._tree.directory_mode = rules.directory_mode
         self._publisher.keep(rules.durability)
+        self._resilience.adopt(rules)
+
+    def refuses(self, dependency: Dependency) -> bool:
+        """Say whether uploads are refused now, because `dependency` keeps failing."""
+        return self._resilience.refuses(dependency)
 
     def find(self, key: str) -> File:
         """Open a file for reading; quick. The caller closes it. Raises Refused."""
@@ -175,22 +198,25 @@ class Store:
     async def begin(self, slot: Slot | None, length: int) -> Part:
         """Reserve `length` bytes for an upload to `slot`; a form sets the part's slot later.
 
-        Raises Refused: EXISTS, DISK_FULL, NAME_TOO_LONG, BUSY, STORAGE_FAILED. The part is to be
-        used as a context. A form of unknown size reserves its bound and tells `commit` the size.
+        Raises Refused: EXISTS, DISK_FULL, NAME_TOO_LONG, BUSY, STORAGE_FAILED, STORAGE_UNAVAILABLE.
+        The part is to be used as a context, which also notes what became of it. A form of unknown
+        size reserves its bound and tells `commit` the size.
         """
-        if self._pace.on_loop(time.monotonic(), length):
-            try:
-                fd = self._reserve(slot, length)
-            finally:
-                self._is_quick()
-        else:
-            job = self._pool.submit(self._reserve, slot, length)
-            try:
-                fd = await asyncio.wrap_future(job)
-            except asyncio.CancelledError:
-                job.add_done_callback(self._discard)
-                raise
-        return parts.Part(fd, slot, length, publish=self._publish, drop=self._drop)
+        if self._resilience.troubled:
+            self._resilience.admit()
+        try:
+            if self._pace.on_loop(time.monotonic(), length):
+                try:
+                    fd = self._reserve(slot, length)
+                finally:
+                    self._is_quick()
+            else:
+                fd = await self._reserve_aside(slot, length)
+        except OSError as error:
+            fd = await self._try_again(error, slot, length)
+        return parts.Part(
+            fd, slot, length, publish=self._publish, drop=self._drop, refused=self._resilience.fail
+        )
 
     async def remove(self, slot: Slot) -> None:
         """Remove a file for good. Raises Refused: NOT_FOUND if there is none, STORAGE_FAILED."""
@@ -235,6 +261,28 @@ class Store:
     def _reserve(self, slot: Slot | None, length: int) -> int:
         return parts.reserve(self._tree, slot, length, min_free_bytes=self._rules.min_free_bytes)
 
+    async def _reserve_aside(self, slot: Slot | None, length: int) -> int:
+        job = self._pool.submit(self._reserve, slot, length)
+        try:
+            return await asyncio.wrap_future(job)
+        except asyncio.CancelledError:
+            job.add_done_callback(self._discard)
+            raise
+
+    async def _try_again(self, error: OSError, slot: Slot | None, length: int) -> int:
+        """Reserve after that has failed, if it may pass by itself. Raises Refused."""
+        for delay_s in self._resilience.delays():
+            if error.errno not in faults.PASSING:
+                break
+            await asyncio.sleep(delay_s)
+            try:
+                return await self._reserve_aside(slot, length)
+            except OSError as again:
+                error = again
+        refused = faults.writing(error)
+        self._resilience.fail(refused)
+        raise refused
+
     def _is_quick(self, index_s: float = 0.0) -> bool:
         """Take into account what the loop has waited for since this was last asked; say if it may go on.
 
@@ -255,6 +303,8 @@ class Store:
         else:
             self._publish_soon(upload)
         stored = await upload.answer
+        if self._resilience.troubled:
+            self._resilience.succeed()
         self._recent.put(stored.key, stored.mtime_ns, stored.inode, upload.facts())
         return stored
 

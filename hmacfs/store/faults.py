@@ -9,6 +9,8 @@ from typing import Final
 
 from hmacfs import errors
 from hmacfs.errors import Refused
+from hmacfs.model import Dependency
+from hmacfs.policy import breaker
 
 # What nobody may read is not there: a storage's own "lost+found" must not answer 500 to a probe.
 READING: Final = {
@@ -39,7 +41,11 @@ WRITING: Final = {
     errno.ENFILE: errors.BUSY,
     errno.ENOMEM: errors.BUSY,
     errno.EAGAIN: errors.BUSY,
+    errno.EBUSY: errors.BUSY,
+    errno.EINTR: errors.BUSY,
 }
+PASSING: Final = frozenset({errno.EAGAIN, errno.EBUSY, errno.EINTR})
+"""What may pass by itself within a moment, so that the same step is worth another try."""
 INDEX: Final = {
     sqlite3.SQLITE_BUSY: errors.BUSY,
     sqlite3.SQLITE_LOCKED: errors.BUSY,
@@ -47,6 +53,16 @@ INDEX: Final = {
     sqlite3.SQLITE_FULL: errors.DISK_FULL,
 }
 DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+INDEX_FAULTS: Final = DAMAGE | {
+    sqlite3.SQLITE_BUSY,  # for longer than the time that it is waited for
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_PROTOCOL,  # the same, where many begin at once
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+}
+"""What says that the index is broken."""
 
 
 class StorageError(Exception):
@@ -60,13 +76,19 @@ def reading(error: OSError) -> Refused:
 
 def writing(error: OSError) -> Refused:
     """Give the refusal for a failed reservation, publication or removal."""
-    return _refused(error, WRITING)
+    refused = _refused(error, WRITING)
+    if error.errno in breaker.STORAGE_FAULTS:
+        refused.broken = Dependency.STORAGE
+    return refused
 
 
 def indexing(error: sqlite3.Error) -> Refused:
     """Give the refusal for a failed transaction of the index."""
-    refusal = INDEX.get(primary(error), errors.STORAGE_FAILED)
-    return Refused(refusal, f"index: {error}")
+    code = primary(error)
+    # A shared memory that finds no room is "disk I/O error" too, but a full disk is not broken.
+    full = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE
+    broken = Dependency.INDEX if code in INDEX_FAULTS and not full else None
+    return Refused(INDEX.get(code, errors.STORAGE_FAILED), f"index: {error}", broken=broken)
 
 
 def primary(error: sqlite3.Error) -> int:

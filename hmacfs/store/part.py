@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.policy import space
-from hmacfs.store import faults
 from hmacfs.store.upload import CLOSED, Upload
 
 if TYPE_CHECKING:
@@ -26,17 +25,11 @@ def reserve(tree: Tree, slot: Slot | None, length: int, *, min_free_bytes: int) 
     """Open an unnamed file with room for `length` bytes; blocks. Leaves nothing behind if it fails.
 
     Without a slot (a form tells its name late) only the space is looked at.
-    Raises Refused: EXISTS before a byte of the body is read, DISK_FULL, BUSY, STORAGE_FAILED.
+    Raises Refused DISK_FULL, and OSError: FileExistsError before a byte of the body is read.
     """
-    try:
-        fd = tree.unnamed(None if slot is None else slot.key)
-    except OSError as error:
-        raise faults.writing(error) from None
+    fd = tree.unnamed(None if slot is None else slot.key)
     try:
         _take(tree, fd, length, min_free_bytes)
-    except OSError as error:
-        os.close(fd)
-        raise faults.writing(error) from None
     except BaseException:
         os.close(fd)
         raise
@@ -61,7 +54,7 @@ class Part:
     Leaving it as a context drops it unless it was committed. `slot` may be set as long as it is None.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - only the store makes one
         self,
         fd: int,
         slot: Slot | None,
@@ -69,13 +62,15 @@ class Part:
         *,
         publish: Callable[[Upload], Awaitable[Stored]],
         drop: Callable[[int], None],
+        refused: Callable[[Refused], None],
     ) -> None:
-        """Own `fd`; `publish` takes it over, or `drop` closes it."""
+        """Own `fd`; `publish` takes it over, or `drop` closes it. `refused` is told if it is left so."""
         self.fd = fd
         self.slot = slot
         self.length = length
         self._publish = publish
         self._drop = drop
+        self._refused = refused
 
     def __enter__(self) -> Self:
         """Give the part itself."""
@@ -86,6 +81,8 @@ class Part:
     ) -> None:
         """Drop the file if it was not committed."""
         self.close()
+        if isinstance(error, Refused):
+            self._refused(error)
 
     def close(self) -> None:
         """Drop the file if it was not committed; may be called again."""

@@ -29,7 +29,7 @@ from hmacfs.store.files import path_of
 from hmacfs.store.upload import Answering
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from hmacfs.model import Slot
     from hmacfs.store.files import Tree
@@ -42,26 +42,33 @@ BATCH_UPLOADS: Final = 256
 CHECKPOINT_ROWS: Final = 256
 
 
+class _NotNow(Exception):  # noqa: N818 - no error yet
+    """A name cannot be given now, but perhaps in a moment; a thread can wait for that."""
+
+
 class Publisher:
     """The threads that publish, and the only writers of this process's index."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - only the store makes one
         self,
         tree: Tree,
         index: Index,
         quick: Index,
         durability: Durability,
         clock_ns: Callable[[], int],
+        delays: Callable[[], Iterator[float]],
     ) -> None:
         """Publish into `tree` and `index`; `quick` is the loop's own connection, which never waits.
 
-        The publisher closes both, not the tree.
+        The publisher closes both, not the tree. `delays` gives the waits before each further try of
+        what may pass by itself.
         """
         self._tree = tree
         self._index = index
         self._quick = quick
         self._durability = durability
         self._clock_ns = clock_ns
+        self._delays = delays
         self._directories = Directories(tree)
         self._syncs = ThreadPoolExecutor(SYNC_THREADS, "hmacfs-sync")
         self._writer = ThreadPoolExecutor(1, "hmacfs-index")
@@ -132,7 +139,10 @@ class Publisher:
             index_s, done = time.monotonic() - began, 0
             while done < len(batch) and is_quick(index_s):
                 index_s = 0.0
-                lost += self._name(batch[done : done + 1], added[done : done + 1], full=False)
+                try:
+                    lost += self._name(batch[done : done + 1], added[done : done + 1], None)
+                except _NotNow:
+                    break
                 done += 1
             if lost:
                 self.drop(lost)
@@ -188,7 +198,7 @@ class Publisher:
         lost: list[Identity] = []
         with Answering(batch):
             added = self._index.add_rows(upload.row() for upload in batch)
-            lost = self._name(batch, added, full=self.syncs)
+            lost = self._name(batch, added, self._delays(), full=self.syncs)
         _tell(batch)
         if lost:
             # Nobody waits for this. If it fails, rows without a file stay: `reconcile`.
@@ -198,19 +208,25 @@ class Publisher:
     def _publish_rest(self, batch: list[Upload], added: list[bool]) -> None:
         """Give a batch that has its rows its names, and tell whoever waits for them."""
         with Answering(batch):
-            if lost := self._name(batch, added, full=False):
+            if lost := self._name(batch, added, self._delays()):
                 self.drop(lost)
         _tell(batch)
 
-    def _name(self, batch: list[Upload], added: list[bool], *, full: bool) -> list[Identity]:
-        """Give names to a batch that has its rows, and end each; give the rows that are left over."""
+    def _name(
+        self, batch: list[Upload], added: list[bool], delays: Iterator[float] | None, *, full: bool = False
+    ) -> list[Identity]:
+        """Give names to a batch that has its rows, and end each; give the rows that are left over.
+
+        All of the batch share `delays`, so that it is not held up for longer than one upload may be.
+        With None it is a batch of one, and _NotNow is raised for what may pass by itself.
+        """
         lost: list[Identity] = []
         linked: list[Upload] = []
         for upload, new in zip(batch, added, strict=True):
             if upload.answer.cancelled() or not new:
                 # Not new: the same name at the same nanosecond. The other one's row stays as it is.
                 upload.fail(Refused(errors.EXISTS))
-            elif (error := self._link(upload)) is None:
+            elif (error := self._link(upload, delays)) is None:
                 linked.append(upload)
                 continue
             else:
@@ -227,13 +243,31 @@ class Publisher:
                 upload.fail(error)
         return lost
 
-    def _link(self, upload: Upload) -> OSError | None:
+    def _link(self, upload: Upload, delays: Iterator[float] | None) -> OSError | None:
         try:
             self._tree.link(upload.fd, upload.slot.key)
         except OSError as error:
-            self._prune(upload.slot)  # directories made for a name that did not come to be
-            return error
+            left = self._link_again(upload, error, delays)
+            if left is not None:
+                self._prune(upload.slot)  # directories made for a name that did not come to be
+            return left
         return None
+
+    def _link_again(self, upload: Upload, error: OSError, delays: Iterator[float] | None) -> OSError | None:
+        """Try again what may pass by itself; give the error that stays."""
+        while error.errno in faults.PASSING:
+            if delays is None:
+                raise _NotNow
+            if (delay_s := next(delays, None)) is None:
+                break
+            time.sleep(delay_s)
+            try:
+                self._tree.link(upload.fd, upload.slot.key)
+            except OSError as another:
+                error = another
+            else:
+                return None
+        return error
 
     def _withdraw(self, upload: Upload) -> None:
         with contextlib.suppress(OSError):  # a broken disk; the upload has not been acknowledged

@@ -15,6 +15,7 @@ import uvloop
 
 from hmacfs import config, log, metrics, store, systemd
 from hmacfs.metrics import admin
+from hmacfs.model import Dependency
 from hmacfs.supervisor import listeners
 from hmacfs.supervisor.fleet import STUCK_S, Fleet, slots_for
 from hmacfs.worker import rules
@@ -140,11 +141,17 @@ class Supervisor:
         return [
             admin.Check("draining", not self._stopping, "shutting down" if self._stopping else ""),
             admin.Check("workers", self._fleet.all_ready, f"{alive} of {slots} workers run"),
+            *(self._breaker_check(dependency) for dependency in Dependency),
             *(
                 admin.Check(check.name, not check.fault, check.fault)
                 for check in store.check(server.storage_path, server.min_free_bytes)
             ),
         ]
+
+    def _breaker_check(self, dependency: Dependency) -> admin.Check:
+        refusing = self._fleet.refusing(dependency)
+        words = f"{refusing} of {self._fleet.slots} workers put uploads off, since it keeps failing"
+        return admin.Check(dependency.value, not refusing, words if refusing else "")
 
     def _on_change(self) -> None:
         """Announce what a change among the workers amounts to."""

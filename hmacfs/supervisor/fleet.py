@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from hmacfs.config.settings import Settings
     from hmacfs.log import Log
+    from hmacfs.model import Dependency
     from hmacfs.supervisor.listeners import Listener
 
 # A worker that lived this long did not die of its start: the next one is started at once.
@@ -86,6 +87,11 @@ class Fleet:
     def all_ready(self) -> bool:
         """Whether every slot is filled and has said that it serves the current settings."""
         return all(member.serves == self._version for member in self._members)
+
+    def refusing(self, dependency: Dependency) -> int:
+        """Give how many workers refuse uploads, because `dependency` keeps failing."""
+        column = metrics.BREAKER_OPEN[dependency]
+        return sum(metrics.Row(self._buffer, member.slot).read(column) for member in self._members)
 
     @property
     def slots(self) -> int:

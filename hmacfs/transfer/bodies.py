@@ -11,7 +11,8 @@ from blake3 import blake3
 
 from hmacfs import _core, errors
 from hmacfs.errors import Refused
-from hmacfs.policy import buffers, latency
+from hmacfs.model import Dependency
+from hmacfs.policy import breaker, buffers, latency
 
 if TYPE_CHECKING:
     import asyncio
@@ -59,7 +60,8 @@ class Link(Protocol):
 def refused(error: OSError) -> Refused:
     """Give the refusal that a failed write of a body amounts to."""
     full = error.errno in FULL
-    return Refused(errors.DISK_FULL if full else errors.STORAGE_FAILED, error.strerror or "")
+    broken = Dependency.STORAGE if error.errno in breaker.STORAGE_FAULTS else None
+    return Refused(errors.DISK_FULL if full else errors.STORAGE_FAILED, error.strerror or "", broken=broken)
 
 
 class FileSink:

@@ -220,6 +220,7 @@ def test_a_weak_jwt_secret_counts_only_if_it_is_used() -> None:
         (SECURITY + "[redis]\nredisenabled = false", True),
         (SECURITY + "[redis]\nredisenabled = false\n[[endpoint]]\nprefix = '/'\ndirectory = ''", False),
         (SECURITY + "[performance]\nadaptive_buffers = true", False),
+        (SECURITY + "[streaming]\nrange_requests = true\ncircuit_breaker = false", False),
     ],
 )
 def test_a_site_of_the_go_server_is_told_how_to_keep_its_store(text: str, told: bool) -> None:  # noqa: FBT001 - a table

@@ -179,6 +179,9 @@ RULES = Rules(
     file_mode=0o640,
     directory_mode=0o750,
     directories=frozenset({"upload"}),
+    automatic_retry=True,
+    exponential_backoff=True,
+    circuit_breaker=True,
 )
 
 

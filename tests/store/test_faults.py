@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hmacfs import errors
+from hmacfs.model import Dependency
 from hmacfs.store import faults
 
 if TYPE_CHECKING:
@@ -44,6 +45,21 @@ def test_what_the_system_says_becomes_a_refusal(number: int, reading: Refusal, w
     assert "secret" not in faults.reading(error).detail + faults.writing(error).detail
 
 
+@pytest.mark.parametrize(
+    "number", [errno.EIO, errno.EROFS, errno.EUCLEAN, errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT]
+)
+def test_what_says_that_the_storage_is_broken(number: int) -> None:
+    assert faults.writing(OSError(number, "")).broken is Dependency.STORAGE
+    assert faults.reading(OSError(number, "")).broken is None
+
+
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EDQUOT, errno.EEXIST, errno.ENAMETOOLONG, errno.EMFILE, errno.EBUSY]
+)
+def test_what_says_nothing_of_the_storage(number: int) -> None:
+    assert faults.writing(OSError(number, "")).broken is None
+
+
 def test_an_error_without_a_number_is_a_failure() -> None:
     assert faults.writing(OSError("words")).refusal is errors.STORAGE_FAILED
 
@@ -66,9 +82,10 @@ def test_what_the_index_says_becomes_a_refusal(tmp_path: Path) -> None:
     path.write_bytes(b"no database" * 1000)
     with closing(sqlite3.connect(path)) as one:
         damaged = sql_error(one, "SELECT * FROM t")
-    assert [faults.indexing(error).refusal for error in (full, busy, damaged, sqlite3.Error("x"))] == [
-        errors.DISK_FULL,
-        errors.BUSY,
-        errors.STORAGE_FAILED,
-        errors.STORAGE_FAILED,
+    refused = [faults.indexing(error) for error in (full, busy, damaged, sqlite3.Error("x"))]
+    assert [(one.refusal, one.broken) for one in refused] == [
+        (errors.DISK_FULL, None),
+        (errors.BUSY, Dependency.INDEX),
+        (errors.STORAGE_FAILED, Dependency.INDEX),
+        (errors.STORAGE_FAILED, None),
     ]
