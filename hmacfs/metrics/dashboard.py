@@ -95,6 +95,13 @@ def _now(title: str, *names: str) -> Panel:
     return Panel(title, metrics, tuple(queries), UNITS[metrics[0].unit])
 
 
+def _now_by(title: str, name: str, label: str) -> Panel:
+    """Show a gauge, one line for each value of `label`."""
+    metric = _find(name)
+    expression = f"sum by ({label}) ({metric.name}{HERE})"
+    return Panel(title, (metric,), (Query(expression, f"{{{{{label}}}}}"),), UNITS[metric.unit])
+
+
 def _spread(title: str, name: str) -> Panel:
     """Show quantiles of a histogram."""
     metric = _find(name)
@@ -172,6 +179,8 @@ ROWS: Final = (
             _now("Disk", "disk_free_bytes", "disk_size_bytes"),
             _now("Lent memory", "lent_bytes"),
             _happen("Files removed", "expired_files_total", "deleted_files_total"),
+            _now_by("Workers that put uploads off", "breaker_open", "dependency"),
+            _grow_by("Breakers opened", "breaker_opened_total", "dependency"),
         ),
     ),
     (
