@@ -404,9 +404,10 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         direct = isinstance(sink, transfer.FileSink) and self._receive(pending, body, sink, plan)
         if not direct:
             self._read_body(memoryview(pending))
-        if body.flowing and not self._aside and (self._eof or self._phase is Phase.CLOSED):
+        gone = self._phase is Phase.CLOSED
+        if body.flowing and not self._aside and (self._eof or gone):
             body.end(Refused(errors.BODY_INCOMPLETE))
-        elif body.flowing:
+        elif body.flowing and not gone:
             self._enter(Event.POURED)
             self._window = body.received
             self.deadline = service.loop.time() + service.timeouts.readtimeout_s

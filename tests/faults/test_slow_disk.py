@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+import struct
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import pytest
 import selfsigned
 import serving
 import tracing
+import wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,6 +137,28 @@ def test_downloads_stay_fast_while_writes_are_slow(
         f"p99 {taken_s[int(len(taken_s) * 0.99)] * 1000:.1f} ms, max {taken_s[-1] * 1000:.1f} ms"
     )
     assert taken_s[len(taken_s) * 9 // 10] < WRITE_S
+
+
+def test_an_upload_that_came_whole_is_stored_though_its_client_is_gone(
+    tmp_path: Path, program: Callable[[str], str]
+) -> None:
+    """The client leaves while a thread still opens the file, and the lane writes what had come."""
+    slow = ["-e", "trace=openat,pwrite64", "-e", f"inject=openat:delay_exit={int(SYNC_S / 2 * 1e6)}"]
+    slow += ["-e", f"inject=pwrite64:delay_enter={int(WRITE_S * 1e6)}"]
+    with serving.running(tmp_path) as server:
+        with tracing.attached(program("strace"), tmp_path / "log", *slow, process=server.workers[0]):
+            assert server.put(serving.fresh(), b"shows that all of it is slow").status == 201
+            rel = serving.fresh()
+            with server.connect() as sock:
+                fields = {"Content-Type": "application/octet-stream"}
+                put = serving.head("PUT", serving.signed(rel, 4), fields, 4) + b"body"
+                sock.sendall(serving.head("GET", "/health", None) + put)
+                assert serving.take_answer(sock, b"")[0].status == 200  # so the upload has begun as well
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            server.wait_for("request", method="PUT", status=201)  # the first
+            server.wait_for("request", method="PUT", status=201)
+        assert server.get(rel).body == b"body"
+        assert not wire.failures(server)
 
 
 DOORS = """
