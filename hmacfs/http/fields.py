@@ -89,5 +89,6 @@ def _join(lines: bytes) -> dict[bytes, bytes]:
         elif key in _SINGLE:
             raise Refused(_SINGLE[key], f"repeated {key.decode('ascii')}")
         else:
-            fields[key] += b", " + value
+            # An empty element says nothing (RFC 9110 5.6.1.2), and would leave white space at an end.
+            fields[key] = b", ".join(filter(None, (fields[key], value)))
     return fields
