@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from hmacfs.config.settings import Settings
     from hmacfs.model import File, Grant, Head, Slot
-    from hmacfs.store import Known, Store
+    from hmacfs.store import Known, Part, Store
 
 ALLOW: Final = "GET, HEAD, PUT, POST, DELETE, OPTIONS"
 # What PUT answers when one of the Go server's own dialects let it in: its clients look for JSON.
@@ -63,6 +63,7 @@ class App:
         self.max_body_bytes = settings.server.max_upload_size
         self._endpoints = places.by_length(settings.endpoints)
         self._cors = settings.cors
+        self._shared_unmodified = cors.unmodified_fields(None, settings.cors.allow_origins)
         self._offload = Offload(settings.server)
         self.any_origin = cors.same_for_all(settings.cors.allow_origins)
         """Whether answers to downloads are the same whatever Origin asks."""
@@ -163,7 +164,7 @@ class App:
                 sheet,
                 slot.key,
                 shared=shared,
-                shared_unmodified=cors.unmodified_fields(None, self._cors.allow_origins),
+                shared_unmodified=self._shared_unmodified,
             )
         if reply.status == HTTPStatus.NOT_MODIFIED:
             shared = cors.unmodified_fields(head.fields.get(b"origin"), self._cors.allow_origins)
@@ -193,14 +194,7 @@ class App:
             link.grant(grant.dialect)
             plan = buffers.for_upload(Facts(length=head.length))
             digest = await transfer.receive(link, part, plan)
-            ended = time.monotonic()
-            await part.commit(
-                content_type=grant.content_type or _sent_type(head),
-                owner=grant.owner,
-                expires=grant.expires,
-                digest=digest,
-            )
-            self._row.observe(metrics.COMMIT_SECONDS, time.monotonic() - ended)
+            await self._commit(part, grant, digest, content_type=grant.content_type or _sent_type(head))
         if grant.dialect in JSON_DIALECTS:
             stored = doors.Stored(
                 key=slot.key, name=slot.name, size=size, owner=grant.owner, seconds=self._now() - started
@@ -210,6 +204,22 @@ class App:
             reply = Reply(status=201, code="created", fields=[])
         reply.fields += self._shared(head)
         return reply
+
+    async def _commit(
+        self,
+        part: Part,
+        grant: Grant,
+        digest: bytes,
+        *,
+        content_type: str | None = None,
+        size: int | None = None,
+    ) -> None:
+        """Publish what has been received, and note how long that took."""
+        ended = time.monotonic()
+        await part.commit(
+            size=size, content_type=content_type, owner=grant.owner, expires=grant.expires, digest=digest
+        )
+        self._row.observe(metrics.COMMIT_SECONDS, time.monotonic() - ended)
 
     def _post(self, head: Head, link: Link) -> Coroutine[None, None, Reply]:
         endpoint = doors.form_endpoint(head.path, self._endpoints)
@@ -230,15 +240,7 @@ class App:
             name, size, digest = await transfer.receive_form(link, part, form.boundary, plan)
             slot = places.form_slot(form.endpoint, name)
             part.slot = slot
-            ended = time.monotonic()
-            await part.commit(
-                size=size,
-                content_type=None,
-                owner=form.grant.owner,
-                expires=form.grant.expires,
-                digest=digest,
-            )
-            self._row.observe(metrics.COMMIT_SECONDS, time.monotonic() - ended)
+            await self._commit(part, form.grant, digest, size=size)
         seconds = self._now() - started
         stored = doors.Stored(
             key=slot.key, name=slot.name, size=size, owner=form.grant.owner, seconds=seconds

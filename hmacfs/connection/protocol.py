@@ -27,6 +27,7 @@ from hmacfs.connection.life import NEXT, Event, Phase
 from hmacfs.errors import Refused
 from hmacfs.http import head as heads
 from hmacfs.http import reply as replies
+from hmacfs.http.target import authority
 from hmacfs.model import Facts, Reply
 from hmacfs.policy import buffers
 from hmacfs.policy.trust import UNIX
@@ -129,7 +130,8 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         sock = transport.get_extra_info("socket")
         self.sock = sock.fileno()
         peer = transport.get_extra_info("peername")
-        self._peer = self._peer or (_name(peer) if isinstance(peer, tuple) else "unix")
+        # getpeername(2) of IPv6 has four parts.
+        self._peer = self._peer or (authority(*peer[:2]) if isinstance(peer, tuple) else "unix")
         self.client = self._peer.encode()
         self.trusted = service.trusted.includes(peer[0] if isinstance(peer, tuple) else UNIX)
         self._from_memory = self._may_answer_from_memory()
@@ -470,16 +472,11 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
 
     async def _store_aside(self, data: bytes, body: Body, sink: transfer.Sink) -> None:
         """Store on a thread what of `data` belongs to `body`, and keep the rest; then read on."""
-        lane = self._service.turns.lane
         used, broken = 0, None
         try:
-            with sink.held():
-                used = await lane.run(body.store, memoryview(data), sink)
+            used = await self._service.turns.lane.store(sink, body.store, memoryview(data), sink)
         except Refused as refused:
             broken = refused
-        except OSError as error:
-            broken = transfer.refused(error)
-        lane.note(sink.waited_s)
         self._aside = False
         if not body.flowing:
             return  # it was given up meanwhile
@@ -692,9 +689,3 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
 def _least(wanted: float) -> float:
     """Give the bytes that a window must bring: a minimum rate of 0 still is not "never"."""
     return max(wanted, 1)
-
-
-def _name(peer: tuple[str, int]) -> str:
-    """Give an address as a person would write it; getpeername(2) of IPv6 has four parts."""
-    host, port = peer[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -10,6 +10,8 @@ import re
 import struct
 from typing import Final, NamedTuple
 
+from hmacfs.http.target import authority
+
 V1_MOST_BYTES: Final = 107
 """The longest line of version 1, its CR LF included."""
 
@@ -124,4 +126,4 @@ def _v2_client(data: bytes, family: int) -> str:
 def _named(source: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> str:
     if isinstance(source, ipaddress.IPv6Address) and source.ipv4_mapped is not None:
         source = source.ipv4_mapped
-    return f"[{source}]:{port}" if source.version == 6 else f"{source}:{port}"  # noqa: PLR2004 - IPv6
+    return authority(str(source), port)

@@ -76,6 +76,11 @@ def is_authority(raw: bytes) -> bool:
     return len(digits) <= len(str(_PORT_MAX)) and int(digits or b"0") <= _PORT_MAX
 
 
+def authority(host: str, port: int) -> str:
+    """Give an address as it is written: that of IPv6 stands in brackets (RFC 3986 3.2.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def decode_path(raw: bytes) -> str:
     """Give the path percent-decoded once, as UTF-8; "+" stays "+".
 

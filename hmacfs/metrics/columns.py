@@ -99,24 +99,21 @@ _metrics: list[Metric] = []
 _columns: list[Column] = []
 
 
-def _plain(metric: Metric) -> int:
+def _add(metric: Metric, values: Iterable[tuple[str, ...]]) -> range:
+    """Give a family one column for each of its label values."""
+    first = len(_columns)
     _metrics.append(metric)
-    _columns.append(Column(metric))
-    return len(_columns) - 1
+    _columns.extend(Column(metric, labels) for labels in values)
+    return range(first, len(_columns))
+
+
+def _plain(metric: Metric) -> int:
+    return _add(metric, [()])[0]
 
 
 def _by_label(metric: Metric, values: tuple[str, ...]) -> Labelled[str]:
-    _metrics.append(metric)
-    first = len(_columns)
-    _columns.extend(Column(metric, (value,)) for value in values)
-    return Labelled(zip(values, range(first, len(_columns)), strict=True), first + values.index(OTHER))
-
-
-def _by_dependency(metric: Metric) -> dict[Dependency, int]:
-    _metrics.append(metric)
-    first = len(_columns)
-    _columns.extend(Column(metric, (name.value,)) for name in Dependency)
-    return dict(zip(Dependency, range(first, len(_columns)), strict=True))
+    columns = _add(metric, ((value,) for value in values))
+    return Labelled(zip(values, columns, strict=True), columns[values.index(OTHER)])
 
 
 class _Requests(Labelled[tuple[str, str]]):
@@ -130,19 +127,19 @@ class _Requests(Labelled[tuple[str, str]]):
 
 
 def _by_method_and_code(metric: Metric) -> Labelled[tuple[str, str]]:
-    _metrics.append(metric)
-    first = len(_columns)
     pairs = [(method, code) for method in METHODS for code in CODES]
-    _columns.extend(Column(metric, pair) for pair in pairs)
-    return _Requests(zip(pairs, range(first, len(_columns)), strict=True), len(_columns) - 1)
+    columns = _add(metric, pairs)
+    return _Requests(zip(pairs, columns, strict=True), columns[-1])
+
+
+def _by_dependency(metric: Metric) -> dict[Dependency, int]:
+    return dict(zip(Dependency, _add(metric, ((name.value,) for name in Dependency)), strict=True))
 
 
 def _histogram(metric: Metric) -> Histogram:
-    _metrics.append(metric)
-    first = len(_columns)
-    _columns.extend(Column(metric, (str(float(bound)),)) for bound in metric.bounds)
-    _columns.extend((Column(metric, ("+Inf",)), Column(metric, ("sum",))))
-    return Histogram(metric.bounds, first, len(_columns) - 1, metric.scale)
+    bounds = [str(float(bound)) for bound in metric.bounds]
+    columns = _add(metric, ((bound,) for bound in (*bounds, "+Inf", "sum")))
+    return Histogram(metric.bounds, columns[0], columns[-1], metric.scale)
 
 
 # From an avatar on a good line to 10 GiB on a bad one.

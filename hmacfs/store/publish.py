@@ -148,7 +148,7 @@ class Publisher:
                 self.drop(lost)
             batch, rest = batch[:done], batch[done:]
             if rest:
-                self._writer.submit(self._publish_rest, rest, added[done:])
+                self._writer.submit(self._publish, rest, added[done:])
         for upload in batch:
             upload.tell()
 
@@ -193,24 +193,21 @@ class Publisher:
         batch: list[Upload] = []
         while self._waiting and len(batch) < BATCH_UPLOADS:
             batch.append(self._waiting.popleft())
-        if not batch:
-            return
+        if batch:
+            self._publish(batch, None, full=self.syncs)
+
+    def _publish(self, batch: list[Upload], added: list[bool] | None, *, full: bool = False) -> None:
+        """Give a batch its rows, unless it has them, and its names, and tell whoever waits for them."""
         lost: list[Identity] = []
         with Answering(batch):
-            added = self._index.add_rows(upload.row() for upload in batch)
-            lost = self._name(batch, added, self._delays(), full=self.syncs)
+            if added is None:
+                added = self._index.add_rows(upload.row() for upload in batch)
+            lost = self._name(batch, added, self._delays(), full=full)
         _tell(batch)
         if lost:
             # Nobody waits for this. If it fails, rows without a file stay: `reconcile`.
             with contextlib.suppress(sqlite3.Error):
                 self._index.drop(lost)
-
-    def _publish_rest(self, batch: list[Upload], added: list[bool]) -> None:
-        """Give a batch that has its rows its names, and tell whoever waits for them."""
-        with Answering(batch):
-            if lost := self._name(batch, added, self._delays()):
-                self.drop(lost)
-        _tell(batch)
 
     def _name(
         self, batch: list[Upload], added: list[bool], delays: Iterator[float] | None, *, full: bool = False

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hmacfs.config import addresses
 from hmacfs.config.addresses import Unix
+from hmacfs.http.target import authority
 from hmacfs.worker import BACKLOG
 
 if TYPE_CHECKING:
@@ -160,4 +161,4 @@ def _group(name: str) -> int:
 
 def _name(sock: socket.socket) -> str:
     host, port = sock.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return authority(host, port)

@@ -5,7 +5,7 @@ one from the socket, `Sending` moves a reply to the client. All work in turns of
 gives them, and leave the bytes to `_core`.
 """
 
-from hmacfs.transfer.bodies import FileSink, Link, Part, Sink, receive, refused
+from hmacfs.transfer.bodies import FileSink, Link, Part, Sink, receive
 from hmacfs.transfer.forms import FORM_HEADER_BYTES, FORM_PARTS, Form, receive_form
 from hmacfs.transfer.lane import Lane
 from hmacfs.transfer.receiving import Broken, Receiving
@@ -30,5 +30,4 @@ __all__ = [
     "Turns",
     "receive",
     "receive_form",
-    "refused",
 ]

@@ -9,11 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from hmacfs.policy import buffers, latency
+from hmacfs.transfer.bodies import refused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
     from hmacfs import _core
+    from hmacfs.transfer.bodies import Sink
     from hmacfs.transfer.slabs import Slabs
 
 P = ParamSpec("P")
@@ -57,6 +59,16 @@ class Lane:
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do `work` on a thread, to its end even if whoever waits for it is cancelled."""
         return await self._loop.run_in_executor(self._threads, functools.partial(work, *args, **kwargs))
+
+    async def store(self, sink: Sink, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do `work`, which writes to `sink`, on a thread, and learn from it. Raises Refused."""
+        try:
+            with sink.held():
+                return await self.run(work, *args, **kwargs)
+        except OSError as error:
+            raise refused(error) from error
+        finally:
+            self.note(sink.waited_s)
 
     async def close(self) -> None:
         """Wait for what is under way, and end the threads."""

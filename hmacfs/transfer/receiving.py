@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from hmacfs import _core
 from hmacfs.errors import Refused
 from hmacfs.policy import buffers
-from hmacfs.transfer.bodies import refused
 from hmacfs.transfer.turns import READABLE
 
 if TYPE_CHECKING:
@@ -141,13 +140,9 @@ class Receiving:
 
     async def _store_aside(self, data: memoryview) -> None:
         try:
-            with self._sink.held():
-                await self._lane.run(self._sink.take, data)
+            await self._lane.store(self._sink, self._sink.take, data)
         except Refused as broken:
             self._end(broken)
-        except OSError as error:
-            self._end(refused(error))
-        self._lane.note(self._sink.waited_s)
 
     def _settle(self, count: int, why: int) -> bool:
         """Note that `count` bytes are stored; give whether nothing is left to do in this turn."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import os
 import re
 import socket
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
+import storage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +25,7 @@ from hmacfs.errors import Refused
 from hmacfs.http import head as heads
 from hmacfs.http import reply as replies
 from hmacfs.log import Log
-from hmacfs.model import Durability, Endpoint, Head, KiB, MiB, Reply, Secret, Span
+from hmacfs.model import Endpoint, Head, KiB, MiB, Reply, Secret, Span
 from hmacfs.policy.memory import SPAN_BYTES
 from hmacfs.store import READING, Rules, Store
 
@@ -172,17 +172,7 @@ def request(method: str, *fields: str, target: str = TARGET, version: str = "1.1
     return f"{method} {target} HTTP/{version}\r\n{lines}\r\n".encode("latin-1")
 
 
-RULES = Rules(
-    durability=Durability.FULL,
-    min_free_bytes=0,
-    file_ttl_s=None,
-    file_mode=0o640,
-    directory_mode=0o750,
-    directories=frozenset({"upload"}),
-    automatic_retry=True,
-    exponential_backoff=True,
-    circuit_breaker=True,
-)
+RULES = storage.rules()
 
 
 def make_files(root: Path) -> None:
@@ -423,7 +413,7 @@ def test_where_no_origin_is_allowed_all_the_same_is_answered(fresh: Callable[...
 
 
 def test_max_age_counts_down_to_the_end_of_the_file(fresh: Callable[..., Paths]) -> None:
-    paths = fresh(dataclasses.replace(RULES, file_ttl_s=1000.0))
+    paths = fresh(storage.rules(ttl_s=1000.0))
     paths.warm()
     for asked in (request("GET"), request("GET", f"If-None-Match: {etag(paths)}")):
         used, answer = paths.warm_answer(asked)
@@ -437,7 +427,7 @@ def test_max_age_counts_down_to_the_end_of_the_file(fresh: Callable[..., Paths])
 
 
 def test_a_file_about_to_go_is_left_to_the_cold_path(fresh: Callable[..., Paths]) -> None:
-    paths = fresh(dataclasses.replace(RULES, file_ttl_s=1000.0))
+    paths = fresh(storage.rules(ttl_s=1000.0))
     path = paths.root / "upload/slot/a picture.png"
     os.utime(path, (time.time() - 999.5,) * 2)
     paths.warm()

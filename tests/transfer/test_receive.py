@@ -14,6 +14,7 @@ from blake3 import blake3
 from hmacfs import errors, transfer
 from hmacfs.errors import Refused
 from hmacfs.model import Plan
+from hmacfs.transfer import bodies
 
 if TYPE_CHECKING:
     from hmacfs.transfer import Sink
@@ -123,7 +124,7 @@ def test_a_file_that_cannot_be_written_is_a_failed_storage() -> None:
     ],
 )
 def test_each_error_has_its_refusal(number: int, refusal: errors.Refusal) -> None:
-    assert transfer.refused(OSError(number, os.strerror(number))).refusal is refusal
+    assert bodies.refused(OSError(number, os.strerror(number))).refusal is refusal
 
 
 @pytest.mark.parametrize("boundary", ["", "a\nb"])
