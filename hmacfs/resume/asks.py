@@ -1,0 +1,98 @@
+"""What the four languages of resumable upload have in common: what is asked, and what is stored."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Door(enum.StrEnum):
+    """The language a request is written in; the value is a label in log and metrics."""
+
+    TUS = "tus"
+    """tus resumable upload protocol 1.0.0."""
+    IETF = "ietf"
+    """Resumable Uploads for HTTP, draft-ietf-httpbis-resumable-upload, interop versions 6 to 8."""
+    RANGE = "range"
+    """PUT with Content-Range (RFC 9110 14.5) to a slot."""
+    CHUNKED = "chunked"
+    """The Go server's /chunked-upload."""
+
+
+class Act(enum.Enum):
+    """What a request wants done."""
+
+    CREATE = enum.auto()
+    APPEND = enum.auto()
+    TELL = enum.auto()
+    CANCEL = enum.auto()
+
+
+@dataclass(slots=True, kw_only=True)
+class Checksum:
+    """A digest that the client sent."""
+
+    algorithm: str
+    """As hashlib names it: "sha1", "sha256", "sha512"."""
+    value: bytes
+    whole: bool
+    """Whether of the whole file (Repr-Digest) or of this request's body."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Ask:
+    """One request of a resumable upload."""
+
+    door: Door
+    act: Act
+    offset: int = 0
+    """Where in the file the body begins; for APPEND and CREATE."""
+    length: int | None = None
+    """Bytes of the whole file, if this request tells (explicitly, or by its own length being the last)."""
+    ends: bool | None = None
+    """Whether the file is whole with this body; None where only its length tells (tus, range, chunked)."""
+    metadata: str | None = None
+    """tus Upload-Metadata as it was sent."""
+    partial: bool = False
+    """Whether the upload is only to be joined to others (tus Upload-Concat: partial)."""
+    parts: tuple[str, ...] = ()
+    """Targets of the uploads to join, in order (tus Upload-Concat: final)."""
+    checksums: tuple[Checksum, ...] = ()
+    trailer: bool = False
+    """Whether the body's checksum follows it as the trailer field Upload-Checksum."""
+    version: int | None = None
+    """The client's Upload-Draft-Interop-Version; None if it has sent none."""
+    chunk: int | None = None
+    """Number of the chunk, from 0 (chunked)."""
+
+
+@dataclass(slots=True, kw_only=True)
+class State:
+    """What is stored of an upload."""
+
+    offset: int
+    """Bytes that have come and would survive what the site's durability promises."""
+    length: int | None
+    """Bytes of the whole file; None if nobody has said yet."""
+    complete: bool
+    """Whether the file stands under its own name."""
+    expires: float
+    """Wall-clock time at which an unfinished upload is dropped."""
+    metadata: str | None = None
+    """tus Upload-Metadata as it was sent."""
+    partial: bool = False
+    """Whether it is only to be joined to others."""
+    parts: tuple[str, ...] = ()
+    """Targets of the uploads that it was joined from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a client is told about sizes; bytes and seconds."""
+
+    most: int
+    """Largest file."""
+    chunk: int
+    """Advised bytes of one request's body: what is lost at worst, and what each request costs, considered."""
+    lives_s: float
+    """How long an unfinished upload is kept."""
