@@ -117,6 +117,10 @@ TYPE_UNSUPPORTED: Final = Refusal("type_unsupported", 415, "the form must be mul
 FORM_MALFORMED: Final = Refusal(
     "form_malformed", 400, "the multipart form is malformed or holds no field named file"
 )
+UPLOAD_TAKEN_OVER: Final = Refusal(
+    "upload_taken_over", 409, "a newer request goes on with this upload, and nothing more of this one counts"
+)
+UPLOAD_EXPIRED: Final = Refusal("upload_expired", 410, "this upload was not finished in time; begin anew")
 RANGE_ON_PUT: Final = Refusal("range_on_put", 400, "Content-Range is not understood on an upload")
 ENCODING_ON_PUT: Final = Refusal(
     "encoding_on_put", 415, "uploads are stored as they are: send no Content-Encoding"
