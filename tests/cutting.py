@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import math
 import socket
 import struct
 import threading
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+PATIENCE_S = 60.0
 PIECE_BYTES = 65536
 # What lies here when a connection is reset is lost, as it is in a router: little, so that progress shows.
 SEND_BUFFER_BYTES = 65536
@@ -41,7 +43,7 @@ class Weather:
 
     cut_every_bytes: int | None = None
     """Break the connection that carries the byte with this number, or a multiple of it, after that byte."""
-    cuts: int | None = None
+    cuts: float = math.inf
     """So many times at most."""
     how: Break = Break.RESET
     deadly: bool = False
@@ -76,7 +78,9 @@ class Relay:
     """Bytes of clients that went on since the weather changed."""
     cuts: int = 0
     """Connections cut since then, by the weather or by `cut`."""
+    _has_cut: threading.Event = field(default_factory=threading.Event)
     _links: set[_Link] = field(default_factory=set)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _dead: bool = False
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -86,12 +90,17 @@ class Relay:
         def apply() -> None:
             self.weather, self._dead = weather, False
             self.passed_bytes = self.cuts = 0
+            self._has_cut.clear()
 
         self._run(apply)
 
     def cut(self, how: Break = Break.RESET) -> None:
         """Break every connection now."""
         self._run(lambda: self._cut(set(self._links), how))
+
+    def wait_for_cut(self) -> None:
+        """Wait until the weather has broken a connection."""
+        assert self._has_cut.wait(PATIENCE_S), "nothing was cut"
 
     def _run(self, act: Callable[[], None]) -> None:
         async def acting() -> None:
@@ -101,16 +110,24 @@ class Relay:
 
     async def serve(self, ready: Future[None]) -> None:
         """Relay until `stop`."""
-        server = await asyncio.start_server(self._carry, "127.0.0.1", 0, limit=PIECE_BYTES)
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=PIECE_BYTES)
         self.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         ready.set_result(None)
         await self._stop.wait()
         server.close()
         self._cut(set(self._links), Break.RESET)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def stop(self) -> None:
         """Reset every connection and end."""
         self._run(self._stop.set)
+
+    def _accept(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        task = self.loop.create_task(self._carry(client, to_client))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _carry(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         try:
@@ -141,7 +158,7 @@ class Relay:
             link.to_server.write(self._spoil(data, before))
             await link.to_server.drain()
             every = self.weather.cut_every_bytes
-            if every and before // every < self.passed_bytes // every and self.cuts != self.weather.cuts:
+            if every and before // every < self.passed_bytes // every and self.cuts < self.weather.cuts:
                 self._dead = self.weather.deadly
                 self._cut(set(self._links) if self._dead else {link}, self.weather.how)
         await self._keep_quiet(link)
@@ -177,6 +194,7 @@ class Relay:
     def _cut(self, links: set[_Link], how: Break) -> None:
         for link in links:
             self.cuts += 1
+            self._has_cut.set()
             link.cut = how
             if how is Break.RESET:
                 _reset(link.to_client, link.to_server)
@@ -187,9 +205,9 @@ class Relay:
 
 def _reset(*writers: asyncio.StreamWriter) -> None:
     for writer in writers:
-        if not writer.transport.is_closing():
+        if not writer.is_closing():
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
-        writer.transport.abort()
+            writer.transport.abort()
 
 
 @contextlib.contextmanager
