@@ -87,7 +87,9 @@ class App:
             return self._options(head)
         if method == "POST":
             return self._post(head, link)
-        return self._delete(head, link)
+        if method == "DELETE":
+            return self._delete(head, link)
+        raise Refused(errors.METHOD_NOT_ALLOWED, fields=(("Allow", ALLOW),))
 
     def refuse(self, refused: Refused, head: Head | None, request_id: str) -> Reply:
         """Give the reply that a refusal amounts to."""

@@ -376,6 +376,45 @@ class Door:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Uploads:
+    """Table [uploads]: uploads that may take many requests."""
+
+    resumable_uploads_enabled: Annotated[
+        bool,
+        Key(
+            kind=Kind.FLAG,
+            meaning="Whether an upload that broke off is kept and may be gone on with: every signed PUT URL "
+            "then speaks tus, the IETF's resumable uploads and PUT with Content-Range. Endpoints of "
+            'protocol "tus" do so in any case.',
+        ),
+    ] = True
+    chunked_uploads_enabled: Annotated[
+        bool,
+        Key(
+            kind=Kind.FLAG,
+            meaning="Whether the Go server's /chunked-upload and /upload-status are served, to clients "
+            'with a token of "gojwt" or a signed PUT URL.',
+        ),
+    ] = True
+    concurrent_chunk_uploads: Annotated[
+        bool,
+        Key(
+            kind=Kind.FLAG,
+            meaning="Whether several chunks of one such upload may come at the same time.",
+        ),
+    ] = True
+    sessiontimeout_s: Annotated[
+        float,
+        Key(
+            kind=Kind.DURATION,
+            name="sessiontimeout",
+            least=1,
+            meaning="How long an unfinished upload is kept after its last use.",
+        ),
+    ] = 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Streaming:
     """Table [streaming]: what is done about a storage or an index in trouble."""
 
@@ -424,6 +463,8 @@ class Settings:
     """Table [logging]."""
     cors: Cors = Cors()
     """Table [cors]."""
+    uploads: Uploads = Uploads()
+    """Table [uploads]."""
     streaming: Streaming = Streaming()
     """Table [streaming]."""
     endpoints: tuple[Endpoint, ...] = ()
@@ -438,6 +479,7 @@ TABLES: Final[dict[str, type]] = {
     "timeouts": Timeouts,
     "logging": Logging,
     "cors": Cors,
+    "uploads": Uploads,
     "streaming": Streaming,
 }
 """The single tables by name, in the order in which they are printed."""

@@ -19,7 +19,7 @@ LabelT = TypeVar("LabelT")
 
 OTHER: Final = "other"
 """Label value of everything that is on no list."""
-METHODS: Final = ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", OTHER)
+METHODS: Final = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS", OTHER)
 SUCCESSES: Final = ("ok", "created", "partial", "not_modified", "no_content")
 REFUSALS: Final = (*dict.fromkeys(refusal.code for refusal in errors.CATALOGUE), OTHER)
 CODES: Final = (*SUCCESSES, *REFUSALS)
