@@ -16,6 +16,7 @@ import loopback
 import pytest
 import serving
 from e2e import prosody, resumable
+from e2e.node import Node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -107,6 +108,18 @@ def js() -> Path:
     if not (JS / "node_modules").is_dir():
         pytest.skip("needs `npm ci` in tests/e2e/js; as root, `make test` runs it")
     return JS
+
+
+@pytest.fixture(scope="session")
+def node(js: Path, program: Callable[[str], str]) -> Node:
+    """Give tus-js-client."""
+    return Node(program=program("node"), script=js / "upload.js")
+
+
+@pytest.fixture
+def ticket(relay: cutting.Relay) -> resumable.Ticket:
+    """Give leave to upload through the way that breaks."""
+    return resumable.ticket(relay)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

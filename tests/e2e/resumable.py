@@ -17,21 +17,25 @@ SECRET = secrets.token_hex(32)
 MiB = 1024 * 1024
 SIZE = 4 * MiB + 321
 """Bytes of an upload: more than any buffer on its way, and no round number."""
+NAME = "très cool film.mp4"
+TYPE = "video/mp4"
+METADATA = {"filename": NAME, "filetype": TYPE}
+"""What clients of tus tell of a file."""
 TTL_S = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
-    """Leave to make uploads at the endpoint for tus, through a relay."""
+    """Leave to upload, through a relay."""
 
     endpoint: str
-    """URL of the collection."""
+    """URL of a collection of uploads, or of a slot."""
     fields: dict[str, str]
     """What each request says of who asks."""
 
 
 def ticket(relay: Relay) -> Ticket:
-    """Write a ticket as a web site beside hmacfs would."""
+    """Write a ticket for the collection, as a web site beside hmacfs would."""
     token = jwt.encode({"sub": "alice@chat.test", "exp": int(time.time()) + TTL_S}, SECRET, "HS256")
     return Ticket(endpoint=f"http://{relay.address}/files/", fields={"Authorization": f"Bearer {token}"})
 

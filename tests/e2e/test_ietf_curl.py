@@ -103,11 +103,6 @@ class Curl:
 
 
 @pytest.fixture
-def ticket(relay: Relay) -> Ticket:
-    return resumable.ticket(relay)
-
-
-@pytest.fixture
 def curl(ticket: Ticket, tmp_path: Path, program: Callable[[str], str]) -> Curl:
     return Curl(program=program("curl"), folder=tmp_path, fields=ticket.fields)
 

@@ -1,41 +1,32 @@
 """Real clients of tus, unmodified, over a network that cuts them off: tuspy, and tus-js-client in Node.
 
-The network is cut again and again after so many bytes, and more of them are in a file: who began anew each time would
-never be done, and who lost or doubled a byte is found out when the file is read.
+The network is cut again and again after so many bytes, and more of them are in a file: who began anew each
+time would never be done, and who lost or doubled a byte is found out when the file is read.
 """
 
 from __future__ import annotations
 
-import json
 import secrets
 import subprocess
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from cutting import Break, Weather
 from e2e import resumable
-from e2e.resumable import SIZE, MiB
+from e2e.resumable import METADATA, SIZE, TYPE, MiB
 from tusclient.client import TusClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from cutting import Relay
+    from e2e.node import Node
     from e2e.resumable import Ticket
 
-NAME = "très cool film.mp4"
-METADATA = {"filename": NAME, "filetype": "video/mp4"}
 RETRIES = 20
 KiB = 1024
-
-
-@pytest.fixture
-def ticket(relay: Relay) -> Ticket:
-    return resumable.ticket(relay)
 
 
 @pytest.fixture
@@ -70,7 +61,7 @@ def test_tuspy_goes_on_after_each_cut(how: Break, relay: Relay, ticket: Ticket, 
     url = tuspy(ticket, path, MiB)
     assert relay.cuts >= 2
     kept = resumable.read(url)
-    assert (kept.body, kept.content_type) == (path.read_bytes(), "video/mp4")
+    assert (kept.body, kept.content_type) == (path.read_bytes(), TYPE)
     assert kept.url.endswith("/tr%C3%A8s%20cool%20film.mp4")
 
 
@@ -79,41 +70,6 @@ def test_tuspy_sends_a_chunk_again_that_was_spoiled(relay: Relay, ticket: Ticket
     url = tuspy(ticket, path, MiB)
     assert SIZE + MiB < relay.passed_bytes < SIZE + 2 * MiB
     assert resumable.read(url).body == path.read_bytes()
-
-
-@pytest.fixture
-def node(program: Callable[[str], str], js: Path) -> Node:
-    return Node(command=(program("node"), str(js / "upload.js")))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
-    """Runs tus-js-client."""
-
-    command: tuple[str, ...]
-
-    def run(self, ticket: Ticket, path: Path | None, *, stdin: bytes = b"", **more: Any) -> dict[str, Any]:
-        """Run one upload to its end; give the last that it tells. `more` are further options of the client."""
-        done = subprocess.run(
-            [*self.command, spec(ticket, path, **more)], input=stdin, capture_output=True, check=False
-        )
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr
-        last: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return last
-
-
-def spec(
-    ticket: Ticket, path: Path | None, *, storage: Path | None = None, terminates: bool = False, **more: Any
-) -> str:
-    options = {
-        "endpoint": ticket.endpoint,
-        "headers": ticket.fields,
-        "metadata": METADATA,
-        "retryDelays": [20] * RETRIES,
-        **more,
-    }
-    told = {"path": str(path) if path else None, "storage": str(storage) if storage else None}
-    return json.dumps({**told, "terminates": terminates, "options": options})
 
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -157,7 +113,7 @@ def test_the_last_answer_is_lost(protocol: str, relay: Relay, ticket: Ticket, pa
     assert resumable.read(done["url"]).body == path.read_bytes()
 
 
-def test_tus_js_client_takes_an_upload_back(relay: Relay, ticket: Ticket, path: Path, node: Node) -> None:
+def test_tus_js_client_takes_an_upload_back(ticket: Ticket, path: Path, node: Node) -> None:
     """While the server still reads its body."""
     done = node.run(ticket, path, terminates=True)
     asked = urllib.request.Request(
@@ -175,7 +131,7 @@ def test_a_client_that_died_in_a_dead_network_goes_on_when_it_is_back(
     """The server has not noticed that the first connection is gone, and lets the second go on at once."""
     storage = tmp_path / "storage"
     relay.change(Weather(cut_every_bytes=2 * MiB, cuts=1, how=Break.SILENCE))
-    first = [*node.command, spec(ticket, path, storage=storage)]
+    first = node.command(ticket, path, storage=storage)
     with subprocess.Popen(first, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
         relay.wait_for_cut()
         process.kill()

@@ -14,13 +14,14 @@ import pytest
 from cutting import Break, Weather
 from e2e import browser as browsers
 from e2e import resumable
-from e2e.resumable import SIZE, MiB
+from e2e.resumable import NAME, SIZE, TYPE, MiB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cutting import Relay
     from e2e.browser import Browser
+    from e2e.resumable import Ticket
 
 PAGE = Path(__file__).with_name("pages") / "uppy.html"
 RETRY_MS = [100] * 50
@@ -50,15 +51,14 @@ def address(js: Path, program: Callable[[str], str]) -> Iterator[str]:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Give a file to drop."""
-    path = tmp_path / "très cool film.mp4"
+    path = tmp_path / NAME
     path.write_bytes(secrets.token_bytes(SIZE))
     return path
 
 
 @pytest.fixture
-def page(browser: Browser, address: str, relay: Relay) -> Browser:
+def page(browser: Browser, address: str, ticket: Ticket) -> Browser:
     """Show the page, ready for a file."""
-    ticket = resumable.ticket(relay)
     browser.open(address)
     options = {"endpoint": ticket.endpoint, "headers": ticket.fields, "retryDelays": RETRY_MS}
     browser.run("prepare(arguments[0])", options)
@@ -68,7 +68,7 @@ def page(browser: Browser, address: str, relay: Relay) -> Browser:
 def check(page: Browser, path: Path) -> None:
     """Wait for the end; the file must be the one that was dropped, and the bar must have moved on the way."""
     kept = resumable.read(page.run("return page.done"))
-    assert (kept.body, kept.content_type) == (path.read_bytes(), "video/mp4")
+    assert (kept.body, kept.content_type) == (path.read_bytes(), TYPE)
     progress = page.run("return page.progress")
     assert any(0 < sent < SIZE for sent in progress)
     assert page.run("return document.querySelector('progress').value") == 1
