@@ -12,7 +12,7 @@ from typing import Annotated, Final
 from hmacfs.config.keys import Key, Kind
 from hmacfs.model import Durability, Endpoint, GiB, KiB, MiB, Secret
 
-PROTOCOLS: Final = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt")
+PROTOCOLS: Final = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt", "tus")
 """Token dialects an endpoint may name; equal to `hmacfs.auth.DIALECTS`, which may not be imported here."""
 
 DEFAULT_PROTOCOLS: Final = ("v2", "v", "token")
@@ -359,7 +359,12 @@ class Door:
     ] = "upload"
     protocols: Annotated[
         tuple[str, ...],
-        Key(kind=Kind.NAMES, choices=PROTOCOLS, meaning="Token dialects accepted."),
+        Key(
+            kind=Kind.NAMES,
+            choices=PROTOCOLS,
+            meaning='Token dialects accepted. "tus" makes the prefix itself take resumable uploads, of tus '
+            'and of the IETF, from whoever holds a JWT of its secret; "/files/" is its usual prefix.',
+        ),
     ] = DEFAULT_PROTOCOLS
     secrets: Annotated[
         tuple[Secret, ...],

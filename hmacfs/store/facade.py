@@ -187,6 +187,14 @@ class Store:
         """Open a file for reading; quick. The caller closes it. Raises Refused."""
         return self._tree.open(key)
 
+    def size_of(self, key: str) -> int | None:
+        """Give the bytes of a file that stands at `key`; None if there is none. Quick. Raises Refused."""
+        try:
+            found = self._tree.look(key)
+        except OSError as error:
+            raise faults.reading(error) from None
+        return None if found is None else found.st_size
+
     def known(self, key: str, file: File) -> Known | None:
         """Give what is known of an open file, or None: then ask `learn`. Quick.
 

@@ -92,10 +92,13 @@ class Sessions:
         self._admit()
         return await self._run(self._ledger.take_over, name, allowed)
 
-    async def take_chunk(self, name: str, allowed: Allowed, number: int) -> Writing | None:
-        """Take over the right to write one numbered chunk; None if that is stored. Raises as `look`."""
+    async def take_chunk(self, name: str, allowed: Allowed, number: int, *, alone: bool) -> Writing | None:
+        """Take over the right to write one numbered chunk; None if that is stored. Raises as `look`.
+
+        If it is to be `alone`, Refused BUSY while another chunk of the upload is being written.
+        """
         self._admit()
-        return await self._run(self._ledger.take_chunk, name, allowed, number)
+        return await self._run(self._ledger.take_chunk, name, allowed, number, alone=alone)
 
     async def reserve(self, writing: Writing, count: int) -> None:
         """Find room for the next `count` bytes."""
@@ -117,6 +120,10 @@ class Sessions:
     async def cut(self, writing: Writing) -> None:
         """Drop what was written since the upload was taken over. Raises Refused UPLOAD_TAKEN_OVER."""
         await self._run(self._ledger.cut, writing)
+
+    async def digest(self, writing: Writing, algorithm: str) -> str:
+        """Give the digest of the whole file in hex digits; `algorithm` is hashlib's name of it."""
+        return await self._run(self._ledger.digest, writing, algorithm)
 
     async def join(self, writing: Writing, sources: Sequence[Writing]) -> Found:
         """Put other uploads together into this one, which is empty. Raises Refused UPLOAD_TAKEN_OVER."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
 
@@ -145,8 +146,11 @@ class Ledger:
             undo.pop_all()
         return Writing(name, note, fd, fence, found)
 
-    def take_chunk(self, name: str, allowed: Allowed, number: int) -> Writing | None:
-        """Take over the right to write one numbered chunk; None if that is stored. Raises as `look`."""
+    def take_chunk(self, name: str, allowed: Allowed, number: int, *, alone: bool) -> Writing | None:
+        """Take over the right to write one numbered chunk; None if that is stored. Raises as `look`.
+
+        If it is to be `alone`, Refused BUSY while another chunk of the upload is being written.
+        """
         with contextlib.ExitStack() as undo:
             note = self.folder.note(name)
             undo.callback(os.close, note.fd)
@@ -156,9 +160,11 @@ class Ledger:
                 content = note.read()
                 if content.state is not State.OPEN or fence.settled:
                     return None
-                fence.claim()
                 fd = self.folder.bytes_of(name)
                 undo.callback(os.close, fd)
+                if alone:
+                    _keep_others_out(fd)
+                fence.claim()
                 note.touch(self._clock_ns())
             found = _found(note, content, number * content.terms.chunk)
             undo.pop_all()
@@ -198,6 +204,12 @@ class Ledger:
             writing.fence.settle()
             writing.note.touch(self._clock_ns())
             return _found(writing.note, writing.note.read(), 0)
+
+    def digest(self, writing: Writing, algorithm: str) -> str:
+        """Give the digest of the whole file in hex digits; `algorithm` is hashlib's name of it."""
+        with open(os.dup(writing.fd), "rb") as file:  # noqa: PTH123 - a descriptor
+            file.seek(0)
+            return hashlib.file_digest(file, algorithm).hexdigest()
 
     def cut(self, writing: Writing) -> None:
         """Drop what this request has written. Raises Refused UPLOAD_TAKEN_OVER."""
@@ -348,6 +360,14 @@ def _found(note: Note, content: Content, offset: int) -> Found:
         note.used_s(),
         note.stored_chunks(content),
     )
+
+
+def _keep_others_out(fd: int) -> None:
+    """Hold a file until `fd` is closed. Raises Refused BUSY if it is held already."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Refused(errors.BUSY, "another chunk of this upload is being written") from None
 
 
 def _extent(fd: int, note: Note, content: Content) -> int:

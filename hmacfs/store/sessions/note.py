@@ -79,6 +79,10 @@ class Terms:
     """Bytes of each chunk but the last, if they are numbered; 0: the bytes come in order."""
     parts: tuple[str, ...] = ()
     """Targets of the uploads that it was joined from."""
+    digests: tuple[tuple[str, str], ...] = ()
+    """What the whole file must digest to: hashlib's name of the algorithm, and hex digits."""
+    began: float = 0.0
+    """Wall-clock time at which it was begun."""
 
 
 @dataclass(slots=True)
@@ -136,6 +140,7 @@ class Note:
             raise Refused(errors.NOT_FOUND)
         values = json.loads(data[_HEAD.size : _HEAD.size + size])
         values["parts"] = tuple(values["parts"])
+        values["digests"] = tuple((name, digits) for name, digits in values["digests"])
         return Content(
             Terms(**values), None if length == _UNKNOWN else length, State(state), at_boot, _HEAD.size + size
         )
