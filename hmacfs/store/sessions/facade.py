@@ -146,7 +146,7 @@ class Sessions:
         `digest` is the BLAKE3 of all of it, None if nobody has computed that. Raises Refused EXISTS,
         UPLOAD_TAKEN_OVER, SIZE_MISMATCH.
         """
-        while (fd := await self._run(self._ledger.seal, writing, slot.key)) is None:
+        while (fd := await self._run(self._ledger.seal, writing, slot.key)) is None:  # noqa: ASYNC110 - flock(2)
             await asyncio.sleep(TURN_S)
         if fd == CLOSED:
             return

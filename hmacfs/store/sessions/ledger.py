@@ -363,9 +363,9 @@ class Ledger:
         return content
 
     def _now(self, name: str, note: Note) -> Content:
-        """Give what a note says, under its lock, now that it says whether the file stands.
+        """Give what a note says, under its lock; mended if the file stands and it does not say so.
 
-        If the power was cut as the upload ended, the file's name may have lasted and the note's last word not.
+        The power may be cut as an upload ends: then its name has lasted, and the last word of the note has not.
         """
         content = note.read()
         if content.state is State.OPEN and content.terms.key and not self._size(name):
