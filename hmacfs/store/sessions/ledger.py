@@ -365,7 +365,7 @@ class Ledger:
     def _now(self, name: str, note: Note) -> Content:
         """Give what a note says, under its lock; mended if the file stands and it does not say so.
 
-        The power may be cut as an upload ends: then its name has lasted, and the last word of the note has not.
+        The power may be cut as an upload ends: then its name has lasted, and the note's last word not.
         """
         content = note.read()
         if content.state is State.OPEN and content.terms.key and not self._size(name):
