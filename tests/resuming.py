@@ -127,6 +127,9 @@ class Ietf:
         if answer.status == 404:  # cut before it was begun
             self.begun = True
             return Span(0, self.size)
+        if answer.status == 200:  # the file itself
+            assert int(answer.fields["content-length"]) == self.size
+            return None
         assert answer.status == 204, answer
         return self._after(answer)
 
