@@ -253,9 +253,9 @@ class Journey:
 
 
 def wait_stored(storage: Path, size: int) -> None:
-    """Wait until the one unfinished upload has so many bytes."""
+    """Wait until an unfinished upload has so many bytes and no more."""
     deadline = time.monotonic() + serving.PATIENCE_S
-    while not any(path.suffix != ".note" and path.stat().st_size >= size for path in parts_of(storage)):
+    while not any(path.suffix != ".note" and path.stat().st_size == size for path in parts_of(storage)):
         assert time.monotonic() < deadline
 
 

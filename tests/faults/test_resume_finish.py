@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import sqlite3
 import time
@@ -104,19 +103,18 @@ def test_a_worker_is_killed_at_each_step(tmp_path: Path, figure: Callable[[str],
     (tmp_path / "sitecustomize.py").write_text(DEADLY.format(deadly=str(deadly), steps=STEPS))
     environ = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     missing = {}
-    with serving.start(tmp_path, configuration(tmp_path), environ=environ) as server:
-        for step, language in itertools.product(STEPS, (resuming.Tus, resuming.Ietf)):
-            upload = language(SIZE)
-            begun(server, upload, body)
-            deadly.write_text(step)
-            with contextlib.suppress(OSError, EOFError):
-                finish(server, upload, body)
-            server.wait_for("worker-died")
-            name = f"{language.__name__} {step.rpartition('.')[2]}"
-            missing[name] = finish(server, upload, body)
-            assert_published(server, upload, body)
-            assert finish(server, upload, body) == 0
-    figure(f"bytes that came after the death: {missing}")
+    for step in STEPS:
+        with serving.start(tmp_path, configuration(tmp_path), environ=environ) as server:
+            for upload in (resuming.Tus(SIZE), resuming.Ietf(SIZE)):
+                begun(server, upload, body)
+                deadly.write_text(step)
+                with contextlib.suppress(OSError, EOFError):
+                    finish(server, upload, body)
+                server.wait_for("worker-died")
+                missing[step, type(upload).__name__] = finish(server, upload, body)
+                assert_published(server, upload, body)
+                assert finish(server, upload, body) == 0
+    figure(f"{len(missing)} deaths; the next request finished each upload, without a byte sent again")
     assert not any(missing.values())
 
 

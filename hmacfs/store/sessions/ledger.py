@@ -249,14 +249,15 @@ class Ledger:
             size = os.fstat(writing.fd).st_size
             if size != writing.found.length:
                 raise Refused(errors.SIZE_MISMATCH)
-            os.ftruncate(writing.fd, size)  # gives the surplus of a reservation back
         stands = self._tree.look(key)
         if stands is not None and os.path.samestat(stands, os.fstat(writing.fd)):
             # A process was killed between the file's name and this note, perhaps before the name would last.
+            # The file is as it stands: whatever changed its mtime would part it from its row.
             for directory in ancestors(key) if self.durable else ():
                 self._tree.sync_directory(directory)
             self.end(writing)
             return CLOSED
+        os.ftruncate(writing.fd, size)  # gives the surplus of a reservation back
         return os.dup(writing.fd)
 
     def end(self, writing: Writing) -> None:
