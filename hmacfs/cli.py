@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from hmacfs.model import Endpoint
 
 SIGN_TTL_S: Final = 600.0  # Prosody 13's own validity of a slot
-SIGN_PROTOCOLS: Final = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,7 +72,9 @@ def parser() -> argparse.ArgumentParser:
         description="Print a signed PUT URL, the header fields it needs and a curl command that uses it.",
     )
     sign.add_argument("--config", metavar="FILE", help="whose secret to use; else the embedded default")
-    sign.add_argument("--protocol", choices=SIGN_PROTOCOLS, default="v2", help="token dialect (default: v2)")
+    sign.add_argument(
+        "--protocol", choices=client_options.PROTOCOLS, default="v2", help="token dialect (default: v2)"
+    )
     sign.add_argument(
         "--base-url",
         metavar="URL",
@@ -86,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
     sign.set_defaults(run=_sign)
 
     put = commands.add_parser("put", help="upload files")
-    client_options.add_put(put, SIGN_PROTOCOLS)
+    client_options.add_put(put)
     put.set_defaults(run=_put)
 
     get = commands.add_parser("get", help="download a file")

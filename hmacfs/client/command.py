@@ -173,9 +173,7 @@ class Desk:
         else:
             return
         # Standard output may be the file itself.
-        out = sys.stderr if ended.file == "-" else sys.stdout
-        out.write(f"{line}\n")
-        out.flush()
+        (self.screen.note if ended.file == "-" else self.screen.give)(line)
 
 
 async def _put_all(desk: Desk, wire: Wire, files: list[str], place: Sign) -> None:

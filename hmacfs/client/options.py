@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+PROTOCOLS: Final = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt")
+"""Token dialects that can be signed, the usual one first."""
 
 PUT: Final = (
     "Upload files and print the URL to download each from. URL is a signed upload URL, which takes one file, "
@@ -28,8 +28,8 @@ ENDS: Final = (
 _FIELD: Final = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)")
 
 
-def add_put(parser: argparse.ArgumentParser, protocols: Iterable[str]) -> None:
-    """Add what `put` takes; `protocols` are the dialects that can be signed."""
+def add_put(parser: argparse.ArgumentParser) -> None:
+    """Add what `put` takes."""
     parser.description = f"{PUT} {ENDS}"
     parser.usage = "%(prog)s [OPTION]... FILE... URL\n       %(prog)s [OPTION]... --base-url URL FILE..."
     parser.add_argument("files", metavar="FILE", nargs="+", help="files to upload; the last is the URL")
@@ -56,7 +56,7 @@ def add_put(parser: argparse.ArgumentParser, protocols: Iterable[str]) -> None:
     )
     signing.add_argument("--config", metavar="FILE", help="whose secret to use; else the embedded default")
     signing.add_argument(
-        "--protocol", choices=tuple(protocols), default="v2", help="token dialect (default: %(default)s)"
+        "--protocol", choices=PROTOCOLS, default="v2", help="token dialect (default: %(default)s)"
     )
     _add_common(parser)
 

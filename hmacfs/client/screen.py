@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
@@ -32,8 +33,14 @@ class Bar:
         """Show that `moved` bytes of `size` are there; None if nobody knows how many there are."""
         self._progress.update(self._task, completed=moved, total=size)
 
+    def leave(self) -> None:
+        """Leave a line about what is done."""
+        if not self._progress.disable:
+            done = [task for task in self._progress.tasks if task.id == self._task]
+            self._progress.console.print(self._progress.make_tasks_table(done))
+
     def remove(self) -> None:
-        """Give the bar's line back."""
+        """Give the bar's place back."""
         self._progress.remove_task(self._task)
 
 
@@ -52,6 +59,9 @@ class Screen:
             console=self._console,
             disable=not self._console.is_terminal,
             transient=True,
+            # It would break long lines, and send what belongs on standard output to standard error.
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
 
     def __enter__(self) -> Self:
@@ -65,13 +75,29 @@ class Screen:
 
     @contextlib.contextmanager
     def bar(self, name: str) -> Iterator[Bar]:
-        """Lend a bar for one transfer."""
+        """Lend a bar for one transfer; of one that ends well a line is left."""
         bar = Bar(self._progress, name)
         try:
             yield bar
+            bar.leave()
         finally:
             bar.remove()
 
+    def give(self, line: str) -> None:
+        """Print one line on standard output; above the bars, where both are the same terminal."""
+        if self._console.is_terminal and sys.stdout.isatty():
+            self._print(line)
+        else:
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+
     def say(self, words: str) -> None:
-        """Print one line above the bars."""
-        self._console.print(f"hmacfs: {words}", markup=False, highlight=False, soft_wrap=True)
+        """Print one line on standard error, above the bars."""
+        self._print(f"hmacfs: {words}")
+
+    def note(self, line: str) -> None:
+        """Print one line on standard error as it is, above the bars."""
+        self._print(line)
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)

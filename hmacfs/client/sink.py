@@ -53,7 +53,7 @@ class Part:
         opened.
         """
         if not force and os.path.lexists(target):
-            raise _exists(target)
+            raise _exists()
         self._target = target
         self._force = force
         self._part = target.with_name(f"{target.name}.part")
@@ -135,7 +135,7 @@ class Part:
         try:
             os.link(self._part, self._target)
         except FileExistsError as error:
-            raise _exists(self._target) from error
+            raise _exists() from error
         except OSError:  # a file system without hard links; there the name was free when the download began
             self._part.rename(self._target)
         else:
@@ -180,8 +180,8 @@ class Pipe:
         """See `Sink`."""
 
 
-def _exists(target: Path) -> Failed:
-    return Failed(f"{target} exists; name another file with -o, or replace it with --force")
+def _exists() -> Failed:
+    return Failed("exists already; name another file with -o, or replace it with --force")
 
 
 @contextlib.contextmanager

@@ -31,6 +31,8 @@ class Wire:
         """Send `fields` with each request; `timeout_s` is how long no byte may move either way."""
         self._http = httpx.AsyncClient(
             headers={"User-Agent": f"hmacfs/{hmacfs.__version__}", "Accept-Encoding": "identity", **fields},
+            # The system's authorities, as an operator with one of his own expects; the library brings its own.
+            verify=ssl.create_default_context(),
             timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s)),
         )
 

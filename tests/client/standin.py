@@ -1,4 +1,4 @@
-"""A stand-in server: the few steps of resumable uploads (draft, interop version 8), GET with Range, and faults.
+"""A stand-in server: the steps of resumable uploads (draft, interop version 8), GET with Range, and faults.
 
 Not ours on purpose: the client must not lean on what only our server does. It listens on a real socket, in a
 thread, and breaks exactly as it is told to.
@@ -97,6 +97,8 @@ class Standin:
     """By method; each request takes one."""
     seen: list[Seen] = field(default_factory=list)
     port: int = 0
+    stalled: threading.Event = field(default_factory=threading.Event)
+    """Set once a request is not answered."""
 
     @property
     def url(self) -> str:
@@ -125,6 +127,7 @@ class Standin:
         if isinstance(fault, Mute):
             self._abort(request)
         if isinstance(fault, Stall):
+            self.stalled.set()
             await asyncio.Event().wait()
         return response
 
@@ -157,7 +160,7 @@ class Standin:
         if self.resumable:
             self.uploads[path] = begun
         if self.interim and request.transport is not None:
-            request.transport.write(  # type: ignore[attr-defined] - aiohttp has no word for it
+            request.transport.write(
                 f"HTTP/1.1 104 Upload Resumption Supported\r\nLocation: {path}\r\n\r\n".encode()
             )
         return await self._take(request, seen, begun, fault, path)
@@ -230,6 +233,7 @@ class Standin:
             assert request.transport is not None
             request.transport.close()
         if isinstance(fault, Stall):
+            self.stalled.set()
             await asyncio.Event().wait()
         return response
 
@@ -247,7 +251,7 @@ class Standin:
     @staticmethod
     def _abort(request: web.BaseRequest) -> None:
         assert request.transport is not None
-        request.transport.abort()  # type: ignore[attr-defined] - a socket's transport has it
+        request.transport.abort()
         raise asyncio.CancelledError
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Downloads over links and from servers that fail; the file is whole and right, or it does not get its name."""
+"""Downloads over links and from servers that fail: a file is whole and right, or it does not get its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uploads over links and to servers that fail in every way we could think of; the file arrives, or one says why."""
+"""Uploads over links and to servers that fail: the file arrives, or the client says why it does not."""
 
 from __future__ import annotations
 
@@ -368,7 +368,7 @@ def test_a_file_that_shrinks_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [".", "/dev/null", "none"])
 def test_only_files_are_uploaded(name: str, tmp_path: Path, no_fd_leak: None) -> None:
     del no_fd_leak
-    with pytest.raises(Failed, match="is no regular file|cannot be read"):
+    with pytest.raises(Failed, match=r"is no regular file|cannot be read"):
         Source(str(tmp_path / name))
 
 
