@@ -31,7 +31,7 @@ class Wire:
         """Send `fields` with each request; `timeout_s` is how long no byte may move either way."""
         self._http = httpx.AsyncClient(
             headers={"User-Agent": f"hmacfs/{hmacfs.__version__}", "Accept-Encoding": "identity", **fields},
-            # The system's authorities, as an operator with one of his own expects; the library brings its own.
+            # The authorities of the system, as whoever has one of his own expects; the library has others.
             verify=ssl.create_default_context(),
             timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s)),
         )
