@@ -51,7 +51,7 @@ SPARE_CONNECTIONS: Final = 32
 CROWD_FROM: Final = 8
 
 NEVER: Final = float("inf")
-BODY_METHODS: Final = frozenset({"PUT", "POST"})
+BODY_METHODS: Final = frozenset({"PUT", "POST", "PATCH"})
 
 
 class Outgoing(Protocol):
@@ -387,6 +387,17 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
             return  # by now the descriptor's number may be another client's
         if self._exchange.head is not None and self._exchange.head.expect_continue and not self._pending:
             self._write_now(replies.CONTINUE)
+
+    def inform(self, interim: bytes) -> None:
+        """Send an interim answer (RFC 9110 15.2)."""
+        if self._phase is not Phase.CLOSED:
+            self._write_now(interim)
+
+    @property
+    def trailer(self) -> bytes | None:
+        """Upload-Checksum, if it followed the body that was poured."""
+        body = self._exchange.body
+        return None if body is None else body.trailer
 
     def _write_now(self, data: bytes) -> None:
         """Write straight to the socket, as the reply will be.

@@ -61,7 +61,7 @@ def test_a_304_has_the_fields_of_its_200_where_somebody_weighs_them(
 def test_preflight() -> None:
     fields = dict(cors.preflight(b"https://a.example", b"authorization, content-type", ["*"], 86400))
     assert fields["Access-Control-Allow-Origin"] == "*"
-    assert {"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"} == set(
+    assert {"GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS"} == set(
         fields["Access-Control-Allow-Methods"].split(", ")
     )
     allowed = fields["Access-Control-Allow-Headers"].split(", ")
