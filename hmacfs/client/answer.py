@@ -14,11 +14,15 @@ import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urljoin
 
 from hmacfs.client.problem import Failed, Passing, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+WANTED: Final = {"Want-Repr-Digest": "sha-256=10"}
+"""The field that asks for a file's digest (RFC 9530 4)."""
 
 _INTEGER: Final = re.compile(r"\d{1,15}", re.ASCII)
 _SHA256: Final = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]+):\s*(?:$|,)")
@@ -91,6 +95,19 @@ class Answer:
         """The strong entity tag, by which alone bytes of two answers may be joined; None if there is none."""
         tag = self.fields.get("ETag", "").strip()
         return tag if tag.startswith('"') and tag.endswith('"') else None
+
+    def link(self, name: str) -> str | None:
+        """Give the absolute URL in the field `name`; None if there is none.
+
+        Guards terminals and requests: what is no printable ASCII is no URL.
+        """
+        text = self.fields.get(name, "").strip()
+        if not (text and text.isascii() and text.isprintable()):
+            return None
+        try:
+            return urljoin(self.url, text)
+        except ValueError:
+            return None
 
     @property
     def sha256(self) -> bytes | None:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from hmacfs.client.sink import Sink
     from hmacfs.client.wire import Wire
 
-ALWAYS: Final = {"Want-Repr-Digest": "sha-256=10"}
 # What must not name a file: separators of any system, hidden and dot names, what terminals obey.
 _BAD_NAME: Final = re.compile(r"\.|.*[/\\\x00-\x1f\x7f-\x9f]", re.DOTALL)
 
@@ -65,7 +64,7 @@ class Download:
         fields = {}
         if had and self._sink.tag is not None:
             fields = {"Range": f"bytes={had}-", "If-Range": self._sink.tag}
-        async with self._wire.fetch(self._url, {**ALWAYS, **fields}) as (answer, blocks):
+        async with self._wire.fetch(self._url, {**answers.WANTED, **fields}) as (answer, blocks):
             if not self._accept(answer):
                 return
             self._moved(self._sink.size, self._size)

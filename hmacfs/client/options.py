@@ -11,6 +11,10 @@ from urllib.parse import urlsplit
 PROTOCOLS: Final = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt")
 """Token dialects that can be signed, the usual one first."""
 
+# With the waits of `patience`: three minutes at most, half of that on average; a train's longest tunnel.
+RETRIES: Final = 8
+TIMEOUT_S: Final = 60.0
+
 PUT: Final = (
     "Upload files and print the URL to download each from. URL is a signed upload URL, which takes one file, "
     'or an endpoint for resumable uploads, which ends in "/". With --base-url URLs are signed here instead. '
@@ -84,14 +88,14 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         "--retries",
         metavar="N",
         type=_number,
-        default=8,
+        default=RETRIES,
         help="tries in a row without a byte of progress before giving up (default: %(default)s)",
     )
     parser.add_argument(
         "--timeout",
         metavar="TIME",
         type=_time,
-        default=60.0,
+        default=TIMEOUT_S,
         help="how long no byte may move before a request counts as broken, like 30s (default: 60s)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object for each file")

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
     from hmacfs.client.problem import Passing
 
-RETRIES: Final = 8
 FIRST_S: Final = 1.0
-# With eight tries: three minutes at most, a minute and a half on average; a train's longest tunnel.
 MOST_S: Final = 60.0
 # Who is to wait longer than this is told so, and may come back.
 LONGEST_RETRY_AFTER_S: Final = 300.0

@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
 from hmacfs.client import answer as answers
 from hmacfs.client.problem import Failed, Passing
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from hmacfs.client.source import Source
     from hmacfs.client.wire import Wire
 
-ALWAYS: Final = {"Upload-Draft-Interop-Version": "8", "Want-Repr-Digest": "sha-256=10"}
-"""Fields of each request: the draft that is spoken, and that digests are welcome (RFC 9530 4)."""
+ALWAYS: Final = {"Upload-Draft-Interop-Version": "8", **answers.WANTED}
 FIRST_BYTES: Final = 8 * MiB
 """A file up to this size is sent in one request without a question before; sent again, it costs little."""
 _TOO_LARGE: Final = 413  # the words for it changed in Python 3.13
@@ -206,8 +205,8 @@ class Upload:
         if answer.complete is None:
             raise Failed("the server took a part for the whole file; let it forget this upload")
         self._limits = self._limits or {}
-        if "Location" in answer.fields:
-            self._resource = urljoin(answer.url, answer.fields["Location"])
+        if (resource := answer.link("Location")) is not None:
+            self._resource = self._trusted(resource)
         self._stand(stop if answer.offset is None else answer.offset)
         self._lost = False
         return False
@@ -220,7 +219,8 @@ class Upload:
             self._lost = False
             raise Passing("the server has another part of the file than was thought")
         if answer.status == HTTPStatus.CONFLICT and not self._place.is_endpoint:
-            held = await self._ask("HEAD", _without_query(self._place.url), {})
+            # As anybody who downloads: with the draft's fields it might tell of the upload instead.
+            held = await self._wire.ask("HEAD", _without_query(self._place.url), answers.WANTED)
             if held.ok and await self._is_ours(held, sent=tried):
                 return self._finish(held)
         if answer.status == _TOO_LARGE and answer.limits:
@@ -265,11 +265,20 @@ class Upload:
     def _finish(self, answer: Answer) -> bool:
         """Note where the stored file is: where the server says, else at its slot's URL."""
         self._moved(self._source.size)
-        if "Content-Location" in answer.fields:
-            self._url = urljoin(answer.url, answer.fields["Content-Location"])
-        elif not self._place.is_endpoint:
+        self._url = answer.link("Content-Location")
+        if self._url is None and not self._place.is_endpoint:
             self._url = _without_query(self._place.url)
         return True
+
+    def _trusted(self, resource: str) -> str:
+        """Demand that an upload stays where it began: what authorises it is for nobody else."""
+        there, here = urlsplit(resource), urlsplit(self._place.url)
+        if (there.scheme, there.netloc) != (here.scheme, here.netloc):
+            raise Failed(
+                f"the server sends the upload to another origin, {answers.plain(resource)}; "
+                "if that is itself, it does not know its public URL"
+            )
+        return resource
 
     async def _ask(
         self, method: str, url: str, fields: Mapping[str, str], span: tuple[int, int] | None = None

@@ -174,6 +174,16 @@ def test_fields_and_token_go_with_each_request(standin: Standin, tmp_path: Path)
     assert standin.seen[1].fields["content-type"] == "image/png"
 
 
+def test_a_redirection_elsewhere_gets_no_token(standin: Standin, tmp_path: Path) -> None:
+    with type(standin)() as other:
+        other.files["/a.bin"] = SMALL
+        standin.faults["GET"].append(Say(status=302, fields={"Location": f"{other.url}/a.bin"}))
+        done = hmacfs("get", "--token", "abc", f"{standin.url}/a.bin", cwd=tmp_path)
+    assert done.returncode == 0
+    assert standin.seen[0].fields["authorization"] == "Bearer abc"
+    assert "authorization" not in other.seen[0].fields
+
+
 def test_an_interrupted_upload_says_how_it_goes_on(standin: Standin, tmp_path: Path) -> None:
     (tmp_path / "a file.bin").write_bytes(LARGE)
     standin.limit = f"max-append-size={5 * MiB}"

@@ -335,6 +335,16 @@ def test_a_redirection_is_said(run: Run) -> None:
         run()
 
 
+@pytest.mark.parametrize("location", ["https://elsewhere.example/up/1", "//elsewhere.example/up/1"])
+def test_an_upload_is_not_sent_elsewhere(run: Run, location: str) -> None:
+    run.path = "/files/"
+    begun = {"Location": location, "Upload-Complete": "?0", "Upload-Offset": "0"}
+    run.server.faults["POST"].append(Say(status=201, fields=begun))
+    with pytest.raises(Failed, match="another origin"):
+        run()
+    assert "PATCH" not in run.server.methods()
+
+
 def test_a_file_that_changes_is_not_called_stored(tmp_path: Path) -> None:
     file = tmp_path / "file.bin"
     file.write_bytes(DATA)
