@@ -71,10 +71,10 @@ class Slots:
     async def _create(self, ask: Ask, head: Head, link: Link, slot: Slot, target: Target) -> Reply:
         """Begin an upload, from its beginning even if one was under way."""
         engine = self._engine
-        length = ask.length
-        if length is None:
-            raise Refused(errors.LENGTH_REQUIRED, "say Upload-Length: the token is for a file of that size")
         grant = auth.upload(_as_put(head, ask), slot, now=engine.now())
+        length = grant.size if ask.length is None else ask.length
+        if length is None:
+            raise Refused(errors.LENGTH_REQUIRED)
         if length > engine.most:
             raise resume.too_large(ask, engine.limits())
         terms = self._terms(head, slot, grant, ask, length)
@@ -141,11 +141,15 @@ def sent_type(head: Head, ask: Ask) -> str | None:
 
 
 def _as_put(head: Head, ask: Ask) -> Head:
-    """Give the plain PUT of the whole file that the token was made for."""
+    """Give the plain PUT of the whole file that the token was made for.
+
+    One without a length may do where the token itself tells it.
+    """
     fields = {name: value for name, value in head.fields.items() if name != b"content-type"}
     if (content_type := sent_type(head, ask)) is not None:
         fields[b"content-type"] = content_type.encode()
-    return dataclasses.replace(head, method="PUT", length=ask.length, chunked=False, fields=fields)
+    unmeasured = ask.length is None
+    return dataclasses.replace(head, method="PUT", length=ask.length, chunked=unmeasured, fields=fields)
 
 
 def _anybody(_terms: Terms, _length: int | None) -> bool:
