@@ -134,9 +134,9 @@ class Sessions:
         """Give a whole upload its name; nothing happens if a request before this one has done so.
 
         `digest` is the BLAKE3 of all of it, None if nobody has computed that. Raises Refused EXISTS,
-        UPLOAD_TAKEN_OVER, SIZE_MISMATCH.
+        UPLOAD_TAKEN_OVER, SIZE_MISMATCH; BUSY if such a request is still at it.
         """
-        fd = await self._run(self._ledger.seal, writing, slot.key)
+        fd = await self._seal(writing, slot.key)
         if fd == CLOSED:
             return
         terms, size = writing.found.terms, writing.found.offset
@@ -162,9 +162,25 @@ class Sessions:
         """Drop an upload and give what it was; what is published stays. Raises as `look`."""
         return await self._run(self._ledger.drop, name, allowed)
 
+    async def clear(self, name: str) -> None:
+        """Drop whatever there is of this name: for whoever has a right to the place."""
+        await self._run(self._ledger.clear, name)
+
     def sweep(self, stop: threading.Event) -> int:
-        """Drop what has been out of use for too long; give how many uploads. Blocks. Raises OSError."""
+        """Drop what has been out of use for too long; give how many unfinished uploads that were.
+
+        Blocks. Raises OSError.
+        """
         return self._ledger.sweep(stop)
+
+    async def _seal(self, writing: Writing, key: str) -> int:
+        """Give what the ledger does; a request before this one may be through in a moment."""
+        for delay_s in self._resilience.delays():
+            try:
+                return await asyncio.wrap_future(self._pool.submit(self._ledger.seal, writing, key))
+            except BlockingIOError:
+                await asyncio.sleep(delay_s)
+        return await self._run(self._ledger.seal, writing, key)
 
     def _admit(self) -> None:
         if self._resilience.troubled:

@@ -184,10 +184,13 @@ class Ledger:
         """Note how long the file will be, which nobody has said before. Raises Refused UPLOAD_TAKEN_OVER."""
         with self._held(writing):
             writing.note.set_length(length)
+            writing.note.touch(self._clock_ns())
         writing.found = writing.found._replace(length=length)
 
     def keep(self, writing: Writing) -> None:
         """Make what was written last, as far as the site promises."""
+        if writing.fd == CLOSED:
+            return
         if self.durable:
             os.fdatasync(writing.fd)
         writing.note.touch(self._clock_ns())
@@ -220,12 +223,13 @@ class Ledger:
         """Let nobody write to a whole file any more; give a descriptor of it to publish as `key`.
 
         CLOSED if it is published already, by a request before this one. Raises Refused
-        UPLOAD_TAKEN_OVER, SIZE_MISMATCH.
+        UPLOAD_TAKEN_OVER, SIZE_MISMATCH, and BlockingIOError while such a request is at it.
         """
         if writing.fd == CLOSED:
             return CLOSED
-        # Held until all descriptors of this opening are closed, so that an upload is published once.
-        fcntl.flock(writing.fd, fcntl.LOCK_EX)
+        # Held until all descriptors of this opening are closed, so that an upload is published once. Not
+        # waited for: who holds it needs one of the threads that would all be waiting here.
+        fcntl.flock(writing.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with writing.note.locked():
             if writing.note.read().state is State.COMPLETE:
                 return CLOSED
@@ -243,9 +247,12 @@ class Ledger:
 
     def end(self, writing: Writing) -> None:
         """Note that the file is published. The note stays for whoever asks again."""
-        with writing.note.locked():
-            writing.note.set_state(State.COMPLETE)
-            self.folder.drop_bytes(writing.name)
+        note = writing.note
+        with note.locked():
+            if note.named:  # else it was dropped meanwhile, and the name may be another upload's
+                note.set_state(State.COMPLETE)
+                note.touch(self._clock_ns())
+                self.folder.drop_bytes(writing.name)
 
     def adopt(self, name: str, terms: Terms, length: int, fd: int) -> None:
         """Keep what has come of an upload in the unnamed file `fd`, unless as much stands there already."""
@@ -254,7 +261,7 @@ class Ledger:
         if self.durable:
             os.fdatasync(fd)
         if not self.begin(name, terms, length):
-            self._drop_unlike(name, terms, length)
+            self._drop_if(name, lambda note: _is_unlike(note, terms, length))
             self.begin(name, terms, length)
         with self.folder.note(name) as note:
             Fence(note).claim()
@@ -262,6 +269,7 @@ class Ledger:
                 if note.read().state is State.OPEN and self._size(name) < size:
                     self.folder.adopt(fd, name)
                     note.set_boot()
+                note.touch(self._clock_ns())
 
     def join(self, writing: Writing, sources: Sequence[Writing]) -> None:
         """Put the bytes of `sources` together in their order. Raises Refused UPLOAD_TAKEN_OVER.
@@ -282,44 +290,42 @@ class Ledger:
 
     def drop(self, name: str, allowed: Allowed) -> Found:
         """Drop an upload and give what it was; what is published stays. Raises as `look` does."""
-        with self.take_over(name, allowed) as writing, writing.note.locked():
+        with self.take_over(name, allowed) as writing, self._held(writing):
             self._remove(name, writing.note)
             return writing.found
 
+    def clear(self, name: str) -> None:
+        """Drop whatever there is of this name, whoever's and in whatever state it is."""
+        self._drop_if(name, lambda _note: True)
+
     def sweep(self, stop: threading.Event) -> int:
-        """Drop what has been out of use for too long; give how many uploads that were."""
+        """Drop what has been out of use for too long; give how many unfinished uploads that were."""
         dropped = seen = 0
         for name, used_s in list(self.folder.list()):
             if not self._is_over(used_s):
                 continue
-            dropped += self._drop_unused(name)
+            if self.folder.has(name):
+                dropped += self._drop_if(name, lambda note: self._is_over(note.used_s()))
+            else:
+                self.folder.drop_bytes(name)
             seen += 1
             if seen % BATCH == 0 and stop.wait(REST_S):
                 break
         return dropped
 
-    def _drop_unused(self, name: str) -> bool:
+    def _drop_if(self, name: str, applies: Callable[[Note], bool]) -> bool:
+        """Drop an upload of whose note that is true under its lock; give whether it was unfinished."""
         try:
             note = self.folder.note(name)
-        except Refused:  # bytes without a note, or another has been here
-            self.folder.drop_bytes(name)
+        except Refused:  # another has been here
             return False
-        with note:
-            Fence(note).claim()
-            with note.locked():
-                if not self._is_over(note.used_s()):
-                    return False
-                self._remove(name, note)
-        return True
-
-    def _drop_unlike(self, name: str, terms: Terms, length: int) -> None:
-        """Drop an upload that was begun under other terms: another token is for this place now."""
-        with self.folder.note(name) as note:
-            Fence(note).claim()
-            with note.locked():
-                content = note.read()
-                if content.state is State.OPEN and (content.terms, content.length) != (terms, length):
-                    self._remove(name, note)
+        with note, note.locked():
+            if not (note.named and applies(note)):
+                return False
+            unfinished = note.is_open
+            Fence(note).claim()  # only now: to write the note is to use it
+            self._remove(name, note)
+        return unfinished
 
     def _remove(self, name: str, note: Note) -> None:
         """Remove all of an upload, under its lock; the note last, since that is what guards the name."""
@@ -360,6 +366,15 @@ def _found(note: Note, content: Content, offset: int) -> Found:
         note.used_s(),
         note.stored_chunks(content),
     )
+
+
+def _is_unlike(note: Note, terms: Terms, length: int) -> bool:
+    """Whether an upload was begun under other terms than these: another token is for this place now."""
+    try:
+        content = note.read()
+    except Refused:
+        return True
+    return content.state is State.OPEN and (content.terms, content.length) != (terms, length)
 
 
 def _keep_others_out(fd: int) -> None:
