@@ -39,7 +39,7 @@ def refused(work: Coroutine[Any, Any, Any]) -> Refusal:
 
 def left(root: Path) -> list[str]:
     """Give the names that unfinished uploads have on the disk."""
-    return sorted(os.listdir(root / ".hmacfs/uploads"))
+    return sorted(path.name for path in (root / ".hmacfs/uploads").iterdir())
 
 
 def test_an_upload_in_three_requests_is_a_file_like_any_other(store: Store, root: Path) -> None:
