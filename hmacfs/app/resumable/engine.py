@@ -156,8 +156,13 @@ class Engine:
         return reply
 
     async def finish(self, ask: Ask, writing: Writing, target: Target, digest: bytes | None) -> None:
-        """Publish a whole file. Raises Refused: UPLOAD_LENGTH, DIGEST_MISMATCH, EXISTS, UPLOAD_TAKEN_OVER."""
+        """Publish a whole file, unless that is done.
+
+        Raises Refused: UPLOAD_LENGTH, CHECKSUM_MISMATCH or DIGEST_MISMATCH, EXISTS, UPLOAD_TAKEN_OVER, BUSY.
+        """
         found = writing.found
+        if found.complete:
+            return
         if found.length is None:
             await self.sessions.agree(writing, found.offset)
         elif found.offset != found.length:

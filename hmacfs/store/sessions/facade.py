@@ -178,8 +178,15 @@ class Sessions:
         """Drop an upload and give what it was; what is published stays. Raises as `look`."""
         return await self._run(self._ledger.drop, name, allowed)
 
+    async def clear(self, name: str) -> None:
+        """Drop whatever there is of this name: for whoever has a right to the place."""
+        await self._run(self._ledger.clear, name)
+
     def sweep(self, stop: threading.Event) -> int:
-        """Drop what has been out of use for too long; give how many uploads. Blocks. Raises OSError."""
+        """Drop what has been out of use for too long; give how many unfinished uploads that were.
+
+        Blocks. Raises OSError.
+        """
         return self._ledger.sweep(stop)
 
     def _admit(self) -> None:

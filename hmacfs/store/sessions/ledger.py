@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
@@ -197,12 +198,15 @@ class Ledger:
         """Note how long the file will be, which nobody has said before. Raises Refused UPLOAD_TAKEN_OVER."""
         with self._held(writing):
             writing.note.set_length(length)
+            writing.note.touch(self._clock_ns())
         if self.durable:
             os.fdatasync(writing.note.fd)
         writing.found = writing.found._replace(length=length)
 
     def keep(self, writing: Writing) -> None:
         """Make what was written last, as far as the site promises."""
+        if writing.fd == CLOSED:
+            return
         self._sync(writing)
         writing.note.touch(self._clock_ns())
 
@@ -264,9 +268,12 @@ class Ledger:
 
     def end(self, writing: Writing) -> None:
         """Note that the file is published. The note stays for whoever asks again."""
-        with writing.note.locked():
-            writing.note.set_state(State.COMPLETE)
-            self.folder.drop_bytes(writing.name)
+        note = writing.note
+        with note.locked():
+            if note.named:  # else it was dropped meanwhile, and the name may be another upload's
+                note.set_state(State.COMPLETE)
+                note.touch(self._clock_ns())
+                self.folder.drop_bytes(writing.name)
 
     def adopt(self, name: str, terms: Terms, length: int, fd: int) -> None:
         """Keep what has come of an upload in the unnamed file `fd`, unless as much stands there already."""
@@ -276,7 +283,7 @@ class Ledger:
             os.fdatasync(fd)
         if self.begin(name, terms, length, fd):
             return
-        self._drop_unlike(name, terms, length)
+        self._drop_if(name, lambda note: _is_unlike(note, terms, length))
         if self.begin(name, terms, length, fd):
             return
         with self.folder.note(name) as note, note.locked():
@@ -284,6 +291,7 @@ class Ledger:
                 Fence(note).claim()  # who writes to the other bytes must not go on
                 self.folder.adopt(fd, name, durable=self.durable)
                 note.set_boot()
+            note.touch(self._clock_ns())
 
     def join(self, writing: Writing, sources: Sequence[Writing]) -> None:
         """Put the bytes of `sources` together in their order. Raises Refused UPLOAD_TAKEN_OVER.
@@ -310,47 +318,43 @@ class Ledger:
             return writing.found
 
     def discard(self, writing: Writing) -> None:
-        """Drop what is held. Raises Refused NOT_FOUND if another has done so."""
+        """Drop what is held, unless another has done so: by now the name may belong to a new upload."""
         with writing.note.locked():
-            writing.note.read()  # by now the name may belong to a new upload
-            self._remove(writing.name, writing.note)
+            if writing.note.named:
+                self._remove(writing.name, writing.note)
+
+    def clear(self, name: str) -> None:
+        """Drop whatever there is of this name, whoever's and in whatever state it is."""
+        self._drop_if(name, lambda _note: True)
 
     def sweep(self, stop: threading.Event) -> int:
-        """Drop what has been out of use for too long; give how many uploads that were."""
+        """Drop what has been out of use for too long; give how many unfinished uploads that were."""
         dropped = seen = 0
         for name, used_s in list(self.folder.list()):
             if not self._is_over(used_s):
                 continue
-            dropped += self._drop_unused(name)
+            if self.folder.has(name):
+                dropped += self._drop_if(name, functools.partial(self._is_abandoned, name))
+            else:
+                self.folder.drop_bytes(name)
             seen += 1
             if seen % BATCH == 0 and stop.wait(REST_S):
                 break
         return dropped
 
-    def _drop_unused(self, name: str) -> bool:
+    def _drop_if(self, name: str, applies: Callable[[Note], bool]) -> bool:
+        """Drop an upload of whose note that is true under its lock; give whether it was unfinished."""
         try:
             note = self.folder.note(name)
-        except Refused:  # bytes without a note, or another has been here
-            self.folder.drop_bytes(name)
+        except Refused:  # another has been here
             return False
-        with note:
-            Fence(note).claim()
-            with note.locked(), contextlib.suppress(Refused):  # another has dropped it
-                note.read()
-                # While bytes come, only their file tells of it.
-                if self._is_over(max(note.used_s(), self._written_s(name))):
-                    self._remove(name, note)
-                    return True
-        return False
-
-    def _drop_unlike(self, name: str, terms: Terms, length: int) -> None:
-        """Drop an upload that was begun under other terms: another token is for this place now."""
-        with self.folder.note(name) as note:
-            Fence(note).claim()
-            with note.locked():
-                content = note.read()
-                if content.state is State.OPEN and (content.terms, content.length) != (terms, length):
-                    self._remove(name, note)
+        with note, note.locked():
+            if not (note.named and applies(note)):
+                return False
+            unfinished = note.is_open
+            Fence(note).claim()  # only now: to write the note is to use it
+            self._remove(name, note)
+        return unfinished
 
     def _remove(self, name: str, note: Note) -> None:
         """Remove all of an upload, under its lock; the note last, since that is what guards the name."""
@@ -369,7 +373,7 @@ class Ledger:
     def _now(self, name: str, note: Note) -> Content:
         """Give what a note says, under its lock; mended if the file stands and it does not say so.
 
-        The power may be cut as an upload ends: then its name has lasted, and the last word of the note has not.
+        The power may be cut as an upload ends: then its name lasts, and the last word of the note does not.
         """
         content = note.read()
         if content.state is State.OPEN and content.terms.key and not self._size(name):
@@ -402,9 +406,12 @@ class Ledger:
         try:
             os.fdatasync(writing.fd)
         except OSError:
-            with contextlib.suppress(Refused):
-                self.discard(writing)
+            self.discard(writing)
             raise
+
+    def _is_abandoned(self, name: str, note: Note) -> bool:
+        """Whether nobody has used an upload for too long. While bytes come, only their file tells of it."""
+        return self._is_over(max(note.used_s(), self._written_s(name)))
 
     def _written_s(self, name: str) -> float:
         """Give when the last byte came, in wall-clock seconds; 0 if none has."""
@@ -425,6 +432,15 @@ def _found(note: Note, content: Content, offset: int) -> Found:
         note.used_s(),
         note.stored_chunks(content),
     )
+
+
+def _is_unlike(note: Note, terms: Terms, length: int) -> bool:
+    """Whether an upload was begun under other terms than these: another token is for this place now."""
+    try:
+        content = note.read()
+    except Refused:
+        return True
+    return content.state is State.OPEN and (content.terms, content.length) != (terms, length)
 
 
 def _keep_others_out(fd: int) -> None:
