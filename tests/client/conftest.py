@@ -38,7 +38,7 @@ def hmacfs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., D
             try:
                 status = cli.main(arguments)
             except SystemExit as end:  # of argparse
-                assert isinstance(end.code, int)
+                assert isinstance(end.code, int)  # noqa: PT017 - for the type checker
                 status = end.code
         return Done(status, *capfd.readouterr())
 
