@@ -35,6 +35,7 @@ class Folder:
         self._tree = tree
         with contextlib.suppress(FileExistsError):
             os.mkdir(DIRECTORY, 0o700, dir_fd=tree.private_fd)
+            os.fsync(tree.private_fd)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         self.fd = os.open(DIRECTORY, flags, dir_fd=tree.private_fd)
 
@@ -62,7 +63,9 @@ class Folder:
                 os.link(f"/proc/self/fd/{fd}", name + _NOTE, src_dir_fd=self.fd, dst_dir_fd=self.fd)
             except FileExistsError:
                 return False
-            if come is not None:
+            if come is None:
+                os.close(self.bytes_of(name))  # now, so that one sync makes both names last
+            else:
                 self.adopt(come, name)
         if durable:
             os.fsync(self.fd)
