@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-# Magic, nonce, length (-1: not known), state, bytes of the terms, boot of the last writer.
-_HEAD: Final = struct.Struct("<8sQqII16s16x")
+# Magic, nonce, length (-1: not known), state, bytes of the terms, boot of the last writer, doubt (-1: none).
+_HEAD: Final = struct.Struct("<8sQqII16sq8x")
 _MAGIC: Final = b"hmacfs1\n"
 _CELL: Final = struct.Struct("<Q")
 _LENGTH: Final = struct.Struct("<q")
@@ -42,6 +42,7 @@ _NONCE_AT: Final = 8
 _LENGTH_AT: Final = 16
 _STATE_AT: Final = 24
 _BOOT_AT: Final = 32
+_DOUBT_AT: Final = 48
 _ALL_BYTES: Final = 64 * 1024  # more than a head and its terms can take
 _UNKNOWN: Final = -1
 _STORED: Final = 2**64 - 1  # in the cell of a chunk that is stored
@@ -93,6 +94,8 @@ class Content:
     length: int | None
     state: State
     boot: bytes
+    doubt: int | None
+    """Where the bytes begin whose checksum was not compared yet; None if there are none."""
     cells_at: int
     """Where the cells of its chunks begin."""
 
@@ -105,10 +108,8 @@ def written(terms: Terms, length: int | None) -> bytes:
     """Give a new note's bytes."""
     text = json.dumps(dataclasses.asdict(terms)).encode()
     text += b" " * (-len(text) % _CELL.size)
-    head = _HEAD.pack(
-        _MAGIC, secrets.randbits(63), _UNKNOWN if length is None else length, State.OPEN, len(text), boot()
-    )
-    return head + text
+    nonce, known = secrets.randbits(63), _UNKNOWN if length is None else length
+    return _HEAD.pack(_MAGIC, nonce, known, State.OPEN, len(text), boot(), _UNKNOWN) + text
 
 
 class Note:
@@ -135,14 +136,19 @@ class Note:
         data = os.pread(self.fd, _ALL_BYTES, 0)
         if len(data) < _HEAD.size or not data.startswith(_MAGIC):
             raise Refused(errors.NOT_FOUND)
-        _, _, length, state, size, at_boot = _HEAD.unpack_from(data)
+        _, _, length, state, size, at_boot, doubt = _HEAD.unpack_from(data)
         if state == State.GONE:
             raise Refused(errors.NOT_FOUND)
         values = json.loads(data[_HEAD.size : _HEAD.size + size])
         values["parts"] = tuple(values["parts"])
         values["digests"] = tuple((name, digits) for name, digits in values["digests"])
         return Content(
-            Terms(**values), None if length == _UNKNOWN else length, State(state), at_boot, _HEAD.size + size
+            Terms(**values),
+            None if length == _UNKNOWN else length,
+            State(state),
+            at_boot,
+            None if doubt == _UNKNOWN else doubt,
+            _HEAD.size + size,
         )
 
     @contextlib.contextmanager
@@ -161,6 +167,10 @@ class Note:
     def set_state(self, state: State) -> None:
         """Note how far the session is."""
         os.pwrite(self.fd, _WORD.pack(state), _STATE_AT)
+
+    def set_doubt(self, offset: int | None) -> None:
+        """Note from where on the bytes are not known to be right."""
+        os.pwrite(self.fd, _LENGTH.pack(_UNKNOWN if offset is None else offset), _DOUBT_AT)
 
     def set_boot(self) -> None:
         """Note that what stands in the file now was written, or looked at, since this boot."""
