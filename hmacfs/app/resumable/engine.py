@@ -199,13 +199,15 @@ class Engine:
     async def _receive(self, ask: Ask, head: Head, link: Link, writing: Writing) -> bytes | None:
         """Take the body; give the BLAKE3 of the file if this is all of it.
 
-        Raises Refused CHECKSUM_MISMATCH or DIGEST_MISMATCH; then nothing of the body stays.
+        Raises Refused CHECKSUM_MISMATCH or DIGEST_MISMATCH; then nothing of the body stays, and nothing of
+        one with a checksum that broke off.
         """
         found = writing.found
         if not head.has_body or found.complete:
             return None
         limit = found.terms.most if found.length is None else found.length
-        algorithms = {checksum.algorithm for checksum in ask.checksums if not checksum.whole}
+        sent = [checksum for checksum in ask.checksums if not checksum.whole]
+        algorithms = {checksum.algorithm for checksum in sent}
         digests: dict[str, Any] = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
         if ask.trailer:
             digests = {name: hashlib.new(name, usedforsecurity=False) for name in tus.ALGORITHMS}
@@ -215,14 +217,18 @@ class Engine:
         sink = transfer.SharedSink(
             writing.fd, limit, writing.fence, start=found.offset, digests=[*digests.values()]
         )
+        checked = bool(sent) or ask.trailer
+        if checked:  # of a body that breaks off nothing tells whether it is right
+            await self.sessions.doubt(writing)
         await link.pour(sink, buffers.for_upload(Facts(length=head.length)))
-        sent = [checksum for checksum in ask.checksums if not checksum.whole]
         if ask.trailer:
             sent.append(tus.checksum(link.trailer))
         for checksum in sent:
             if not hmac.compare_digest(digests[checksum.algorithm].digest(), checksum.value):
                 await self.sessions.cut(writing)
                 raise resume.checksum_wrong(ask)
+        if checked:
+            await self.sessions.trust(writing)
         writing.found = found._replace(offset=sink.moved)
         return digests[_BLAKE3].digest() if alone else None
 

@@ -129,6 +129,14 @@ class Sessions:
         """Do so with a whole chunk, and count it as stored. Raises Refused UPLOAD_TAKEN_OVER."""
         return await self._run(self._ledger.keep_chunk, writing)
 
+    async def doubt(self, writing: Writing) -> None:
+        """Count what comes now only once it is found right. Raises Refused UPLOAD_TAKEN_OVER."""
+        await self._run(self._ledger.doubt, writing)
+
+    async def trust(self, writing: Writing) -> None:
+        """Count what has come since `doubt`. Raises Refused UPLOAD_TAKEN_OVER."""
+        await self._run(self._ledger.trust, writing)
+
     async def cut(self, writing: Writing) -> None:
         """Drop what was written since the upload was taken over. Raises Refused UPLOAD_TAKEN_OVER."""
         await self._run(self._ledger.cut, writing)

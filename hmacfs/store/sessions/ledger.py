@@ -232,6 +232,19 @@ class Ledger:
             file.seek(0)
             return hashlib.file_digest(file, algorithm).hexdigest()
 
+    def doubt(self, writing: Writing) -> None:
+        """Count what comes now only from `trust` on; who takes over before that drops it.
+
+        Raises Refused UPLOAD_TAKEN_OVER.
+        """
+        with self._held(writing):
+            writing.note.set_doubt(writing.found.offset)
+
+    def trust(self, writing: Writing) -> None:
+        """Count what has come since `doubt`. Raises Refused UPLOAD_TAKEN_OVER."""
+        with self._held(writing):
+            writing.note.set_doubt(None)
+
     def cut(self, writing: Writing) -> None:
         """Drop what this request has written. Raises Refused UPLOAD_TAKEN_OVER."""
         with self._held(writing):
@@ -293,6 +306,7 @@ class Ledger:
                 Fence(note).claim()  # who writes to the other bytes must not go on
                 self.folder.adopt(fd, name, durable=self.durable)
                 note.set_boot()
+                note.set_doubt(None)
             note.touch(self._clock_ns())
 
     def join(self, writing: Writing, sources: Sequence[Writing]) -> None:
@@ -467,6 +481,11 @@ def _extent(fd: int, note: Note, content: Content) -> int:
     may have noted it before the bytes were written. Those read as a hole (lseek(2), SEEK_HOLE).
     """
     size = os.fstat(fd).st_size
+    if content.doubt is not None:
+        if content.doubt < size:
+            os.ftruncate(fd, content.doubt)
+            size = content.doubt
+        note.set_doubt(None)
     if content.boot != notes.boot():
         hole = os.lseek(fd, 0, os.SEEK_HOLE) if size else 0
         if hole < size and not content.terms.chunk:
