@@ -17,14 +17,16 @@ import pytest
 import serving
 from client.standin import Cut, Say, Stall
 
-from hmacfs import cli
 from hmacfs.client import reference
 from hmacfs.model import MiB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from client.conftest import Done
     from client.standin import Standin
+
+    Command = Callable[..., Done]
 
 PAGE = Path(__file__).parents[2] / "docs/client.md"
 SMALL = b"hello world\n"
@@ -38,18 +40,6 @@ protocols = ["v2", "jwt"]
 
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "hmacfs", *arguments]
-
-
-def hmacfs(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments),
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
 
 
 def objects(text: str) -> list[dict[str, Any]]:
@@ -67,12 +57,12 @@ def test_the_page_is_that_of_the_options() -> None:
 
 
 @pytest.mark.parametrize("protocol", ["v2", "jwt"])
-def test_what_is_put_can_be_got(real: serving.Server, protocol: str, tmp_path: Path) -> None:
+def test_what_is_put_can_be_got(real: serving.Server, protocol: str, hmacfs: Command, tmp_path: Path) -> None:
     name = "très cool +%~(1).txt"
     (tmp_path / name).write_bytes(SMALL)
     (tmp_path / "large.bin").write_bytes(LARGE)
     signing = ("--config", str(real.config), "--base-url", real.url, "--protocol", protocol)
-    put = hmacfs("put", *signing, name, "large.bin", cwd=tmp_path)
+    put = hmacfs("put", *signing, name, "large.bin")
     assert (put.returncode, put.stderr) == (0, "")
     small, large = put.stdout.splitlines()
     assert (
@@ -93,12 +83,12 @@ def test_what_is_put_can_be_got(real: serving.Server, protocol: str, tmp_path: P
     )
 
 
-def test_many_files_at_once_and_json(real: serving.Server, tmp_path: Path) -> None:
+def test_many_files_at_once_and_json(real: serving.Server, hmacfs: Command, tmp_path: Path) -> None:
     names = [f"{number}.bin" for number in range(7)]
     for name in names:
         (tmp_path / name).write_bytes(name.encode())
     signing = ("--config", str(real.config), "--base-url", real.url)
-    put = hmacfs("put", *signing, "--connections", "3", "--json", *names, "missing", cwd=tmp_path)
+    put = hmacfs("put", *signing, "--connections", "3", "--json", *names, "missing")
     assert put.returncode == 1
     ends = {ended["file"]: ended for ended in objects(put.stdout)}
     assert ends.keys() == {*names, "missing"}
@@ -111,9 +101,9 @@ def test_many_files_at_once_and_json(real: serving.Server, tmp_path: Path) -> No
         assert real.get(ends[name]["url"].removeprefix(real.url)).body == name.encode()
 
 
-def test_a_refusal_has_the_servers_words(real: serving.Server, tmp_path: Path) -> None:
+def test_a_refusal_has_the_servers_words(real: serving.Server, hmacfs: Command, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(SMALL)
-    done = hmacfs("put", "--json", "a.txt", f"{real.url}slot/a.txt?v2=00", cwd=tmp_path)
+    done = hmacfs("put", "--json", "a.txt", f"{real.url}slot/a.txt?v2=00")
     assert done.returncode == 1
     problem = objects(done.stdout)[0]["problem"]
     assert (problem["status"], problem["code"]) == (403, "token_wrong")
@@ -142,30 +132,26 @@ def test_a_refusal_has_the_servers_words(real: serving.Server, tmp_path: Path) -
         (["get", "--retries", "-1", "http://x/y"], "--retries"),
     ],
 )
-def test_misuse_is_told(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    try:
-        status: object = cli.main(arguments)
-    except SystemExit as end:
-        status = end.code
-    out, err = capsys.readouterr()
-    assert (status, out) == (2, "")
-    assert words in err
+def test_misuse_is_told(arguments: list[str], words: str, hmacfs: Command) -> None:
+    done = hmacfs(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
 
 
-def test_no_server_is_exit_status_3(tmp_path: Path) -> None:
+def test_no_server_is_exit_status_3(hmacfs: Command, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(SMALL)
-    put = hmacfs("put", "--retries", "0", "a.txt", "http://127.0.0.1:1/slot/a.txt", cwd=tmp_path)
+    put = hmacfs("put", "--retries", "0", "a.txt", "http://127.0.0.1:1/slot/a.txt")
     assert (put.returncode, put.stdout) == (3, "")
     assert put.stderr.startswith("hmacfs: a.txt: gave up: ")
-    get = hmacfs("get", "--retries", "0", "http://127.0.0.1:1/slot/b.txt", cwd=tmp_path)
+    get = hmacfs("get", "--retries", "0", "http://127.0.0.1:1/slot/b.txt")
     assert (get.returncode, get.stdout) == (3, "")
     assert os.listdir(tmp_path) == ["a.txt"]  # noqa: PTH208 - names alone
 
 
-def test_fields_and_token_go_with_each_request(standin: Standin, tmp_path: Path) -> None:
+def test_fields_and_token_go_with_each_request(standin: Standin, hmacfs: Command, tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(LARGE)
     extra = ("--token", "abc.def", "--header", "X-Shard: 7")
-    done = hmacfs("put", *extra, "--type", "image/png", "a.bin", f"{standin.url}/files/", cwd=tmp_path)
+    done = hmacfs("put", *extra, "--type", "image/png", "a.bin", f"{standin.url}/files/")
     assert done.returncode == 0
     assert standin.methods() == ["OPTIONS", "POST", "PATCH"]
     for request in standin.seen:
@@ -174,17 +160,17 @@ def test_fields_and_token_go_with_each_request(standin: Standin, tmp_path: Path)
     assert standin.seen[1].fields["content-type"] == "image/png"
 
 
-def test_a_redirection_elsewhere_gets_no_token(standin: Standin, tmp_path: Path) -> None:
+def test_a_redirection_elsewhere_gets_no_token(standin: Standin, hmacfs: Command) -> None:
     with type(standin)() as other:
         other.files["/a.bin"] = SMALL
         standin.faults["GET"].append(Say(status=302, fields={"Location": f"{other.url}/a.bin"}))
-        done = hmacfs("get", "--token", "abc", f"{standin.url}/a.bin", cwd=tmp_path)
+        done = hmacfs("get", "--token", "abc", f"{standin.url}/a.bin")
     assert done.returncode == 0
     assert standin.seen[0].fields["authorization"] == "Bearer abc"
     assert "authorization" not in other.seen[0].fields
 
 
-def test_an_interrupted_upload_says_how_it_goes_on(standin: Standin, tmp_path: Path) -> None:
+def test_an_interrupted_upload_says_how_it_goes_on(standin: Standin, hmacfs: Command, tmp_path: Path) -> None:
     (tmp_path / "a file.bin").write_bytes(LARGE)
     standin.limit = f"max-append-size={5 * MiB}"
     standin.faults["PATCH"].append(Stall())
@@ -205,21 +191,21 @@ def test_an_interrupted_upload_says_how_it_goes_on(standin: Standin, tmp_path: P
     assert (ended["end"], ended["resource"]) == ("interrupted", f"{standin.url}/files/0")
     standin.seen.clear()
     again = shlex.split(err.partition("give: hmacfs ")[2])
-    done = hmacfs(*again, cwd=tmp_path)
+    done = hmacfs(*again)
     assert (done.returncode, done.stdout) == (0, f"{standin.url}/get/files/0\n")
     assert standin.files["/get/files/0"] == LARGE
     assert standin.methods() == ["HEAD", "PATCH"]
 
 
-def test_an_interrupted_download_goes_on(standin: Standin, tmp_path: Path) -> None:
+def test_an_interrupted_download_goes_on(standin: Standin, hmacfs: Command, tmp_path: Path) -> None:
     standin.files["/a.bin"] = LARGE
     standin.faults["GET"] += [Cut(after=1_000_000), Say(status=503)]
     url = f"{standin.url}/a.bin"
-    first = hmacfs("get", "--retries", "1", "--json", url, cwd=tmp_path)
+    first = hmacfs("get", "--retries", "1", "--json", url)
     assert first.returncode == 3
     assert objects(first.stdout)[0]["end"] == "gave-up"
     assert first.stderr.count("trying again") == 1
-    second = hmacfs("get", "--json", url, cwd=tmp_path)
+    second = hmacfs("get", "--json", url)
     assert second.returncode == 0
     assert (tmp_path / "a.bin").read_bytes() == LARGE
     ended = objects(second.stdout)[0]
