@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from hmacfs.http import cors
-from hmacfs.resume import chunked, ietf, media, ranges, structured, tus
+from hmacfs.resume import chunked, ietf, media, metadata, ranges, structured, tus
 from hmacfs.resume.asks import Act, Ask, Checksum, Door, Limits, State
 from hmacfs.resume.ietf import interim
 from hmacfs.resume.refusals import checksum_wrong, length_wrong, offset_wrong, too_large
@@ -38,12 +38,14 @@ __all__ = [
     "finished_fields",
     "interim",
     "length_wrong",
+    "metadata",
     "offset_wrong",
     "options",
     "read",
     "speaks",
     "told",
     "too_large",
+    "tus",
 ]
 
 

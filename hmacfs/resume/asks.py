@@ -52,7 +52,7 @@ class Ask:
     ends: bool | None = None
     """Whether the file is whole with this body; None where only its length tells (tus, range, chunked)."""
     metadata: str | None = None
-    """tus Upload-Metadata as it was sent."""
+    """Upload-Metadata as it was sent (tus; some clients in IETF too); `metadata.read` takes it apart."""
     partial: bool = False
     """Whether the upload is only to be joined to others (tus Upload-Concat: partial)."""
     parts: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.http import lines
 from hmacfs.model import Reply
-from hmacfs.resume import counts, media, structured
+from hmacfs.resume import counts, media, metadata, structured
 from hmacfs.resume.asks import Act, Ask, Door
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def read(head: Head) -> Ask:
     """Give what `head` asks for.
 
     Raises METHOD_NOT_ALLOWED, RANGE_ON_PUT, PATCH_TYPE, UPLOAD_FIELD if a field that must be there is not, or
-    is malformed, UPLOAD_LENGTH where its own lengths disagree, and TOO_LARGE for one that no file has.
+    is malformed, UPLOAD_METADATA, UPLOAD_LENGTH where its own lengths disagree, and TOO_LARGE for one that no
+    file has.
     """
     act = _ACTS.get(head.method)
     if act is None:
@@ -117,6 +118,8 @@ def _read_content(ask: Ask, head: Head) -> None:
     ask.ends = structured.boolean(fields.get(b"upload-complete"))
     if ask.ends is None:
         raise Refused(errors.UPLOAD_FIELD, "Upload-Complete must be ?0 or ?1")
+    if ask.act is Act.CREATE:  # tus-js-client names the file in this language too
+        ask.metadata = metadata.sent(fields.get(b"upload-metadata"))
     ask.length = _length(ask, head)
     ask.checksums = (
         *structured.digests(fields.get(b"repr-digest"), whole=True),

@@ -37,6 +37,6 @@ def read(head: Head) -> Ask:
             raise Refused(errors.RANGE_ON_PUT)
         return Ask(door=Door.RANGE, act=Act.TELL, length=length)
     start, last = (counts.read("Content-Range", match[group]) for group in (1, 2))
-    if last >= length or last + 1 - start != head.length:
+    if not start <= last < length or last + 1 - start != head.length:
         raise Refused(errors.RANGE_ON_PUT)
     return Ask(door=Door.RANGE, act=Act.APPEND, offset=start, length=length)

@@ -77,6 +77,16 @@ def test_preflight_grants_well_formed_names_asked_for() -> None:
     assert names[-2:] == ["x-file-name", "x-other"]
 
 
+def test_preflight_grants_what_resumable_clients_ask_for() -> None:
+    asked = (
+        "authorization,content-type,tus-resumable,upload-length,upload-metadata,upload-offset,x-request-id"
+    )
+    more = "upload-checksum,upload-concat,upload-defer-length,upload-complete,upload-draft-interop-version"
+    names = f"{asked},{more},x-http-method-override".split(",")
+    fields = dict(cors.preflight(b"https://a.example", ",".join(names).encode(), ["*"], 1))
+    assert set(names) <= set(fields["Access-Control-Allow-Headers"].lower().split(", "))
+
+
 @given(asked=st.binary(max_size=500))
 def test_preflight_never_echoes_what_could_split(asked: bytes) -> None:
     for _, value in cors.preflight(asked, asked, ["*"], 1):

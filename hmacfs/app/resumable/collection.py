@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from hmacfs.auth import Pass
     from hmacfs.model import Endpoint, Head, Slot
 
-PROTOCOL: Final = "tus"
 NAMELESS: Final = "upload"
 """Name of a file for which neither token nor client has one."""
 _ID: Final = re.compile(r"[0-9a-f]{32}")
@@ -40,7 +39,7 @@ class Collection:
         """Serve those of `endpoints`, ordered as by `places.by_length`, that name the protocol."""
         self._engine = engine
         self._endpoints = endpoints
-        self._serves = any(PROTOCOL in endpoint.protocols for endpoint in endpoints)
+        self._serves = any(auth.TUS in endpoint.protocols for endpoint in endpoints)
 
     def find(self, path: str) -> tuple[Endpoint, str] | None:
         """Give endpoint and id ("" for the collection itself) of a path; None if it is neither."""
@@ -49,7 +48,7 @@ class Collection:
         for endpoint in self._endpoints:
             if path.startswith(endpoint.prefix):
                 rest = path[len(endpoint.prefix) :]
-                if PROTOCOL in endpoint.protocols and (not rest or _ID.fullmatch(rest)):
+                if auth.TUS in endpoint.protocols and (not rest or _ID.fullmatch(rest)):
                     return endpoint, rest
                 return None
         return None

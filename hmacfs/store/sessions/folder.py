@@ -7,6 +7,7 @@ NAME.note says the rest (`note`). Blocks, and raises OSError.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +35,7 @@ class Folder:
         self._tree = tree
         with contextlib.suppress(FileExistsError):
             os.mkdir(DIRECTORY, 0o700, dir_fd=tree.private_fd)
+            os.fsync(tree.private_fd)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         self.fd = os.open(DIRECTORY, flags, dir_fd=tree.private_fd)
 
@@ -45,17 +47,26 @@ class Folder:
         """Whether there is such an upload; quick enough for the event loop."""
         return os.access(name + _NOTE, os.F_OK, dir_fd=self.fd)
 
-    def begin(self, name: str, note: bytes, now_ns: int, *, durable: bool) -> bool:
-        """Begin an upload by its note, whole or not at all; give whether there was none before."""
+    def begin(self, name: str, note: bytes, now_ns: int, *, durable: bool, come: int | None = None) -> bool:
+        """Begin an upload by its note, whole or not at all; give whether there was none before.
+
+        `come` is an unnamed file with what has come of it already; nobody is told of it without that.
+        """
         with lent(os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=self.fd)) as fd:
             os.write(fd, note)
             os.utime(fd, ns=(now_ns, now_ns))
             if durable:
                 os.fsync(fd)
+            if come is not None:
+                fcntl.flock(fd, fcntl.LOCK_EX)  # until it is closed: who asks meanwhile waits (`Note.locked`)
             try:
                 os.link(f"/proc/self/fd/{fd}", name + _NOTE, src_dir_fd=self.fd, dst_dir_fd=self.fd)
             except FileExistsError:
                 return False
+            if come is None:
+                os.close(self.bytes_of(name))  # now, so that one sync makes both names last
+            else:
+                self.adopt(come, name)
         if durable:
             os.fsync(self.fd)
         return True

@@ -97,14 +97,17 @@ class Ledger:
         """How long an upload may be out of use before it is dropped."""
         self.min_free_bytes = 0
 
-    def begin(self, name: str, terms: Terms, length: int | None) -> bool:
-        """Begin an upload; give whether there was none of this name. Raises Refused EXISTS, DISK_FULL."""
+    def begin(self, name: str, terms: Terms, length: int | None, come: int | None = None) -> bool:
+        """Begin an upload; give whether there was none of this name. Raises Refused EXISTS, DISK_FULL.
+
+        `come` is an unnamed file with what has come of it already.
+        """
         if terms.key and self._tree.look(terms.key) is not None:
             raise Refused(errors.EXISTS)
         if self._tree.free_bytes() - (length or 0) < self.min_free_bytes:
             raise Refused(errors.DISK_FULL)
         note = notes.written(terms, length)
-        return self.folder.begin(name, note, self._clock_ns(), durable=self.durable)
+        return self.folder.begin(name, note, self._clock_ns(), durable=self.durable, come=come)
 
     def look(self, name: str, allowed: Allowed) -> Found:
         """Give how far an upload is, for good: whoever was writing is through with it.
@@ -253,15 +256,16 @@ class Ledger:
         os.ftruncate(fd, size)  # gives the rest of its reservation back
         if self.durable:
             os.fdatasync(fd)
-        if not self.begin(name, terms, length):
-            self._drop_unlike(name, terms, length)
-            self.begin(name, terms, length)
-        with self.folder.note(name) as note:
-            Fence(note).claim()
-            with note.locked():
-                if note.read().state is State.OPEN and self._size(name) < size:
-                    self.folder.adopt(fd, name)
-                    note.set_boot()
+        if self.begin(name, terms, length, fd):
+            return
+        self._drop_unlike(name, terms, length)
+        if self.begin(name, terms, length, fd):
+            return
+        with self.folder.note(name) as note, note.locked():
+            if note.read().state is State.OPEN and self._size(name) < size:
+                Fence(note).claim()  # who writes to the other bytes must not go on
+                self.folder.adopt(fd, name)
+                note.set_boot()
 
     def join(self, writing: Writing, sources: Sequence[Writing]) -> None:
         """Put the bytes of `sources` together in their order. Raises Refused UPLOAD_TAKEN_OVER.
