@@ -244,6 +244,15 @@ def test_a_broken_upload_of_another_token_takes_the_place(store: Store) -> None:
     asyncio.run(main())
 
 
+def test_of_an_upload_that_brought_nothing_nothing_is_kept(store: Store, root: Path) -> None:
+    async def main() -> None:
+        with await store.begin(slot("U/it"), 11) as part:
+            await store.sessions.salvage(part, NAME, terms())
+
+    asyncio.run(main())
+    assert left(root) == []
+
+
 def test_what_is_salvaged_is_in_use_from_then_on(store: Store, clock: Clock) -> None:
     async def main() -> None:
         await store.sessions.begin(NAME, terms(), 11)

@@ -293,6 +293,8 @@ class Ledger:
     def adopt(self, name: str, terms: Terms, length: int, fd: int) -> None:
         """Keep what has come of an upload in the unnamed file `fd`, unless as much stands there already."""
         size = os.fstat(fd).st_size
+        if not size:
+            return
         os.ftruncate(fd, size)  # gives the rest of its reservation back
         if self.durable:
             os.fdatasync(fd)
