@@ -6,6 +6,7 @@ Whoever shows a token of the same sub may go on with an upload; for all others t
 from __future__ import annotations
 
 import contextlib
+import email.message
 import hashlib
 import re
 import secrets
@@ -85,7 +86,7 @@ class Collection:
         if (ask.length or head.length or 0) > most:
             raise resume.too_large(ask, engine.limits(most))
         name = secrets.token_hex(_ID_BYTES)
-        slot = self._slot(endpoint, name, held.name or _told_name(ask))
+        slot = self._slot(endpoint, name, held.name or _told_name(ask, head))
         terms = Terms(
             key="" if ask.partial else slot.key,
             owner=_owner(endpoint, held),
@@ -104,7 +105,7 @@ class Collection:
         await engine.sessions.begin(name, terms, ask.length)
         if head.has_body or ask.ends is not None or ask.length == 0:
             return await engine.append(ask, head, link, target, created=True)
-        found = await engine.sessions.look(name, target.allowed)
+        found = await engine.sessions.peek(name, target.allowed)
         link.grant(ask.door)
         return resume.created(ask, engine.state(found), target.location, engine.limits(most))
 
@@ -162,10 +163,15 @@ class Collection:
         return places.find(f"{endpoint.prefix}{name}/{places.bare_name(bare)}", (endpoint,))
 
 
-def _told_name(ask: Ask) -> str:
-    """Give the file's name as tus clients tell it."""
+def _told_name(ask: Ask, head: Head) -> str:
+    """Give the file's name as the client tells it: in its metadata, or in Content-Disposition (RFC 6266)."""
     told = metadata.read(ask.metadata) if ask.metadata else {}
-    return (told.get("filename") or told.get("name") or b"").decode(errors="replace") or NAMELESS
+    name = (told.get("filename") or told.get("name") or b"").decode(errors="replace")
+    if not name and (disposition := head.fields.get(b"content-disposition")):
+        message = email.message.Message()
+        message["Content-Disposition"] = disposition.decode("latin-1")
+        name = message.get_filename() or ""
+    return name or NAMELESS
 
 
 def _owner(endpoint: Endpoint, held: Pass) -> str:
