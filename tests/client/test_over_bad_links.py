@@ -83,6 +83,7 @@ def test_an_endpoints_upload_goes_on_after_each_cut(
     token = passes.sign(Secret(serving.SECRET.encode()), "alice", now=time.time(), ttl_s=3600)
     with Relay(real.host, real.port, up=CUTS) as relay:
         ended = put(hmacfs, tmp_path, "--token", token, "a.bin", f"{relay.url}/files/")
+    assert ended["url"].endswith("/a.bin")
     assert relay.cuts == len(CUTS) <= ended["retries"]
     assert real.request("GET", path_of(ended["url"])).body == DATA
 
