@@ -203,7 +203,9 @@ def test_an_upload_goes_on_where_it_was_cut(how: Break, target: Target, body: by
     assert resumable.read(target.get or location).body == body
 
 
+@pytest.mark.parametrize("target", ["collection"], indirect=True)
 def test_an_upload_in_parts_with_an_empty_one_at_the_end(target: Target, body: bytes) -> None:
+    """Of one whose length nobody has told: a slot's is in its token."""
     begun = target.create(body[:MiB], "?0").final
     assert (begun.status, begun.fields["upload-complete"]) == (201, "?0")
     location = begun.fields["location"]

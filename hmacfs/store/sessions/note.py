@@ -99,6 +99,11 @@ class Content:
     cells_at: int
     """Where the cells of its chunks begin."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the upload is not complete."""
+        return self.state is State.OPEN
+
     def cell_at(self, chunk: int) -> int:
         """Give where the cell of a chunk is."""
         return self.cells_at + chunk * _CELL.size
@@ -159,7 +164,7 @@ class Note:
     def is_open(self) -> bool:
         """Whether it is the note of an upload that is not complete."""
         try:
-            return self.read().state is State.OPEN
+            return self.read().is_open
         except Refused:
             return False
 
