@@ -239,11 +239,13 @@ class Ledger:
         """
         with self._held(writing):
             writing.note.set_doubt(writing.found.offset)
+            writing.note.touch(self._clock_ns())
 
     def trust(self, writing: Writing) -> None:
         """Count what has come since `doubt`. Raises Refused UPLOAD_TAKEN_OVER."""
         with self._held(writing):
             writing.note.set_doubt(None)
+            writing.note.touch(self._clock_ns())
 
     def cut(self, writing: Writing) -> None:
         """Drop what this request has written. Raises Refused UPLOAD_TAKEN_OVER."""
