@@ -145,9 +145,9 @@ def test_restarts(
         for upload in uploads:
             body, journey = carry(
                 upload,
-                lambda: servers[-1].connect(),
+                lambda: servers[-1].connect(),  # noqa: PLW0108 - the last server changes
                 now_and_then(restart, ends),
-                tmp_path / "store",  # noqa: PLW0108
+                tmp_path / "store",
             )
             assert_whole(servers[-1], upload, body)
             assert_little_is_repeated(upload, journey, figure)
