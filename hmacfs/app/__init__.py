@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from hmacfs.config.settings import Settings
     from hmacfs.model import File, Grant, Head, Slot
+    from hmacfs.policy import chunks
     from hmacfs.store import Known, Part, Store
 
 ALLOW: Final = "GET, HEAD, PUT, POST, DELETE, OPTIONS"
@@ -44,8 +45,14 @@ class Link(transfer.Link, Protocol):
     def trusted(self) -> bool:
         """Whether the peer is one of our own proxies, which may be told to send a file itself."""
 
-    def grant(self, dialect: str) -> None:
-        """Note that the request is authorised and has its place: 100 Continue may go out."""
+    def grant(self, dialect: str, owner: str = "") -> None:
+        """Note that the request is authorised and has its place: 100 Continue may go out.
+
+        `owner` is whom the token names as uploader.
+        """
+
+    def advise(self, upload: chunks.Upload) -> int:
+        """Give how many bytes the client should send of `upload` in its next request."""
 
 
 class App:
@@ -65,6 +72,8 @@ class App:
         self._cors = settings.cors
         self._shared_unmodified = cors.unmodified_fields(None, settings.cors.allow_origins)
         self._offload = Offload(settings.server)
+        self.ranges = settings.streaming.range_requests
+        """Whether parts of files may be asked for."""
         self.any_origin = cors.same_for_all(settings.cors.allow_origins)
         """Whether answers to downloads are the same whatever Origin asks."""
         self._store = store
@@ -148,6 +157,7 @@ class App:
                 expires=known.expires,
                 now=self._now(),
                 attached=attached,
+                ranges=self.ranges,
             )
             place = self._offload.place(slot.key) if offloaded else None
             if place is None:
@@ -191,7 +201,7 @@ class App:
     async def _upload(self, head: Head, link: Link, slot: Slot, grant: Grant, size: int) -> Reply:
         started = self._now()
         with await self._store.begin(slot, size) as part:
-            link.grant(grant.dialect)
+            link.grant(grant.dialect, grant.owner)
             plan = buffers.for_upload(Facts(length=head.length))
             digest = await transfer.receive(link, part, plan)
             await self._commit(part, grant, digest, content_type=grant.content_type or _sent_type(head))
@@ -235,7 +245,7 @@ class App:
         started = self._now()
         reserve = self.max_body_bytes if head.length is None else min(head.length, self.max_body_bytes)
         with await self._store.begin(None, reserve) as part:
-            link.grant(form.grant.dialect)
+            link.grant(form.grant.dialect, form.grant.owner)
             plan = buffers.for_upload(Facts(length=head.length))
             name, size, digest = await transfer.receive_form(link, part, form.boundary, plan)
             slot = places.form_slot(form.endpoint, name)
