@@ -11,7 +11,7 @@ from typing import Final
 
 # An IPv4 address is one household, or a phone. Of IPv6 a household has a /64 at least, and its devices change
 # the rest of the address every day (RFC 8981).
-_PREFIX_BITS: Final = {4: 32, 6: 64}
+_NETWORK: Final = (1 << 128) - (1 << 64)
 _KEY_BYTES: Final = 16
 
 
@@ -39,6 +39,8 @@ def _network(host: str) -> str:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return ""
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return str(ipaddress.ip_network(f"{address}/{_PREFIX_BITS[address.version]}", strict=False))
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address
+    if isinstance(address, ipaddress.IPv4Address):
+        return f"{address}/32"
+    return f"{ipaddress.IPv6Address(int(address) & _NETWORK)}/64"

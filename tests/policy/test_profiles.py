@@ -77,7 +77,7 @@ def test_a_burst_is_no_rate() -> None:
 
 
 def test_reliability_is_what_came_of_uploads() -> None:
-    profile = after(*[upload(1 * MiB, broken=1)] * 10)
+    profile = after(*[upload(1 * MiB, broken=1)] * 200)
     assert profile.reliability == 0.5
     assert profile.interruptions_per_byte == pytest.approx(1 / (4 * MiB), rel=0.3)
     assert after(upload(1 * MiB)).interruptions_per_byte < profile.interruptions_per_byte / 3

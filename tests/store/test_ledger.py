@@ -112,7 +112,7 @@ def test_a_file_that_is_damaged_while_in_use_is_begun_anew_once(storage: Path) -
 
 def test_a_file_of_another_release_is_begun_anew(storage: Path) -> None:
     with contextlib.closing(sqlite3.connect(storage / ".hmacfs" / ledger.NAME)) as connection:
-        connection.execute("CREATE TABLE client (something ELSE)")
+        connection.execute("CREATE TABLE client (something)")
         connection.execute("PRAGMA user_version = 99")
     with opened(storage, 1) as (one,):
         assert exchange(one, b"a").rows == [(b"a", "+")]
