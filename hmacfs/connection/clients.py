@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from hmacfs import metrics
 from hmacfs.http.target import host_of
-from hmacfs.policy import chunks, profiles, pseudonym, quality
-from hmacfs.policy.chunks import Algorithm
+from hmacfs.policy import profiles, pseudonym, quality
 from hmacfs.policy.profiles import UNKNOWN, Profile, Sight
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from hmacfs.config.settings import Settings
     from hmacfs.connection.line import Reading
     from hmacfs.http.hints import Hints
+    from hmacfs.policy import chunks
     from hmacfs.store import Ledger
 
 MOST: Final = 4096
@@ -104,11 +104,11 @@ class Clients:
             rates=(streaming.excellent_rate, streaming.good_rate, streaming.fair_rate),
             latencies_s=(streaming.excellent_latency_s, streaming.good_latency_s, streaming.fair_latency_s),
         )
-        self._chunks = profiles.Chunks(
-            algorithm=Algorithm(performance.chunk_adaptation_algorithm)
-            if performance.intelligent_chunking
-            else Algorithm.FIXED,
-            bounds=chunks.Bounds(least=performance.min_chunk_size, most=performance.max_chunk_size),
+        self._chunks = profiles.chunk_rules(
+            intelligent=performance.intelligent_chunking,
+            algorithm=performance.chunk_adaptation_algorithm,
+            least=performance.min_chunk_size,
+            most=performance.max_chunk_size,
         )
         self.remembers = performance.client_profiling
         """Whether profiles are kept."""

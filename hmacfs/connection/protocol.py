@@ -53,7 +53,7 @@ SPARE_CONNECTIONS: Final = 32
 CROWD_FROM: Final = 8
 
 NEVER: Final = float("inf")
-BODY_METHODS: Final = frozenset({"PUT", "POST"})
+BODY_METHODS: Final = frozenset({"PUT", "POST", "PATCH"})
 
 
 class Outgoing(Protocol):
@@ -419,6 +419,17 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
     def advise(self, upload: chunks.Upload) -> int:
         """Give how many bytes the client should send of `upload` in its next request."""
         return self._acquaintance.advise(self._exchange, self._peer, upload)
+
+    def inform(self, interim: bytes) -> None:
+        """Send an interim answer (RFC 9110 15.2)."""
+        if self._phase is not Phase.CLOSED:
+            self._write_now(interim)
+
+    @property
+    def trailer(self) -> bytes | None:
+        """Upload-Checksum, if it followed the body that was poured."""
+        body = self._exchange.body
+        return None if body is None else body.trailer
 
     def _write_now(self, data: bytes) -> None:
         """Write straight to the socket, as the reply will be.

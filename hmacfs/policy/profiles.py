@@ -8,15 +8,13 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from hmacfs.policy import chunks, estimator, forecast, quality
+from hmacfs.policy.chunks import Algorithm
 from hmacfs.policy.estimator import STRANGER, Estimate, Seen
 from hmacfs.policy.forecast import Forecast
 from hmacfs.policy.quality import Quality
-
-if TYPE_CHECKING:
-    from hmacfs.policy.chunks import Algorithm
 
 # A client that comes back later may be on another line: what was known counts half after so long.
 FADING_S: Final = 3600.0
@@ -150,6 +148,14 @@ class Chunks:
 
     algorithm: Algorithm
     bounds: chunks.Bounds
+
+
+def chunk_rules(*, intelligent: bool, algorithm: str, least: int, most: int) -> Chunks:
+    """Give what [performance] says of chunks."""
+    return Chunks(
+        algorithm=Algorithm(algorithm) if intelligent else Algorithm.FIXED,
+        bounds=chunks.Bounds(least=least, most=most),
+    )
 
 
 def advise(profile: Profile, upload: chunks.Upload, how: Chunks) -> int:

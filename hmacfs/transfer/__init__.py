@@ -5,7 +5,7 @@ one from the socket, `Sending` moves a reply to the client. All work in turns of
 gives them, and leave the bytes to `_core`.
 """
 
-from hmacfs.transfer.bodies import FileSink, Link, Part, Sink, receive
+from hmacfs.transfer.bodies import Digest, Fence, FileSink, Link, Part, SharedSink, Sink, receive
 from hmacfs.transfer.forms import FORM_HEADER_BYTES, FORM_PARTS, Form, receive_form
 from hmacfs.transfer.lane import Lane
 from hmacfs.transfer.receiving import Broken, Receiving
@@ -18,6 +18,8 @@ __all__ = [
     "FORM_PARTS",
     "NO_FILE",
     "Broken",
+    "Digest",
+    "Fence",
     "FileSink",
     "Form",
     "Lane",
@@ -25,6 +27,7 @@ __all__ = [
     "Part",
     "Receiving",
     "Sending",
+    "SharedSink",
     "Sink",
     "Slabs",
     "Turns",
