@@ -157,14 +157,14 @@ class Clients:
         return profile
 
     def treatment(self, profile: Profile, hints: Hints | None) -> quality.Treatment:
-        """Give what is to be done for a client; `hints` count if nothing is known of it."""
+        """Give what is to be done for a client; `hints` count while its rate is not known."""
         if not self.adapts:
             return quality.AS_EVER
         found = profile.quality
         if found is None and hints is not None:
-            found = quality.judge(hints.rate, hints.round_trip_s, self._bounds)
-            if found is None and hints.frugal:
-                found = quality.Quality.FAIR
+            found = quality.judge(hints.rate, profile.round_trip_s or hints.round_trip_s, self._bounds)
+            if hints.frugal:
+                found = quality.Quality.FAIR if found is None else min(found, quality.Quality.FAIR)
         return quality.AS_EVER if found is None else quality.TREATMENTS[found]
 
     def advise(self, profile: Profile, hints: Hints | None, upload: chunks.Upload) -> int:

@@ -629,7 +629,8 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         self._record(
             sending.reply,
             sent=sent,
-            arrived=0 if gone or sent < ADAPTED_FROM_BYTES else sending.arrived,
+            # Of one who is gone, too: the socket is closed only after we have heard of it.
+            arrived=0 if sent < ADAPTED_FROM_BYTES else sending.arrived,
             broken=why,
         )
         if gone:

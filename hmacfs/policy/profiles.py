@@ -40,7 +40,7 @@ class Profile:
     votes: int = 0
     """How many more of its uploads spoke that than others."""
     quality: Quality | None = None
-    """How good its line is; None if not known."""
+    """How good its line is; None until its rate is known."""
     seen: float = 0.0
     """Wall-clock time of what was last seen of it."""
 
@@ -107,7 +107,10 @@ def after(profile: Profile, sight: Sight, bounds: quality.Bounds, now: float) ->
     for name, count in sight.dialects.items():
         dialect, votes = _vote(dialect, votes, name, count)
     found = replace(known, uploads=uploads, taking=taking, dialect=dialect, votes=votes, seen=now)
-    return replace(found, quality=quality.judge(found.rate, found.round_trip_s, bounds, profile.quality))
+    line = None
+    if found.rate is not None:  # a short way alone makes no line a good one
+        line = quality.judge(found.rate, found.round_trip_s, bounds, profile.quality)
+    return replace(found, quality=line)
 
 
 def faded(profile: Profile, now: float) -> Profile:

@@ -214,6 +214,10 @@ def test_hints_count_while_nothing_was_measured(site: Site) -> None:
     assert worker.treatment(UNKNOWN, Hints(frugal=True)) == quality.TREATMENTS[Quality.FAIR]
     assert worker.treatment(UNKNOWN, slow) == quality.TREATMENTS[Quality.POOR]
     assert worker.advise(UNKNOWN, slow, FILE) < worker.advise(UNKNOWN, None, FILE)
+    near = worker.sight(known(worker))
+    near.round_trips_s, near.round_trips = 0.001, 1
+    profile = worker.profile(known(worker))
+    assert worker.treatment(profile, slow) == quality.TREATMENTS[Quality.POOR]  # near, and slow all the same
     download(worker, 5 * MiB)
     profile = worker.profile(known(worker))
     assert worker.treatment(profile, slow) == quality.TREATMENTS[Quality.GOOD]
