@@ -1,8 +1,8 @@
 """What adapting to the quality of lines is worth: slow readers beside small downloads, with it and without.
 
 Clients that take 128 KiB a second each of a large file, and say so (ECT: 2g), since on loopback a kernel
-holds megabytes before anything could be measured of them. What is shown, round by round: the memory that TCP holds
-for all (/proc/net/sockstat), CPU time of the worker, and how long a GET of 1 KiB takes meanwhile.
+holds megabytes before anything could be measured of them. What is shown, round by round: the memory that TCP
+holds for all (/proc/net/sockstat), CPU time of the worker, and how long a GET of 1 KiB takes meanwhile.
 
     python -m benches.quality [--readers 64] [--rounds 5] [--seconds 6]
 """

@@ -341,13 +341,16 @@ cdef Step draw_from(int sock, char *data, int64_t length) noexcept nogil:
 def draw(int sock, Slab slab not None, int64_t length) -> tuple[int, int]:
     """Read up to `length` bytes of a socket into `slab`; give how many, and DONE, WAIT or ENDED.
 
-    Raises OSError: the connection is broken, and what was read before is of no use.
+    Raises OSError if the connection is broken and nothing came before. What did is not lost: an upload may
+    go on with it, so the break counts as an end then.
     """
     cdef Step step
     if length > slab.size:
         raise ValueError("the slab is smaller than that")
     with nogil:
         step = draw_from(sock, slab.data, length)
+    if step.why == WHY_FAILED and step.moved:
+        return step.moved, WHY_ENDED
     if step.why == WHY_FAILED:
         raise failed(step.err)
     return step.moved, step.why

@@ -352,6 +352,8 @@ class Worker:
         if swept is not None and swept.removed:
             self._row.add(metrics.EXPIRED_FILES, swept.removed)
             self._log.event("info", "sweep-done", removed=swept.removed)
+        if dropped := await self._store.sweep_sessions():
+            self._log.event("info", "uploads-dropped", uploads=dropped)
 
     async def _reconcile(self) -> None:
         done = await self._store.reconcile()

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from hmacfs.model import Endpoint, Grant, Head, Slot
 
-DIALECTS: Final[tuple[str, ...]] = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt", "tus")
-"""Every dialect an endpoint may enable."""
+DIALECTS: Final[tuple[str, ...]] = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt")
+"""Every dialect of tokens for one upload that an endpoint may enable."""
 
 _BY_QUERY: Final = frozenset({"v2", "v", "token", "v3"})
 _BY_FIELD: Final = ("jwt", "bearer", "gojwt")

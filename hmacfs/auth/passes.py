@@ -18,6 +18,9 @@ from hmacfs.errors import JWT_MISSING, JWT_WRONG, Refused
 if TYPE_CHECKING:
     from hmacfs.model import Endpoint, Head, Secret
 
+PROTOCOL: Final = "tus"
+"""What an endpoint names to take resumable uploads at its prefix."""
+
 _ALGORITHMS: Final = ("HS256", "HS384", "HS512")
 
 

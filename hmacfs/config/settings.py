@@ -13,7 +13,7 @@ from hmacfs.config.keys import Key, Kind
 from hmacfs.model import Durability, Endpoint, GiB, KiB, MiB, Secret
 
 PROTOCOLS: Final = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt", "tus")
-"""Token dialects an endpoint may name; equal to `hmacfs.auth.DIALECTS`, which may not be imported here."""
+"""What an endpoint may name: `hmacfs.auth.DIALECTS` and `TUS`, which may not be imported here."""
 
 DEFAULT_PROTOCOLS: Final = ("v2", "v", "token")
 """What an endpoint accepts that does not say."""

@@ -143,6 +143,16 @@ FAULTS = [
     ("[server]\noffload_prefix = '/'", 2, "server.offload_prefix", '"/protected/"'),
     ("[server]\noffload_prefix = '/a%20b/'", 2, "server.offload_prefix", "letters"),
     ("[server]\nproxy_protocol = true", 2, "server.proxy_protocol", "server.trusted_proxies"),
+    (
+        "[performance]\nchunk_adaptation_algorithm = 'adaptiv'",
+        2,
+        "performance.chunk_adaptation_algorithm",
+        "mean",
+    ),
+    ("[performance]\nmax_chunk_size = '100KB'", 2, "performance.max_chunk_size", "not above the largest"),
+    ("[performance]\nmin_chunk_size = '20MB'", 2, "performance.min_chunk_size", "not above the largest"),
+    ("[streaming]\ngood_rate = '64KB'", 2, "streaming.good_rate", "fair, good, excellent"),
+    ("[streaming]\nexcellent_latency = '1s'", 2, "streaming.excellent_latency", "excellent, good, fair"),
     ("[server]\nfile_ttl = 'soon'", 2, "server.file_ttl", "30s"),
     ("[server]\n[server.workers]\nx = 1", 2, "server.workers", "a table"),
     ("server = 3", None, "server", None),
@@ -438,7 +448,7 @@ def attempt(text: str) -> Any:
 
 
 def test_the_protocols_are_those_of_the_auth_room() -> None:
-    assert auth.DIALECTS == PROTOCOLS
+    assert (*auth.DIALECTS, auth.TUS) == PROTOCOLS
 
 
 def test_settings_travel_to_a_worker() -> None:

@@ -6,6 +6,7 @@ Whoever shows a token of the same sub may go on with an upload; for all others t
 from __future__ import annotations
 
 import contextlib
+import email.message
 import hashlib
 import re
 import secrets
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from hmacfs.auth import Pass
     from hmacfs.model import Endpoint, Head, Slot
 
-PROTOCOL: Final = "tus"
 NAMELESS: Final = "upload"
 """Name of a file for which neither token nor client has one."""
 _ID: Final = re.compile(r"[0-9a-f]{32}")
@@ -40,7 +40,7 @@ class Collection:
         """Serve those of `endpoints`, ordered as by `places.by_length`, that name the protocol."""
         self._engine = engine
         self._endpoints = endpoints
-        self._serves = any(PROTOCOL in endpoint.protocols for endpoint in endpoints)
+        self._serves = any(auth.TUS in endpoint.protocols for endpoint in endpoints)
 
     def find(self, path: str) -> tuple[Endpoint, str] | None:
         """Give endpoint and id ("" for the collection itself) of a path; None if it is neither."""
@@ -49,7 +49,7 @@ class Collection:
         for endpoint in self._endpoints:
             if path.startswith(endpoint.prefix):
                 rest = path[len(endpoint.prefix) :]
-                if PROTOCOL in endpoint.protocols and (not rest or _ID.fullmatch(rest)):
+                if auth.TUS in endpoint.protocols and (not rest or _ID.fullmatch(rest)):
                     return endpoint, rest
                 return None
         return None
@@ -86,7 +86,7 @@ class Collection:
         if (ask.length or head.length or 0) > most:
             raise resume.too_large(ask, engine.limits(most))
         name = secrets.token_hex(_ID_BYTES)
-        slot = self._slot(endpoint, name, held.name or _told_name(ask))
+        slot = self._slot(endpoint, name, held.name or _told_name(ask, head))
         terms = Terms(
             key="" if ask.partial else slot.key,
             owner=_owner(endpoint, held),
@@ -163,10 +163,15 @@ class Collection:
         return places.find(f"{endpoint.prefix}{name}/{places.bare_name(bare)}", (endpoint,))
 
 
-def _told_name(ask: Ask) -> str:
-    """Give the file's name as tus clients tell it."""
+def _told_name(ask: Ask, head: Head) -> str:
+    """Give the file's name as the client tells it: in its metadata, or in Content-Disposition (RFC 6266)."""
     told = metadata.read(ask.metadata) if ask.metadata else {}
-    return (told.get("filename") or told.get("name") or b"").decode(errors="replace") or NAMELESS
+    name = (told.get("filename") or told.get("name") or b"").decode(errors="replace")
+    if not name and (disposition := head.fields.get(b"content-disposition")):
+        message = email.message.Message()
+        message["Content-Disposition"] = disposition.decode("latin-1")
+        name = message.get_filename() or ""
+    return name or NAMELESS
 
 
 def _owner(endpoint: Endpoint, held: Pass) -> str:

@@ -113,6 +113,11 @@ class Engine:
     async def tell(self, ask: Ask, target: Target) -> Reply:
         """Answer how far an upload has come. Raises Refused NOT_FOUND, UPLOAD_EXPIRED, UPLOAD_TAKEN_OVER."""
         found = await self.sessions.look(target.name, target.allowed)
+        if found.offset == found.length and found.terms.key and not found.complete:
+            # Whoever was to finish it was killed. A client that hears that all has come asks no more.
+            with await self.sessions.take_over(target.name, target.allowed) as writing:
+                await self.finish(ask, writing, target, None)
+            found = found._replace(complete=True)
         state = self.state(found)
         reply = resume.told(ask, state, self.limits(found.terms.most))
         return self.concluded(reply, state, target, found.terms)
@@ -126,6 +131,8 @@ class Engine:
         whatever breaks a body; what has come of that stays.
         """
         with await self.sessions.take_over(target.name, target.allowed) as writing:
+            if ask.offset != writing.found.offset and not writing.found.complete:
+                await self.sessions.keep(writing)  # the client is about to be told how far it is
             self._check(ask, head, writing)
             await self._agree(ask, writing)
             if head.length:
@@ -135,7 +142,11 @@ class Engine:
             limits = self.limits(writing.found.terms.most)
             if (interim := resume.interim(ask, location, None, limits)) is not None and location is not None:
                 link.inform(interim)
-            digest = await self._receive(ask, head, link, writing)
+            try:
+                digest = await self._receive(ask, head, link, writing)
+            except Refused:
+                await self.sessions.let_go(writing)
+                raise
             length = writing.found.length
             whole = writing.found.offset == length if ask.ends is None else ask.ends
             if not (whole and writing.found.terms.key):
@@ -158,8 +169,13 @@ class Engine:
         return reply
 
     async def finish(self, ask: Ask, writing: Writing, target: Target, digest: bytes | None) -> None:
-        """Publish a whole file. Raises Refused: UPLOAD_LENGTH, DIGEST_MISMATCH, EXISTS, UPLOAD_TAKEN_OVER."""
+        """Publish a whole file, unless that is done.
+
+        Raises Refused: UPLOAD_LENGTH, CHECKSUM_MISMATCH or DIGEST_MISMATCH, EXISTS, UPLOAD_TAKEN_OVER, BUSY.
+        """
         found = writing.found
+        if found.complete:
+            return
         if found.length is None:
             await self.sessions.agree(writing, found.offset)
         elif found.offset != found.length:

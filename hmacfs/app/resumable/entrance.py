@@ -62,7 +62,9 @@ class Resumable:
 
     def unfinished(self, head: Head, link: Link, slot: Slot) -> Coroutine[None, None, Reply] | None:
         """Give the answer to a HEAD of a file that is not there, if it shows a token; else None."""
-        if self._slots is None or head.method != "HEAD" or not head.query:
+        if self._slots is None or head.method != "HEAD":
+            return None
+        if not (head.query or b"authorization" in head.fields):
             return None
         return self._slots.answer(Door.IETF, head, link, slot)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+import contextlib
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from hmacfs.errors import Refused
 from hmacfs.model import Durability
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# Of two who finish an upload the second looks so often whether the first is done: no thread waits for that,
+# since the first needs one.
+TURN_S: Final = 0.02
 
 
 class Sessions:
@@ -104,6 +109,11 @@ class Sessions:
         """Find room for the next `count` bytes."""
         await self._run(self._ledger.reserve, writing, count)
 
+    async def let_go(self, writing: Writing) -> None:
+        """Give back what was reserved for bytes that do not come any more."""
+        with contextlib.suppress(Refused):  # somebody else has it, or the storage fails: a request says so
+            await self._run(self._ledger.let_go, writing)
+
     async def agree(self, writing: Writing, length: int) -> None:
         """Note how long the file will be, which nobody has said before. Raises Refused UPLOAD_TAKEN_OVER."""
         await self._run(self._ledger.agree, writing, length)
@@ -136,7 +146,8 @@ class Sessions:
         `digest` is the BLAKE3 of all of it, None if nobody has computed that. Raises Refused EXISTS,
         UPLOAD_TAKEN_OVER, SIZE_MISMATCH.
         """
-        fd = await self._run(self._ledger.seal, writing, slot.key)
+        while (fd := await self._run(self._ledger.seal, writing, slot.key)) is None:  # noqa: ASYNC110 - flock(2)
+            await asyncio.sleep(TURN_S)
         if fd == CLOSED:
             return
         terms, size = writing.found.terms, writing.found.offset
@@ -151,7 +162,12 @@ class Sessions:
             digest=digest,
             answer=asyncio.get_running_loop().create_future(),
         )
-        await self._publish(upload)
+        try:
+            await self._publish(upload)
+        except Refused:
+            if upload.fault is not None and not upload.inode:  # its bytes could not be brought to the disk
+                await self._run(self._ledger.discard, writing)
+            raise
         await self._run(self._ledger.end, writing)
 
     async def salvage(self, part: Part, name: str, terms: Terms) -> None:
@@ -162,8 +178,15 @@ class Sessions:
         """Drop an upload and give what it was; what is published stays. Raises as `look`."""
         return await self._run(self._ledger.drop, name, allowed)
 
+    async def clear(self, name: str) -> None:
+        """Drop whatever there is of this name: for whoever has a right to the place."""
+        await self._run(self._ledger.clear, name)
+
     def sweep(self, stop: threading.Event) -> int:
-        """Drop what has been out of use for too long; give how many uploads. Blocks. Raises OSError."""
+        """Drop what has been out of use for too long; give how many unfinished uploads that were.
+
+        Blocks. Raises OSError.
+        """
         return self._ledger.sweep(stop)
 
     def _admit(self) -> None:

@@ -7,6 +7,7 @@ NAME.note says the rest (`note`). Blocks, and raises OSError.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +35,7 @@ class Folder:
         self._tree = tree
         with contextlib.suppress(FileExistsError):
             os.mkdir(DIRECTORY, 0o700, dir_fd=tree.private_fd)
+            os.fsync(tree.private_fd)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         self.fd = os.open(DIRECTORY, flags, dir_fd=tree.private_fd)
 
@@ -45,17 +47,26 @@ class Folder:
         """Whether there is such an upload; quick enough for the event loop."""
         return os.access(name + _NOTE, os.F_OK, dir_fd=self.fd)
 
-    def begin(self, name: str, note: bytes, now_ns: int, *, durable: bool) -> bool:
-        """Begin an upload by its note, whole or not at all; give whether there was none before."""
+    def begin(self, name: str, note: bytes, now_ns: int, *, durable: bool, come: int | None = None) -> bool:
+        """Begin an upload by its note, whole or not at all; give whether there was none before.
+
+        `come` is an unnamed file with what has come of it already; nobody is told of it without that.
+        """
         with lent(os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=self.fd)) as fd:
             os.write(fd, note)
             os.utime(fd, ns=(now_ns, now_ns))
             if durable:
                 os.fsync(fd)
+            if come is not None:
+                fcntl.flock(fd, fcntl.LOCK_EX)  # until it is closed: who asks meanwhile waits (`Note.locked`)
             try:
                 os.link(f"/proc/self/fd/{fd}", name + _NOTE, src_dir_fd=self.fd, dst_dir_fd=self.fd)
             except FileExistsError:
                 return False
+            if come is None:
+                os.close(self._make(name))  # now, so that one sync is for both names
+            else:
+                self.adopt(come, name, durable=False)
         if durable:
             os.fsync(self.fd)
         return True
@@ -71,18 +82,27 @@ class Folder:
         """Open the bytes of an upload that has a note; empty if none have come."""
         try:
             return os.open(name, _OPEN, dir_fd=self.fd)
-        except FileNotFoundError:
-            fd = os.open(name, _OPEN | os.O_CREAT, self._tree.file_mode, dir_fd=self.fd)
-            os.fchmod(fd, self._tree.file_mode)  # whatever the umask
+        except FileNotFoundError:  # a process was killed as it began the upload, or ended it
+            fd = self._make(name)
+            os.fsync(self.fd)
             return fd
 
-    def adopt(self, fd: int, name: str) -> None:
+    def look(self, name: str) -> os.stat_result | None:
+        """Give what is known of the bytes of an upload; None if there is no file of them."""
+        try:
+            return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def adopt(self, fd: int, name: str, *, durable: bool) -> None:
         """Make the unnamed file `fd` the bytes of an upload, in place of those that it has."""
         new = name + _NEW
         with contextlib.suppress(FileNotFoundError):  # of a process that was killed here
             os.unlink(new, dir_fd=self.fd)
         os.link(f"/proc/self/fd/{fd}", new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         os.rename(new, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        if durable:
+            os.fsync(self.fd)
 
     def drop_bytes(self, name: str) -> None:
         """Remove the bytes of an upload from here; published, they stay where they are."""
@@ -105,3 +125,8 @@ class Folder:
                 if name != entry.name or not self.has(name):
                     with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
                         yield name, entry.stat(follow_symlinks=False).st_mtime
+
+    def _make(self, name: str) -> int:
+        fd = os.open(name, _OPEN | os.O_CREAT, self._tree.file_mode, dir_fd=self.fd)
+        os.fchmod(fd, self._tree.file_mode)  # whatever the umask
+        return fd
