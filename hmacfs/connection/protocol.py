@@ -354,6 +354,11 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
                 errand.run()
                 errand.late = True
 
+    @property
+    def _known_as(self) -> str:
+        """The address under which the client is remembered; "" if our proxy names nobody."""
+        return "" if self.vouch is not None and self._peer.encode() == self.client else self._peer
+
     def _client_of(self, head: Head) -> str:
         """Give whom our proxy names as the client of a request; itself if it names nobody."""
         assert self.vouch is not None
@@ -418,7 +423,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
 
     def advise(self, upload: chunks.Upload) -> int:
         """Give how many bytes the client should send of `upload` in its next request."""
-        return self._acquaintance.advise(self._exchange, self._peer, upload)
+        return self._acquaintance.advise(self._exchange, self._known_as, upload)
 
     def inform(self, interim: bytes) -> None:
         """Send an interim answer (RFC 9110 15.2)."""
@@ -464,7 +469,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         """Allow a body time for its next bytes: more of it where the line is known to be poor."""
         seconds = self._service.timeouts.readtimeout_s
         if body.left >= ADAPTED_FROM_BYTES:
-            seconds = self._acquaintance.treatment(self._exchange, self._peer).window_s(seconds)
+            seconds = self._acquaintance.treatment(self._exchange, self._known_as).window_s(seconds)
         self._window_s = seconds
         self.deadline = now + seconds
 
@@ -603,7 +608,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
 
     def _adapt(self, plan: Plan) -> None:
         """Send as the client's line is worth."""
-        treatment = self._acquaintance.treatment(self._exchange, self._peer)
+        treatment = self._acquaintance.treatment(self._exchange, self._known_as)
         plan.budget = min(plan.budget, treatment.turn_bytes)
         self._acquaintance.prepare(treatment)
 
@@ -649,7 +654,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
     def _record(self, reply: Reply, *, sent: int, arrived: int, broken: str) -> None:
         """Count and log an exchange, and note what it tells of the client."""
         self._exchange.record(self._service, self._peer, reply, sent=sent, broken=broken)
-        self._acquaintance.finished(self._exchange, self._peer, reply, arrived=arrived, broken=broken)
+        self._acquaintance.finished(self._exchange, self._known_as, reply, arrived=arrived, broken=broken)
 
     # The end.
 
@@ -720,8 +725,8 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
             else:
                 self._window = arrived
                 self.deadline = now + timeouts.writetimeout_s
-                self._acquaintance.progress(self._exchange, self._peer, arrived, time.monotonic())
-                self._acquaintance.prepare(self._acquaintance.treatment(self._exchange, self._peer))
+                self._acquaintance.progress(self._exchange, self._known_as, arrived, time.monotonic())
+                self._acquaintance.prepare(self._acquaintance.treatment(self._exchange, self._known_as))
         elif self._phase is Phase.LINGER:
             self._rounds += 1
             if self._drained == self._window or self._rounds == LINGER_ROUNDS:
@@ -738,7 +743,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         if not at_disk and received - self._window < least:
             self._end_body(Refused(errors.BODY_TOO_SLOW))
         else:
-            self._acquaintance.progress(self._exchange, self._peer, received, time.monotonic())
+            self._acquaintance.progress(self._exchange, self._known_as, received, time.monotonic())
             self._window = received
             self._begin_window(body, now)
 

@@ -253,6 +253,7 @@ def test_one_connection_carries_many_requests(site: Site) -> None:
     connection.close()
 
 
+@pytest.mark.parametrize("proxy_name", ["nginx", "caddy", "apache", "haproxy"], indirect=True)
 def test_the_log_names_the_client_and_not_whom_it_claims_to_be(site: Site) -> None:
     path = upload(site, "whose.png", b"whose")
     client = "127.3.2.1"
