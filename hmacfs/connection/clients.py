@@ -81,7 +81,7 @@ class Clients:
         self._thread = ThreadPoolExecutor(1, "hmacfs-clients")
         self._known: OrderedDict[bytes, Profile] = OrderedDict()
         self._fresh: OrderedDict[bytes, Sight] = OrderedDict()
-        self._sharing: dict[bytes, Sight] = {}
+        self._sharing: dict[bytes, Sight] | None = None  # what is on its way to the ledger
         self._version = 0  # of the ledger, as far as it has been read
         self._failed = False
         self.speed = Recent()
@@ -151,7 +151,7 @@ class Clients:
         profile = self._known.get(key, UNKNOWN)
         if now - profile.seen > self._keep_s:
             profile = UNKNOWN
-        for seen in (self._sharing, self._fresh):
+        for seen in (self._sharing or {}, self._fresh):
             if (sight := seen.get(key)) is not None:
                 profile = profiles.after(profile, sight, self._bounds, now)
         return profile
@@ -176,11 +176,10 @@ class Clients:
     async def share(self) -> None:
         """Bring what was seen to the ledger, and read what others brought; not while that is under way."""
         self._show()
-        if not self.remembers or self._sharing:
+        if not self.remembers or self._sharing is not None:
             return
-        for _ in range(min(BATCH, len(self._fresh))):
-            key, sight = self._fresh.popitem(last=False)
-            self._sharing[key] = sight
+        count = min(BATCH, len(self._fresh))
+        self._sharing = dict(self._fresh.popitem(last=False) for _ in range(count))
         work = functools.partial(self._exchange, self._sharing, self._now())
         try:
             found, self._version = await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -189,14 +188,15 @@ class Clients:
                 self._journal.event("warn", "clients-unshared", error=str(error))
             self._failed = True
             # All the same they are known here.
-            for key in self._sharing:
-                self._keep(key, self.profile(key))
+            for key, sight in self._sharing.items():
+                known = self._known.get(key, UNKNOWN)
+                self._keep(key, profiles.after(known, sight, self._bounds, self._now()))
         else:
             self._failed = False
             for key, profile in found:
                 self._keep(key, profile)
         finally:
-            self._sharing = {}
+            self._sharing = None
 
     async def close(self) -> None:
         """Share what is left, and let go of the ledger."""
