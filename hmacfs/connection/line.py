@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 # struct tcp_info of linux/tcp.h up to tcpi_delivery_rate, which it has had since Linux 4.9.
 _INFO: Final = struct.Struct("=7xB8xI48xII4xI16xI56xQ")
 _APP_LIMITED: Final = 1  # tcpi_delivery_rate_app_limited, the lowest bit of its byte
+# A socket may be gone before we hear of it; of a transport's own, uvloop then asks about descriptor -1.
+_CLOSED: Final = (OSError, ValueError)
 _MICROSECONDS: Final = 1_000_000
 # Of linux/tcp.h; Python 3.11 does not name it.
 _TCP_NOTSENT_LOWAT: Final = 25
@@ -37,7 +39,7 @@ def read(sock: socket.socket) -> Reading | None:
     """Give what is known of the line behind `sock`; None if it is closed, or nothing was measured yet."""
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
-    except OSError:
+    except _CLOSED:
         return None
     if len(info) < _INFO.size:
         return None
@@ -58,5 +60,5 @@ def hold_back(sock: socket.socket, unsent_bytes: int) -> None:
 
     What is under way is not limited by that, so neither is the rate.
     """
-    with contextlib.suppress(OSError):  # it is gone, which the reply will find out
+    with contextlib.suppress(*_CLOSED):  # which the reply will find out
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, unsent_bytes)

@@ -634,8 +634,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         self._record(
             sending.reply,
             sent=sent,
-            # Of one who is gone, too: the socket is closed only after we have heard of it.
-            arrived=0 if sent < ADAPTED_FROM_BYTES else sending.arrived,
+            arrived=0 if sent < ADAPTED_FROM_BYTES else self._arrived(sending),
             broken=why,
         )
         if gone:
@@ -650,6 +649,10 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
             self._enter(Event.SENT)
             if late:  # else whoever sent the reply is about to look for the next request
                 self._advance()
+
+    def _arrived(self, sending: Outgoing) -> int:
+        """Give how much of a large reply has arrived, also at one who is gone: its socket is still open."""
+        return sending.arrived
 
     def _record(self, reply: Reply, *, sent: int, arrived: int, broken: str) -> None:
         """Count and log an exchange, and note what it tells of the client."""
