@@ -34,7 +34,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "clients-unshared": "What is known of clients could not be stored or shared; `error` says why.",
         "line-measured": "What TCP_INFO says of the line to a client, at the end of a transfer (debug).",
         "sweep-done": "Expired files were removed.",
-        "uploads-dropped": "Unfinished uploads that nobody had gone on with were dropped; `uploads` many.",
+        "uploads-dropped": "Unfinished uploads that nobody went on with for `sessiontimeout` were dropped.",
         "reconcile-done": "The index was brought into line with the files found.",
         "log-dropped": "The log could not be written for a while; `lines` were given up.",
         "log-failed": "The log file could not be opened again; the old one stays in use.",

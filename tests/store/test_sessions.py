@@ -74,7 +74,7 @@ def test_a_length_that_is_told_late(store: Store, root: Path) -> None:
         await append(store, NAME, b"hello")
         with await store.sessions.take_over(NAME, mine) as writing:
             assert writing.found.length is None
-            await store.sessions.agree(writing, 5)
+            await store.sessions.expect(writing, 5, 0)
             await store.sessions.publish(writing, slot("U/it"), None)
         assert (await store.sessions.look(NAME, mine)).length == 5
 
@@ -189,7 +189,7 @@ def test_room_that_was_reserved_is_not_what_has_come(store: Store, root: Path) -
     async def main() -> None:
         await store.sessions.begin(NAME, terms(), 1000)
         with await store.sessions.take_over(NAME, mine) as writing:
-            await store.sessions.reserve(writing, 1000)
+            await store.sessions.expect(writing, writing.found.length, 1000)
             write(writing, b"hello")
         assert (await store.sessions.look(NAME, mine)).offset == 5
 
@@ -242,6 +242,15 @@ def test_a_broken_upload_of_another_token_takes_the_place(store: Store) -> None:
         assert (found.offset, found.length, found.terms.most) == (5, 11, 11)
 
     asyncio.run(main())
+
+
+def test_of_an_upload_that_brought_nothing_nothing_is_kept(store: Store, root: Path) -> None:
+    async def main() -> None:
+        with await store.begin(slot("U/it"), 11) as part:
+            await store.sessions.salvage(part, NAME, terms())
+
+    asyncio.run(main())
+    assert left(root) == []
 
 
 def test_what_is_salvaged_is_in_use_from_then_on(store: Store, clock: Clock) -> None:
@@ -363,7 +372,7 @@ def test_the_sweep_takes_what_is_over_and_counts_what_was_unfinished(
         assert await store.sweep_sessions() == 1
 
     asyncio.run(main())
-    assert left(root) == [f"{young}.note"]
+    assert left(root) == [young, f"{young}.note"]
     assert (root / "upload/U/it").read_bytes() == b""
 
 
@@ -394,7 +403,8 @@ def test_the_sweep_goes_by_the_real_clock_too(root: Path) -> None:
     with contextlib.closing(Store.open(str(root), rule)) as store:
         asyncio.run(store.sessions.begin(NAME, terms(), 11))
         long_ago = (0, 0)
-        os.utime(root / f".hmacfs/uploads/{NAME}.note", ns=long_ago)
+        for name in left(root):
+            os.utime(root / ".hmacfs/uploads" / name, ns=long_ago)
         assert refused(store.sessions.look(NAME, mine)) is errors.UPLOAD_EXPIRED
         assert asyncio.run(store.sweep_sessions()) == 1
     assert left(root) == []

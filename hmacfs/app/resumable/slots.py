@@ -85,7 +85,7 @@ class Slots:
             await sessions.clear(target.name)  # the token was verified just now
             await sessions.begin(target.name, terms, length)
         if ask.door is Door.TUS and ask.act is Act.CREATE and not head.has_body and length:
-            found = await sessions.look(target.name, target.allowed)
+            found = await sessions.peek(target.name, target.allowed)
             link.grant(ask.door)
             return resume.created(ask, engine.state(found), target.location, engine.limits())
         created = ask.act is Act.CREATE

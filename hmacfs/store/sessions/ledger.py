@@ -115,20 +115,22 @@ class Ledger:
     def look(self, name: str, allowed: Allowed) -> Found:
         """Give how far an upload is, for good: whoever was writing is through with it.
 
-        Raises Refused NOT_FOUND, also for somebody else's, and UPLOAD_EXPIRED.
+        Raises Refused as `take_over` does.
         """
         with self.take_over(name, allowed) as writing:
-            if writing.fd != CLOSED:
-                self._sync(writing)
+            self.keep(writing)
             return writing.found
 
     def peek(self, name: str, allowed: Allowed) -> Found:
-        """Give how far an upload in numbered chunks is, and keep nobody from writing. Raises as `look`."""
+        """Give how far an upload is by its note, and keep nobody from writing. The offset is not told.
+
+        Raises Refused NOT_FOUND, also for somebody else's; UPLOAD_EXPIRED.
+        """
         with self.folder.note(name) as note:
             return _found(note, self._admit(note, allowed), 0)
 
     def take_over(self, name: str, allowed: Allowed) -> Writing:
-        """Take over the right to write what comes next. Raises Refused as `look` does.
+        """Take over the right to write what comes next. Raises Refused as `peek` does.
 
         UPLOAD_TAKEN_OVER if somebody else does so at the same time and is the later one.
         """
@@ -143,7 +145,7 @@ class Ledger:
                 if not fence.holds:
                     raise Refused(errors.UPLOAD_TAKEN_OVER)
                 fd, size = CLOSED, content.length or 0
-                if content.state is State.OPEN:
+                if content.is_open:
                     fd = self.folder.bytes_of(name)
                     undo.callback(os.close, fd)
                     size = _extent(fd, note, content)
@@ -154,7 +156,7 @@ class Ledger:
         return Writing(name, note, fd, fence, found)
 
     def take_chunk(self, name: str, allowed: Allowed, number: int, *, alone: bool) -> Writing | None:
-        """Take over the right to write one numbered chunk; None if that is stored. Raises as `look`.
+        """Take over the right to write one numbered chunk; None if that is stored. Raises as `peek`.
 
         If it is to be `alone`, Refused BUSY while another chunk of the upload is being written.
         """
@@ -165,7 +167,7 @@ class Ledger:
             fence = Fence(note, content.cell_at(number))
             with note.locked():
                 content = note.read()
-                if content.state is not State.OPEN or fence.settled:
+                if not content.is_open or fence.settled:
                     return None
                 fd = self.folder.bytes_of(name)
                 undo.callback(os.close, fd)
@@ -177,15 +179,22 @@ class Ledger:
             undo.pop_all()
         return Writing(name, note, fd, fence, found)
 
-    def reserve(self, writing: Writing, count: int) -> None:
-        """Find room for the next `count` bytes. Raises Refused DISK_FULL."""
-        parts.take_room(
-            self._tree,
-            writing.fd,
-            count,
-            start=writing.found.offset,
-            min_free_bytes=self.min_free_bytes,
-        )
+    def expect(self, writing: Writing, length: int | None, count: int) -> None:
+        """Prepare for `count` bytes more, and note how long the file will be if nobody has said so before.
+
+        Raises Refused DISK_FULL, UPLOAD_TAKEN_OVER.
+        """
+        found = writing.found
+        if length is not None and found.length is None:
+            with self._held(writing):
+                writing.note.set_length(length)
+            if self.durable:
+                os.fdatasync(writing.note.fd)
+            writing.found = found._replace(length=length)
+        if count:
+            parts.take_room(
+                self._tree, writing.fd, count, start=found.offset, min_free_bytes=self.min_free_bytes
+            )
 
     def let_go(self, writing: Writing) -> None:
         """Give the room back that was reserved for what now does not come, unless a newer request has it."""
@@ -194,21 +203,14 @@ class Ledger:
             if writing.fd != CLOSED and writing.fence.holds:
                 _give_back(writing.fd, note.read())
 
-    def agree(self, writing: Writing, length: int) -> None:
-        """Note how long the file will be, which nobody has said before. Raises Refused UPLOAD_TAKEN_OVER."""
-        with self._held(writing):
-            writing.note.set_length(length)
-            writing.note.touch(self._clock_ns())
-        if self.durable:
-            os.fdatasync(writing.note.fd)
-        writing.found = writing.found._replace(length=length)
-
     def keep(self, writing: Writing) -> None:
         """Make what was written last, as far as the site promises."""
         if writing.fd == CLOSED:
             return
+        size = os.fstat(writing.fd).st_size  # before the sync: whatever comes behind it is not meant
         self._sync(writing)
         writing.note.touch(self._clock_ns())
+        writing.found = writing.found._replace(offset=size)
 
     def keep_chunk(self, writing: Writing) -> Found:
         """Make a chunk that was written whole last, and note that it is there. Give what now is.
@@ -229,6 +231,19 @@ class Ledger:
         with open(os.dup(writing.fd), "rb") as file:  # noqa: PTH123 - a descriptor
             file.seek(0)
             return hashlib.file_digest(file, algorithm).hexdigest()
+
+    def doubt(self, writing: Writing) -> None:
+        """Count what comes now only from `trust` on; who takes over before that drops it.
+
+        Raises Refused UPLOAD_TAKEN_OVER.
+        """
+        with self._held(writing):
+            writing.note.set_doubt(writing.found.offset)
+
+    def trust(self, writing: Writing) -> None:
+        """Count what has come since `doubt`. Raises Refused UPLOAD_TAKEN_OVER."""
+        with self._held(writing):
+            writing.note.set_doubt(None)
 
     def cut(self, writing: Writing) -> None:
         """Drop what this request has written. Raises Refused UPLOAD_TAKEN_OVER."""
@@ -278,6 +293,8 @@ class Ledger:
     def adopt(self, name: str, terms: Terms, length: int, fd: int) -> None:
         """Keep what has come of an upload in the unnamed file `fd`, unless as much stands there already."""
         size = os.fstat(fd).st_size
+        if not size:
+            return
         os.ftruncate(fd, size)  # gives the rest of its reservation back
         if self.durable:
             os.fdatasync(fd)
@@ -287,10 +304,11 @@ class Ledger:
         if self.begin(name, terms, length, fd):
             return
         with self.folder.note(name) as note, note.locked():
-            if note.read().state is State.OPEN and self._size(name) < size:
+            if note.read().is_open and self._size(name) < size:
                 Fence(note).claim()  # who writes to the other bytes must not go on
                 self.folder.adopt(fd, name, durable=self.durable)
                 note.set_boot()
+                note.set_doubt(None)
             note.touch(self._clock_ns())
 
     def join(self, writing: Writing, sources: Sequence[Writing]) -> None:
@@ -312,7 +330,7 @@ class Ledger:
         writing.found = writing.found._replace(offset=start)
 
     def drop(self, name: str, allowed: Allowed) -> Found:
-        """Drop an upload and give what it was; what is published stays. Raises as `look` does."""
+        """Drop an upload and give what it was; what is published stays. Raises as `peek` does."""
         with self.take_over(name, allowed) as writing:
             self.discard(writing)
             return writing.found
@@ -376,7 +394,7 @@ class Ledger:
         The power may be cut as an upload ends: then its name lasts, and the last word of the note does not.
         """
         content = note.read()
-        if content.state is State.OPEN and content.terms.key and not self._size(name):
+        if content.is_open and content.terms.key and not self._size(name):
             stands = self._tree.look(content.terms.key)
             if stands is not None and stands.st_size == content.length:
                 note.set_state(State.COMPLETE)
@@ -440,7 +458,7 @@ def _is_unlike(note: Note, terms: Terms, length: int) -> bool:
         content = note.read()
     except Refused:
         return True
-    return content.state is State.OPEN and (content.terms, content.length) != (terms, length)
+    return content.is_open and (content.terms, content.length) != (terms, length)
 
 
 def _keep_others_out(fd: int) -> None:
@@ -465,6 +483,11 @@ def _extent(fd: int, note: Note, content: Content) -> int:
     may have noted it before the bytes were written. Those read as a hole (lseek(2), SEEK_HOLE).
     """
     size = os.fstat(fd).st_size
+    if content.doubt is not None:
+        if content.doubt < size:
+            os.ftruncate(fd, content.doubt)
+            size = content.doubt
+        note.set_doubt(None)
     if content.boot != notes.boot():
         hole = os.lseek(fd, 0, os.SEEK_HOLE) if size else 0
         if hole < size and not content.terms.chunk:

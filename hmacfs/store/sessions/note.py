@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-# Magic, nonce, length (-1: not known), state, bytes of the terms, boot of the last writer.
-_HEAD: Final = struct.Struct("<8sQqII16s16x")
+# Magic, nonce, length (-1: not known), state, bytes of the terms, boot of the last writer, doubt (-1: none).
+_HEAD: Final = struct.Struct("<8sQqII16sq8x")
 _MAGIC: Final = b"hmacfs1\n"
 _CELL: Final = struct.Struct("<Q")
 _LENGTH: Final = struct.Struct("<q")
@@ -42,6 +42,7 @@ _NONCE_AT: Final = 8
 _LENGTH_AT: Final = 16
 _STATE_AT: Final = 24
 _BOOT_AT: Final = 32
+_DOUBT_AT: Final = 48
 _FIRST_BYTES: Final = 4096  # as good as always a head and all of its terms
 _UNKNOWN: Final = -1
 _STORED: Final = 2**64 - 1  # in the cell of a chunk that is stored
@@ -93,8 +94,15 @@ class Content:
     length: int | None
     state: State
     boot: bytes
+    doubt: int | None
+    """Where the bytes begin whose checksum was not compared yet; None if there are none."""
     cells_at: int
     """Where the cells of its chunks begin."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the upload is not complete."""
+        return self.state is State.OPEN
 
     def cell_at(self, chunk: int) -> int:
         """Give where the cell of a chunk is."""
@@ -105,10 +113,8 @@ def written(terms: Terms, length: int | None) -> bytes:
     """Give a new note's bytes."""
     text = json.dumps(dataclasses.asdict(terms)).encode()
     text += b" " * (-len(text) % _CELL.size)
-    head = _HEAD.pack(
-        _MAGIC, secrets.randbits(63), _UNKNOWN if length is None else length, State.OPEN, len(text), boot()
-    )
-    return head + text
+    nonce, known = secrets.randbits(63), _UNKNOWN if length is None else length
+    return _HEAD.pack(_MAGIC, nonce, known, State.OPEN, len(text), boot(), _UNKNOWN) + text
 
 
 class Note:
@@ -135,7 +141,7 @@ class Note:
         data = os.pread(self.fd, _FIRST_BYTES, 0)
         if len(data) < _HEAD.size or not data.startswith(_MAGIC):
             raise Refused(errors.NOT_FOUND)
-        _, _, length, state, size, at_boot = _HEAD.unpack_from(data)
+        _, _, length, state, size, at_boot, doubt = _HEAD.unpack_from(data)
         end = _HEAD.size + size
         if end > len(data):
             data += os.pread(self.fd, min(end, os.fstat(self.fd).st_size) - len(data), len(data))
@@ -145,13 +151,20 @@ class Note:
             raise Refused(errors.NOT_FOUND) from None
         if state is State.GONE:
             raise Refused(errors.NOT_FOUND)
-        return Content(terms, None if length == _UNKNOWN else length, state, at_boot, end)
+        return Content(
+            terms,
+            None if length == _UNKNOWN else length,
+            state,
+            at_boot,
+            None if doubt == _UNKNOWN else doubt,
+            end,
+        )
 
     @property
     def is_open(self) -> bool:
         """Whether it is the note of an upload that is not complete."""
         try:
-            return self.read().state is State.OPEN
+            return self.read().is_open
         except Refused:
             return False
 
@@ -176,6 +189,10 @@ class Note:
     def set_state(self, state: State) -> None:
         """Note how far the session is."""
         os.pwrite(self.fd, _WORD.pack(state), _STATE_AT)
+
+    def set_doubt(self, offset: int | None) -> None:
+        """Note from where on the bytes are not known to be right."""
+        os.pwrite(self.fd, _LENGTH.pack(_UNKNOWN if offset is None else offset), _DOUBT_AT)
 
     def set_boot(self) -> None:
         """Note that what stands in the file now was written, or looked at, since this boot."""
