@@ -23,13 +23,13 @@ import uvloop
 from hmacfs import _core, _front, _hot, log, metrics, transfer
 from hmacfs.app import App
 from hmacfs.config import certificates
-from hmacfs.connection import Connection, Porch, Service, memory
+from hmacfs.connection import Clients, Connection, Porch, Service, Vouching, clients, memory
 from hmacfs.http import head as heads
 from hmacfs.http import reply as replies
 from hmacfs.policy import buffers
 from hmacfs.policy import memory as bounds
 from hmacfs.policy.trust import Trusted
-from hmacfs.store import READING, Rules, Store
+from hmacfs.store import READING, Ledger, Rules, Store
 
 if TYPE_CHECKING:
     import ssl
@@ -145,6 +145,7 @@ class Worker:
         self._dropped = 0
         self._next_tick = 0.0
         self._next_sweep = 0.0
+        self._next_sharing = 0.0
         memory_lent = _core.Slab(buffers.SLAB_BYTES)
         slab = memoryview(memory_lent)
         self._hot = _hot.Hot(
@@ -166,6 +167,13 @@ class Worker:
         lent = transfer.Slabs(buffers.SLABS_BYTES, functools.partial(self._row.add, metrics.LENT_BYTES))
         self._lane = transfer.Lane(loop, lent)
         self._turns = transfer.Turns(loop, connections, slab=memory_lent, lane=self._lane)
+        self._clients = Clients(
+            boot.settings,
+            Ledger(boot.settings.server.storage_path, clients.MOST),
+            self._row,
+            journal=self._log,
+        )
+        trusted = Trusted(boot.settings.server.trusted_proxies)
         self._service = Service(
             loop=loop,
             crowd=_front.Crowd(self._hot, buffers.HEAD_BYTES),
@@ -183,7 +191,9 @@ class Worker:
             max_connections=connection_limit(boot.settings.server.max_connections),
             send_slab=memoryview(_core.Slab(buffers.TLS_TURN_BYTES)),
             tls=tls_context(boot.settings),
-            trusted=Trusted(boot.settings.server.trusted_proxies),
+            trusted=trusted,
+            vouching=Vouching(trusted),
+            clients=self._clients,
         )
         self._porch = Porch(self._service, proxied=boot.settings.server.proxy_protocol)
         self._set_up_hot()
@@ -196,6 +206,7 @@ class Worker:
             most_bytes=service.head_limits.head_bytes,
             most_requests=service.max_pipelined,
             any_origin=service.app.any_origin,
+            ranges=service.app.ranges,
             idle_s=service.timeouts.idletimeout_s,
         )
 
@@ -264,6 +275,8 @@ class Worker:
         service.max_connections = connection_limit(settings.server.max_connections)
         service.tls = tls_context(settings)
         service.trusted = Trusted(settings.server.trusted_proxies)
+        service.vouching = Vouching(service.trusted)
+        self._clients.adopt(settings)
         self._set_up_hot()
 
     def _drain(self, seconds: float) -> None:
@@ -320,6 +333,9 @@ class Worker:
         elif self._boot.slot == 0 and now >= self._next_sweep:
             self._next_sweep = now + self._settings.server.sweep_interval_s
             self._start(self._sweep())
+        if now >= self._next_sharing:
+            self._next_sharing = now + clients.SHARE_S
+            self._start(self._clients.share())
         self._next_tick = now + TICK_S
 
     def _expire(self, due: list[Connection]) -> None:
@@ -374,6 +390,7 @@ class Worker:
         # Answers whose client is gone: their bodies have ended, but a commit may be under way.
         errands = [errand.ended() for errand in self._service.errands]
         await asyncio.gather(*self._tasks, *errands, return_exceptions=True)
+        await self._clients.close()
         await self._lane.close()
         self._turns.close()
         self._loop.remove_reader(self._service.crowd.fileno())

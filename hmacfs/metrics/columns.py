@@ -71,6 +71,8 @@ class Metric(NamedTuple):
     """Upper, inclusive bounds of a histogram's buckets, rising; the bucket beyond the last is implied."""
     scale: int = 1
     """What a histogram's sum is multiplied by to be kept as an integer."""
+    mean: bool = False
+    """Whether a gauge is a mean: it has two columns, and is the sum of one divided by that of the other."""
     sparse: bool = False
     """Whether label combinations that never happened are left out of the scrape."""
 
@@ -92,6 +94,15 @@ class Histogram(NamedTuple):
     sum: int
     """Column of the sum of all values, in 1/scale of the unit."""
     scale: int
+
+
+class Mean(NamedTuple):
+    """Where a mean lies in a row."""
+
+    total: int
+    """Column of the sum of what is averaged, each times its weight."""
+    weight: int
+    """Column of the sum of the weights."""
 
 
 class Labelled(dict[LabelT, int]):
@@ -157,6 +168,10 @@ def _histogram(metric: Metric) -> Histogram:
     return Histogram(metric.bounds, columns[0], columns[-1], metric.scale)
 
 
+def _mean(metric: Metric) -> Mean:
+    return Mean(*_add(metric._replace(mean=True), (("total",), ("weight",))))
+
+
 # From an avatar on a good line to 10 GiB on a bad one.
 _TRANSFER_BOUNDS_S = (
     0.001,
@@ -194,6 +209,21 @@ _SIZE_BOUNDS_BYTES = (
     GiB,
     4 * GiB,
     10 * GiB,
+)
+# What is advised lies between 256 KiB and 10 MiB; some clients choose for themselves.
+_CHUNK_BOUNDS_BYTES = (
+    16 * KiB,
+    64 * KiB,
+    256 * KiB,
+    512 * KiB,
+    MiB,
+    2 * MiB,
+    4 * MiB,
+    6 * MiB,
+    8 * MiB,
+    10 * MiB,
+    64 * MiB,
+    GiB,
 )
 # Steps of 4, from a phone at the edge of its cell to loopback.
 _THROUGHPUT_BOUNDS = (
@@ -403,6 +433,41 @@ TLS_HANDSHAKE_ERRORS: Final = _plain(
         "hmacfs_tls_handshake_errors_total",
         Kind.COUNTER,
         "Connections to [tls] that ended before their handshake did.",
+    )
+)
+NETWORK_SPEED: Final = _mean(
+    Metric(
+        "hmacfs_network_speed_bytes_per_second",
+        Kind.GAUGE,
+        "Mean rate of the bodies moved in the last minute or so, both ways; absent if there were none.",
+        "bytes_per_second",
+    )
+)
+NETWORK_LATENCY: Final = _mean(
+    Metric(
+        "hmacfs_network_latency_seconds",
+        Kind.GAUGE,
+        "Mean round trip to the clients of the last minute or so (TCP_INFO); absent if there were none that "
+        "are not behind a proxy.",
+        "seconds",
+    )
+)
+NETWORK_RELIABILITY: Final = _mean(
+    Metric(
+        "hmacfs_network_reliability_ratio",
+        Kind.GAUGE,
+        "Share of the uploads begun in the last minute or so that did not break off; absent if there were "
+        "none.",
+        "ratio",
+    )
+)
+CHUNK_UPLOAD_SIZE: Final = _histogram(
+    Metric(
+        "hmacfs_chunk_upload_size_bytes",
+        Kind.HISTOGRAM,
+        "Bytes of each request of a resumable upload.",
+        "bytes",
+        bounds=_CHUNK_BOUNDS_BYTES,
     )
 )
 HEARTBEAT_MS: Final = _plain(

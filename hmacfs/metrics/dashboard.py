@@ -28,6 +28,7 @@ UNITS: Final = {
     "bytes": "bytes",
     "seconds": "s",
     "bytes_per_second": "binBps",
+    "ratio": "percentunit",
 }
 RATES: Final = {"": "cps", "bytes": "binBps"}
 
@@ -102,6 +103,13 @@ def _now_by(title: str, name: str, label: str) -> Panel:
     return Panel(title, (metric,), (Query(expression, f"{{{{{label}}}}}"),), UNITS[metric.unit])
 
 
+def _typical(title: str, *names: str) -> Panel:
+    """Show means, of which those of several servers are averaged and not added."""
+    metrics = tuple(_find(name) for name in names)
+    queries = [Query(f"avg({metric.name}{HERE})", _words(metric)) for metric in metrics]
+    return Panel(title, metrics, tuple(queries), UNITS[metrics[0].unit])
+
+
 def _spread(title: str, name: str) -> Panel:
     """Show quantiles of a histogram."""
     metric = _find(name)
@@ -150,6 +158,15 @@ ROWS: Final = (
             _spread("Uploads", "upload_throughput_bytes_per_second"),
             _picture("Downloads", "download_throughput_bytes_per_second"),
             _spread("Downloads", "download_throughput_bytes_per_second"),
+        ),
+    ),
+    (
+        "Clients' lines",
+        (
+            _typical("Speed", "network_speed_bytes_per_second"),
+            _typical("Round trip", "network_latency_seconds"),
+            _typical("Uploads that did not break off", "network_reliability_ratio"),
+            _picture("Chunks of resumable uploads", "chunk_upload_size_bytes"),
         ),
     ),
     (

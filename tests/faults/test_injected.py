@@ -68,6 +68,10 @@ def finish_wal(path: Path) -> None:
         outsider.execute("PRAGMA wal_checkpoint(FULL)")
 
 
+# What is shared of clients, every few seconds and on a thread of its own, is no part of an upload.
+NO_PROFILES = "[performance]\nclient_profiling = false\n"
+
+
 class Subject:
     """A server with one worker, and what its storage holds as far as we know."""
 
@@ -199,7 +203,7 @@ class Subject:
 
 @pytest.fixture
 def subject(tmp_path: Path, program: Callable[[str], str]) -> Iterator[Subject]:
-    with serving.running(tmp_path) as server:
+    with serving.running(tmp_path, rest=NO_PROFILES) as server:
         yield Subject(server, program("strace"), tmp_path)
 
 
