@@ -19,7 +19,7 @@ from hmacfs.errors import Refused
 from hmacfs.http import cors
 from hmacfs.http import reply as replies
 from hmacfs.model import Facts, Reply
-from hmacfs.policy import buffers
+from hmacfs.policy import buffers, classes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -65,6 +65,10 @@ class App:
         self._cors = settings.cors
         self._shared_unmodified = cors.unmodified_fields(None, settings.cors.allow_origins)
         self._offload = Offload(settings.server)
+        sizes = settings.performance
+        self._classes = classes.between(
+            sizes.min_buffer_size, sizes.max_buffer_size, adaptive=sizes.adaptive_buffers
+        )
         self.any_origin = cors.same_for_all(settings.cors.allow_origins)
         """Whether answers to downloads are the same whatever Origin asks."""
         self._store = store
@@ -192,7 +196,7 @@ class App:
         started = self._now()
         with await self._store.begin(slot, size) as part:
             link.grant(grant.dialect)
-            plan = buffers.for_upload(Facts(length=head.length))
+            plan = buffers.for_upload(Facts(length=head.length), self._classes)
             digest = await transfer.receive(link, part, plan)
             await self._commit(part, grant, digest, content_type=grant.content_type or _sent_type(head))
         if grant.dialect in JSON_DIALECTS:
@@ -236,7 +240,7 @@ class App:
         reserve = self.max_body_bytes if head.length is None else min(head.length, self.max_body_bytes)
         with await self._store.begin(None, reserve) as part:
             link.grant(form.grant.dialect)
-            plan = buffers.for_upload(Facts(length=head.length))
+            plan = buffers.for_upload(Facts(length=head.length), self._classes)
             name, size, digest = await transfer.receive_form(link, part, form.boundary, plan)
             slot = places.form_slot(form.endpoint, name)
             part.slot = slot

@@ -222,6 +222,14 @@ ROWS: Final[dict[str, dict[str, Row]]] = {
         "bandwidth_estimation": _later("what is known of a client's line changes nothing yet"),
         "quality_adaptation": _later("what is known of a client's line changes nothing yet"),
     },
+    "performance": dict.fromkeys(
+        ("intelligent_chunking", "min_chunk_size", "max_chunk_size", "chunk_adaptation_algorithm"),
+        _later("no client is told a size for its chunks yet"),
+    )
+    | dict.fromkeys(
+        ("client_profiling", "profile_persistence_duration", "connection_type_detection"),
+        _later("nothing is kept of a client yet"),
+    ),
     "compression": dict.fromkeys(
         (
             "enabled",
@@ -236,17 +244,12 @@ ROWS: Final[dict[str, dict[str, Row]]] = {
 }
 """Every other key of the Go server, by table; a table of ours holds only its foreign keys."""
 
-PLANNED: Final[dict[str, Row]] = {
-    "performance": _later("buffers and chunks are chosen by fixed rules"),
-}
-"""Tables that hmacfs itself will have; all of their keys are taken and none obeyed."""
-
-OWN: Final = frozenset({*PLANNED, "streaming"})
+OWN: Final = frozenset({"performance", "streaming"})
 """Tables of which the Go server knows nothing, so that they tell nothing about where files lie."""
 
 FOREIGN: Final[dict[str, Row]] = {
     table: next(iter(rows.values()), _ignored("it says nothing about the server"))
     for table, rows in ROWS.items()
-    if table not in {"server", "logging", "timeouts", "security", "streaming"}
+    if table not in {"server", "logging", "timeouts", "security", *OWN}
 }
 """What to say of further keys in tables that only the Go server has: its templates are full of them."""

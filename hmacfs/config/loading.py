@@ -23,6 +23,7 @@ from hmacfs.config.settings import (
     Door,
     Logging,
     Metrics,
+    Performance,
     Security,
     Server,
     Settings,
@@ -115,6 +116,8 @@ def _settings(adopted: Adopted, report: Report, base_dir: str, environ: Mapping[
     tls = _table(Tls, tables["tls"], report, base_dir)
     _keep_apart(server, tls, metrics, tables, report)
     _check_proxies(server, tables["server"], report)
+    performance = _table(Performance, tables["performance"], report, base_dir)
+    _check_buffers(performance, tables["performance"], report)
     security, ring = _security(tables["security"], report, base_dir, environ)
     return Settings(
         server=server,
@@ -126,6 +129,7 @@ def _settings(adopted: Adopted, report: Report, base_dir: str, environ: Mapping[
         logging=_table(Logging, tables["logging"], report, base_dir),
         cors=_table(Cors, tables["cors"], report, base_dir),
         streaming=_table(Streaming, tables["streaming"], report, base_dir),
+        performance=performance,
         endpoints=_endpoints(adopted, security, ring),
     )
 
@@ -215,6 +219,15 @@ def _check_proxies(server: Server, table: Table, report: Report) -> None:
         near = name if name.isalnum() else "protected"
         expected = f'a path of letters, digits, ".", "_" and "-" between slashes: "/{near}/"'
         report.fault(table["offload_prefix"].path, show(server.offload_prefix), expected)
+
+
+def _check_buffers(performance: Performance, table: Table, report: Report) -> None:
+    """Find a largest buffer that is smaller than the smallest."""
+    least, most = performance.min_buffer_size, performance.max_buffer_size
+    if least > most:
+        cell = table.get("max_buffer_size") or table["min_buffer_size"]
+        found = f"min_buffer_size ({least} bytes) is larger than max_buffer_size ({most} bytes)"
+        report.fault(cell.path, found, "the smallest not above the largest")
 
 
 def _security(

@@ -405,6 +405,70 @@ class Streaming:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Performance:
+    """Table [performance]: the memory with which uploads are received."""
+
+    adaptive_buffers: Annotated[
+        bool,
+        Key(
+            kind=Kind.FLAG,
+            fixed=True,
+            meaning="Whether the size of an upload's buffer is chosen, and changed while it runs, by what is "
+            "measured of its client and of the site; else it is min_buffer_size.",
+        ),
+    ] = True
+    min_buffer_size: Annotated[
+        int,
+        Key(
+            kind=Kind.SIZE,
+            fixed=True,
+            least=16 * KiB,
+            most=16 * MiB,
+            meaning="Smallest buffer; sizes are powers of two, so this and the next are rounded down to one.",
+        ),
+    ] = 32 * KiB
+    # `python -m benches.buffers` has what each size gives.
+    max_buffer_size: Annotated[
+        int,
+        Key(
+            kind=Kind.SIZE,
+            fixed=True,
+            least=16 * KiB,
+            most=16 * MiB,
+            meaning="Largest buffer; each worker has one that all its uploads use in turn.",
+        ),
+    ] = 4 * MiB
+    initial_buffer_size: Annotated[
+        int,
+        Key(
+            kind=Kind.SIZE,
+            fixed=True,
+            meaning="Buffer for the first client, of which nothing is known; kept between the other two.",
+        ),
+    ] = 1 * MiB
+    buffer_optimization_interval_s: Annotated[
+        float,
+        Key(
+            kind=Kind.DURATION,
+            name="buffer_optimization_interval",
+            least=1,
+            meaning="How often the size that costs the site least is looked for among all that were tried; "
+            "with few fast uploads, less often.",
+        ),
+    ] = 300
+    max_memory_usage: Annotated[
+        int,
+        Key(
+            kind=Kind.SIZE,
+            fixed=True,
+            least=1 * MiB,
+            meaning="Most memory for the buffers of all workers; each has at least 256KB. Where it is short "
+            "buffers are smaller, and then uploads to a slow disk wait for one.",
+        ),
+    ] = 256 * MiB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything the server may know of its site; nothing reads the environment later."""
 
@@ -426,6 +490,8 @@ class Settings:
     """Table [cors]."""
     streaming: Streaming = Streaming()
     """Table [streaming]."""
+    performance: Performance = Performance()
+    """Table [performance]."""
     endpoints: tuple[Endpoint, ...] = ()
     """Tables [[endpoint]], longest prefix first; `load` never leaves it empty."""
 
@@ -439,5 +505,6 @@ TABLES: Final[dict[str, type]] = {
     "logging": Logging,
     "cors": Cors,
     "streaming": Streaming,
+    "performance": Performance,
 }
 """The single tables by name, in the order in which they are printed."""

@@ -101,7 +101,7 @@ def _family(metric: Metric, cells: list[tuple[tuple[str, ...], int]]) -> Family:
         family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels, unit=metric.unit)
     for values, total in cells:
         if total or not metric.sparse:
-            family.add_metric(values, total)
+            family.add_metric(values, total if metric.scale == 1 else total / metric.scale)
     return family
 
 

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmacfs.model import Facts, KiB, MiB
-from hmacfs.policy import buffers
+from hmacfs.policy import buffers, classes
+
+CLASSES = classes.between(32 * KiB, 4 * MiB)
 
 
 @pytest.mark.parametrize(
@@ -24,28 +26,17 @@ from hmacfs.policy import buffers
     ],
 )
 def test_slab_of_an_upload(length: int | None, slab: int) -> None:
-    assert buffers.for_upload(Facts(length=length)).slab == slab
+    assert buffers.for_upload(Facts(length=length), CLASSES).slab == slab
 
 
 @given(st.integers(0, 1 << 50))
 def test_a_slab_is_filled_by_what_comes_and_fits_the_lent_one(length: int) -> None:
-    plan = buffers.for_upload(Facts(length=length))
-    assert buffers.LEAST_READ_BYTES <= plan.slab <= buffers.SLAB_BYTES
+    plan = buffers.for_upload(Facts(length=length), CLASSES)
+    assert buffers.LEAST_READ_BYTES <= plan.slab <= buffers.READ_BYTES
     assert plan.slab < 2 * max(length, buffers.LEAST_READ_BYTES)
     assert plan.budget >= plan.slab
 
 
-@pytest.mark.parametrize(
-    ("left", "came", "slab"),
-    [
-        (1, 0, 16 * KiB),
-        (100 * KiB, 0, 128 * KiB),  # nothing is known of the client yet
-        (1 << 40, 0, MiB),
-        (1 << 40, 100, 16 * KiB),  # the slowest
-        (1 << 40, 16 * KiB, 32 * KiB),  # it was full: more may come
-        (20 * KiB, 512 * KiB, 32 * KiB),
-        (1 << 40, MiB, MiB),
-    ],
-)
-def test_slab_of_a_body_that_waits_for_the_disk(left: int, came: int, slab: int) -> None:
-    assert buffers.slab_for(left, came) == slab
+def test_a_fixed_size_is_that_of_every_body() -> None:
+    fixed = classes.between(32 * KiB, 4 * MiB, adaptive=False)
+    assert {buffers.for_upload(Facts(length=n), fixed).slab for n in (None, 1, MiB, 1 << 40)} == {32 * KiB}
