@@ -254,6 +254,18 @@ WORKS: Final = {
     ),
     "put_1m": _put("PUT 1 MiB", "1m", 8, figure=VOLUME),
     "put_100m": _put("PUT 100 MiB", "100m", 4, Bar("nginx", 0.40, VOLUME), figure=VOLUME, quick=QUICK),
+    "buffers": Work(
+        title="PUT 100 MiB with adaptive buffers and with fixed ones",
+        measure=put("100m", 4),
+        figure=VOLUME,
+        columns=("bytes_per_s", *COLUMNS),
+        contenders=("hmacfs_relaxed", *contenders.FIXED),
+        bars=(
+            Bar("hmacfs_32kb", 0.5, VOLUME, ours="hmacfs_relaxed"),
+            Bar("hmacfs_32kb", 1.5, "bytes_per_s", ours="hmacfs_relaxed", at_least=True),
+            *(Bar(fixed, 1.05, VOLUME, ours="hmacfs_relaxed") for fixed in contenders.FIXED),
+        ),
+    ),
     "mixed": Work(
         title="GET 1 KiB beside 16 large uploads and 16 large downloads",
         measure=mixed,

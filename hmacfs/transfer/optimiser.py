@@ -33,7 +33,8 @@ class Optimiser:
             size: Weight(counted[size].bytes - before.bytes, counted[size].seconds - before.seconds)
             for size, before in self._counted.items()
         }
-        if sum(weight.bytes for weight in fresh.values()) < optimum.round_bytes(self._classes):
+        enough = optimum.round_bytes(self._classes)
+        if len(fresh) == 1 or sum(weight.bytes for weight in fresh.values()) < enough:
             return None
         self._counted = counted
         before, self._ranking = self._ranking, optimum.after(self._ranking, fresh, self._classes)
