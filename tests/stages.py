@@ -58,13 +58,13 @@ class Stage:
         path: str = "",
         sizes: Classes = SIZES,
         initial: int = MiB,
-        memory: int = 16 * MiB,
+        shared: transfer.Turns | None = None,
     ) -> None:
         self.loop = loop
         self.lent: list[int] = []
         self.row = metrics.Row(memoryview(bytearray(metrics.memory_bytes(1))), 0)
-        self.turns = turns(
-            loop, slab=slab, lent=self.lent.append, row=self.row, sizes=sizes, initial=initial, memory=memory
+        self.turns = shared or turns(
+            loop, slab=slab, lent=self.lent.append, row=self.row, sizes=sizes, initial=initial
         )
         self.lane = self.turns.lane
         if slow:
@@ -102,6 +102,10 @@ class Stage:
         self.receiving.abort()
         await self.lane.close()
         self.turns.close()
+        self.leave()
+
+    def leave(self) -> None:
+        """Close its own socket and file, and nothing that is shared."""
         self.ours.close()
         self.theirs.close()
         os.close(self.file)
