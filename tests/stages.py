@@ -24,7 +24,7 @@ def turns(  # noqa: PLR0913 - what the tests vary
     loop: asyncio.AbstractEventLoop,
     *,
     slab: int,
-    lent: Callable[[int], object] = id,
+    lent: Callable[[int], None] = lambda _: None,
     connections: Sized = (),
     row: metrics.Row | None = None,
     sizes: Classes = SIZES,

@@ -2,10 +2,10 @@
 
     python link.py PORT RATE DELAY STALL EVERY
 
-Listens on a port that the system chooses, prints it, and connects each client to PORT. What clients send passes
-at RATE bytes a second, each connection's by itself, and DELAY seconds late; answers are only late. For the first
-STALL of every EVERY seconds nothing passes to the server. It runs as a script, imports nothing of ours, and
-ends when it is told to.
+Listens on a port that the system chooses, prints it, and connects each client to PORT. What clients send
+passes at RATE bytes a second, each connection's by itself, and DELAY seconds late; answers are only late. For
+the first STALL of every EVERY seconds nothing passes to the server. It runs as a script, imports nothing of
+ours, and ends when it is told to.
 """
 
 from __future__ import annotations

@@ -427,7 +427,8 @@ class Performance:
             meaning="Smallest buffer; sizes are powers of two, so this and the next are rounded down to one.",
         ),
     ] = 32 * KiB
-    # `python -m benches.buffers` has what each size gives.
+    # Larger ones gain nothing: 1, 2 and 4 MiB took 0.38 to 0.40 ns of CPU a byte, 32 KiB 0.64, 64 KiB 0.47,
+    # 128 KiB 0.42 and 256 or 512 KiB 0.39 (`python -m benches.run --only buffers` has the whole server's).
     max_buffer_size: Annotated[
         int,
         Key(
@@ -437,7 +438,7 @@ class Performance:
             most=16 * MiB,
             meaning="Largest buffer; each worker has one that all its uploads use in turn.",
         ),
-    ] = 4 * MiB
+    ] = 1 * MiB
     initial_buffer_size: Annotated[
         int,
         Key(
@@ -445,7 +446,7 @@ class Performance:
             fixed=True,
             meaning="Buffer for the first client, of which nothing is known; kept between the other two.",
         ),
-    ] = 1 * MiB
+    ] = 256 * KiB
     buffer_optimization_interval_s: Annotated[
         float,
         Key(

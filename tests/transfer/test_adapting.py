@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 
 import pytest
 import stages
@@ -22,11 +23,15 @@ def lent(stage: Stage) -> list[int]:
     return [size // KiB for size in stage.lent if size > 0]
 
 
+def stored(stage: Stage, count: int) -> bool:
+    return sum(stage.advanced) == count
+
+
 async def trickle(stage: Stage, pieces: int, size: int) -> None:
     """Send so many pieces, each once the one before is stored."""
     for count in range(pieces):
         await stage.send(BODY[:size])
-        await until(lambda count=count: sum(stage.advanced) == (count + 1) * size)
+        await until(functools.partial(stored, stage, (count + 1) * size))
 
 
 def test_a_client_that_fills_its_buffer_gets_a_larger_one() -> None:
