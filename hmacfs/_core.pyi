@@ -12,8 +12,8 @@ ENDED: int
 def open_beneath(dir_fd: int, path: bytes, flags: int, mode: int = 0) -> int:
     """Open `path` below `dir_fd`, never leaving it and never following a link; openat2(2)."""
 
-def fallocate_keep(file: int, length: int) -> None:
-    """Reserve `length` bytes on disk without changing the file's size; fallocate(2)."""
+def fallocate_keep(file: int, length: int, start: int = 0) -> None:
+    """Reserve `length` bytes from `start` on without changing the file's size; fallocate(2)."""
 
 def keep_freed_bytes(size: int) -> None:
     """Let the allocator keep up to `size` freed bytes instead of asking for them anew; mallopt(3)."""
@@ -40,7 +40,7 @@ class Intake:
     file: int
     moved: int
     waited_ns: int
-    def __init__(self, file: int, piece: int) -> None: ...
+    def __init__(self, file: int, piece: int, start: int = 0) -> None: ...
     def take(self, data: Buffer, patience_ns: int = 0) -> int:
         """Write `data` after what has been written so far; give how many bytes of it. Raises OSError."""
 

@@ -155,15 +155,15 @@ def open_beneath(int dir_fd, bytes path not None, int flags, int mode=0) -> int:
     return fd
 
 
-def fallocate_keep(int file, int64_t length) -> None:
-    """Reserve `length` bytes on disk without changing the file's size; fallocate(2).
+def fallocate_keep(int file, int64_t length, int64_t start=0) -> None:
+    """Reserve `length` bytes from `start` on without changing the file's size; fallocate(2).
 
     Raises OSError: ENOSPC, EDQUOT, EFBIG; EOPNOTSUPP where the file system cannot.
     """
     cdef int code
     while True:
         with nogil:
-            code = fallocate(file, FALLOC_FL_KEEP_SIZE, 0, length)
+            code = fallocate(file, FALLOC_FL_KEEP_SIZE, start, length)
         if code == 0:
             return
         if errno != EINTR:
@@ -282,9 +282,10 @@ cdef Step copy_in(int file, const char *data, int64_t length, int64_t offset, in
 
 
 cdef class Intake:
-    """Where the bytes of one upload go: an open file, written in order without the GIL.
+    """Where the bytes of one upload go: an open file, written in order from `start` on without the GIL.
 
-    Each write ends at a multiple of `piece` bytes. `waited_ns` is how long the last `take` was waiting.
+    Each write ends at a multiple of `piece` bytes. `moved` is how far into the file it has come, `waited_ns`
+    how long the last `take` was waiting.
     """
 
     cdef public int file
@@ -292,12 +293,12 @@ cdef class Intake:
     cdef readonly int64_t moved
     cdef readonly int64_t waited_ns
 
-    def __init__(self, int file, int64_t piece) -> None:
+    def __init__(self, int file, int64_t piece, int64_t start=0) -> None:
         if piece <= 0:
             raise ValueError("a piece has at least one byte")
         self.file = file
         self.piece = piece
-        self.moved = 0
+        self.moved = start
         self.waited_ns = 0
 
     def take(self, const unsigned char[::1] data not None, int64_t patience_ns=0) -> int:
@@ -340,13 +341,16 @@ cdef Step draw_from(int sock, char *data, int64_t length) noexcept nogil:
 def draw(int sock, Slab slab not None, int64_t length) -> tuple[int, int]:
     """Read up to `length` bytes of a socket into `slab`; give how many, and DONE, WAIT or ENDED.
 
-    Raises OSError: the connection is broken, and what was read before is of no use.
+    Raises OSError if the connection is broken and nothing came before. What did is not lost: an upload may
+    go on with it, so the break counts as an end then.
     """
     cdef Step step
     if length > slab.size:
         raise ValueError("the slab is smaller than that")
     with nogil:
         step = draw_from(sock, slab.data, length)
+    if step.why == WHY_FAILED and step.moved:
+        return step.moved, WHY_ENDED
     if step.why == WHY_FAILED:
         raise failed(step.err)
     return step.moved, step.why

@@ -1,6 +1,6 @@
 """The catalogue of refusals: code, status, words. Codes are metric labels and never change.
 
-Statuses follow RFC 9110 15, RFC 6585 (429, 431), RFC 4918 11.5 (507) and XEP-0363's peers.
+Statuses follow RFC 9110 15, RFC 6585 (429, 431), RFC 4918 11.5 (507), tus 1.0.0 (460) and XEP-0363's peers.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hmacfs.model import Dependency, Head
 
 
@@ -15,7 +17,7 @@ class Refusal(NamedTuple):
     """One way to say no."""
 
     code: str
-    """Stable, lower_snake_case; label in metrics, last part of the problem's type URI."""
+    """Stable, lower_snake_case; label in metrics, last part of the problem's type URI if `type` is ""."""
     status: int
     """HTTP status."""
     words: str
@@ -24,6 +26,8 @@ class Refusal(NamedTuple):
     """Whether framing or trust is lost, so that the connection must end."""
     fields: tuple[tuple[str, str], ...] = ()
     """Fields that the status demands (WWW-Authenticate, Allow, Retry-After)."""
+    type: str = ""
+    """The problem's type URI if one is registered (RFC 9457 3.1.1); "": one of our own, made of `code`."""
 
 
 class Refused(Exception):  # noqa: N818 - a refusal is an answer, not an error
@@ -36,16 +40,19 @@ class Refused(Exception):  # noqa: N818 - a refusal is an answer, not an error
         fields: tuple[tuple[str, str], ...] = (),
         *,
         broken: Dependency | None = None,
+        members: Mapping[str, int] | None = None,
     ) -> None:
         """Refuse with `refusal`; `detail` says what exactly, `fields` adds header fields.
 
-        `broken` is what the server needs and has found broken; None if nothing is.
+        `broken` is what the server needs and has found broken; None if nothing is. `members` are what the
+        problem's type adds to its JSON (RFC 9457 3.2).
         """
         super().__init__(refusal.code, detail)
         self.refusal = refusal
         self.detail = detail
         self.fields = refusal.fields + fields
         self.broken = broken
+        self.members = members or {}
         self.head: Head | None = None
         """The request, if it was read well enough to say how its answer must look."""
 
@@ -117,9 +124,67 @@ TYPE_UNSUPPORTED: Final = Refusal("type_unsupported", 415, "the form must be mul
 FORM_MALFORMED: Final = Refusal(
     "form_malformed", 400, "the multipart form is malformed or holds no field named file"
 )
-RANGE_ON_PUT: Final = Refusal("range_on_put", 400, "Content-Range is not understood on an upload")
+RANGE_ON_PUT: Final = Refusal(
+    "range_on_put", 400, "the Content-Range of this upload is malformed or does not fit its body"
+)
 ENCODING_ON_PUT: Final = Refusal(
     "encoding_on_put", 415, "uploads are stored as they are: send no Content-Encoding"
+)
+
+# Resumable uploads: tus 1.0.0, draft-ietf-httpbis-resumable-upload, the Go server's chunks.
+_REGISTERED: Final = "https://iana.org/assignments/http-problem-types#"
+TUS_VERSION: Final = Refusal(
+    "tus_version", 412, "tus is spoken in version 1.0.0 only", fields=(("Tus-Version", "1.0.0"),)
+)
+PATCH_TYPE: Final = Refusal(
+    "patch_type",
+    415,
+    "part of an upload needs the Content-Type application/offset+octet-stream or application/partial-upload",
+    fields=(("Accept-Patch", "application/offset+octet-stream, application/partial-upload"),),
+)
+UPLOAD_FIELD: Final = Refusal(
+    "upload_field", 400, "a header field of the resumable upload is missing, malformed or out of place"
+)
+UPLOAD_METADATA: Final = Refusal("upload_metadata", 400, "Upload-Metadata is malformed or repeats a key")
+UPLOAD_OFFSET: Final = Refusal(
+    "upload_offset",
+    409,
+    "the upload goes on at another offset",
+    type=f"{_REGISTERED}mismatching-upload-offset",
+)
+UPLOAD_LENGTH: Final = Refusal(
+    "upload_length",
+    400,
+    "what was said of the upload's length does not agree",
+    type=f"{_REGISTERED}inconsistent-upload-length",
+)
+UPLOAD_TAKEN_OVER: Final = Refusal(
+    "upload_taken_over", 409, "a newer request goes on with this upload", close=True
+)
+UPLOAD_EXPIRED: Final = Refusal(
+    "upload_expired", 410, "the unfinished upload was kept long enough and is gone"
+)
+UPLOAD_FINAL: Final = Refusal("upload_final", 403, "an upload joined from others takes no bytes of its own")
+UPLOAD_PARTS: Final = Refusal(
+    "upload_parts", 400, "only whole partial uploads of the same owner can be joined"
+)
+CHUNK_MISPLACED: Final = Refusal(
+    "chunk_misplaced", 400, "the chunk's number or length does not fit its upload"
+)
+CHECKSUM_UNKNOWN: Final = Refusal(
+    "checksum_unknown",
+    400,
+    "this checksum algorithm is not known here",
+    fields=(("Tus-Checksum-Algorithm", "sha1,sha256"),),
+)
+CHECKSUM_MISMATCH: Final = Refusal(
+    "checksum_mismatch", 460, "the body is not the one that Upload-Checksum was made of, and was dropped"
+)
+DIGEST_MISMATCH: Final = Refusal(
+    "digest_mismatch",
+    400,
+    "the content is not the one that its digest was made of",
+    type=f"{_REGISTERED}digest-mismatching-values",
 )
 
 # The machine.

@@ -91,7 +91,7 @@ class Head:
     """
 
     method: str
-    """One of GET, HEAD, PUT, POST, DELETE, OPTIONS."""
+    """One of GET, HEAD, PUT, PATCH, POST, DELETE, OPTIONS."""
     target: bytes
     """The request target as it came, for the log, which escapes and redacts it."""
     path: str

@@ -49,6 +49,7 @@ def rules(
         file_ttl_s=ttl_s,
         file_mode=0o640,
         directory_mode=0o750,
+        session_s=86_400.0,
         directories=frozenset({"upload"}),
         automatic_retry=True,
         exponential_backoff=True,

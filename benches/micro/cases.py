@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Final
 from benches import folder
 from hmacfs import auth
 from hmacfs.http import conditional, head, ranges, reply
-from hmacfs.model import Endpoint, Facts, GiB, KiB, MiB, Reply, Secret, Slot, Span
-from hmacfs.policy import buffers, classes
+from hmacfs.model import Endpoint, Facts, GiB, MiB, Reply, Secret, Slot, Span
+from hmacfs.policy import buffers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LIMITS: Final = head.Limits()
-CLASSES: Final = classes.between(32 * KiB, 4 * MiB)
 NOW: Final = time.time()
 REL: Final = "4a771ac1f0b24a4a97003b1d5e8f9e1c/picture.jpg"
 TYPE: Final = "image/jpeg"
@@ -87,7 +86,7 @@ CASES: Final[dict[str, Callable[[], object]]] = {
     "range_one": lambda: ranges.resolve(b"bytes=1048576-1114111", GiB),
     "range_three": lambda: ranges.resolve(b"bytes=0-99,5000-5099,-100", GiB),
     "conditional": _conditional(),
-    "policy_upload": lambda: buffers.for_upload(Facts(length=MiB), CLASSES),
+    "policy_upload": lambda: buffers.for_upload(Facts(length=MiB)),
     "policy_download": lambda: buffers.for_download(Facts(length=MiB)),
     "reply": _reply(),
 }

@@ -12,14 +12,16 @@ import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol
 
-from hmacfs import auth, errors, metrics, transfer
+from hmacfs import auth, errors, metrics, resume, transfer
 from hmacfs.app import doors, files, places
 from hmacfs.app.offload import Offload
+from hmacfs.app.resumable import Link as ResumableLink
+from hmacfs.app.resumable import Resumable
 from hmacfs.errors import Refused
 from hmacfs.http import cors
 from hmacfs.http import reply as replies
 from hmacfs.model import Facts, Reply
-from hmacfs.policy import buffers, classes
+from hmacfs.policy import buffers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -28,12 +30,12 @@ if TYPE_CHECKING:
     from hmacfs.model import File, Grant, Head, Slot
     from hmacfs.store import Known, Part, Store
 
-ALLOW: Final = "GET, HEAD, PUT, POST, DELETE, OPTIONS"
+ALLOW: Final = "GET, HEAD, PUT, PATCH, POST, DELETE, OPTIONS"
 # What PUT answers when one of the Go server's own dialects let it in: its clients look for JSON.
 JSON_DIALECTS: Final = frozenset({"v3", "gojwt"})
 
 
-class Link(transfer.Link, Protocol):
+class Link(ResumableLink, Protocol):
     """The client as the app sees it."""
 
     @property
@@ -43,9 +45,6 @@ class Link(transfer.Link, Protocol):
     @property
     def trusted(self) -> bool:
         """Whether the peer is one of our own proxies, which may be told to send a file itself."""
-
-    def grant(self, dialect: str) -> None:
-        """Note that the request is authorised and has its place: 100 Continue may go out."""
 
 
 class App:
@@ -65,15 +64,12 @@ class App:
         self._cors = settings.cors
         self._shared_unmodified = cors.unmodified_fields(None, settings.cors.allow_origins)
         self._offload = Offload(settings.server)
-        sizes = settings.performance
-        self._classes = classes.between(
-            sizes.min_buffer_size, sizes.max_buffer_size, adaptive=sizes.adaptive_buffers
-        )
         self.any_origin = cors.same_for_all(settings.cors.allow_origins)
         """Whether answers to downloads are the same whatever Origin asks."""
         self._store = store
         self._row = row
         self._now = now
+        self._resumable = Resumable(settings, self._endpoints, store, row, now)
 
     @property
     def offloads(self) -> bool:
@@ -83,15 +79,25 @@ class App:
     def answer(self, head: Head, link: Link) -> Reply | Coroutine[None, None, Reply]:
         """Give the reply to `head`, or a coroutine that will. Raises Refused."""
         method = head.method
+        if method == "OPTIONS":
+            return self._options(head)
+        if (resumed := self._resumable.answer(head, link)) is not None:
+            return self._resume(resumed, head)
         if method in ("GET", "HEAD"):
             return self._get(head, link)
         if method == "PUT":
             return self._put(head, link)
-        if method == "OPTIONS":
-            return self._options(head)
         if method == "POST":
             return self._post(head, link)
-        return self._delete(head, link)
+        if method == "DELETE":
+            return self._delete(head, link)
+        raise Refused(errors.METHOD_NOT_ALLOWED, fields=(("Allow", ALLOW),))
+
+    async def _resume(self, answer: Coroutine[None, None, Reply], head: Head) -> Reply:
+        """Give an answer of a resumable upload, with what all of ours carry."""
+        reply = await answer
+        reply.fields += self._shared(head)
+        return reply
 
     def refuse(self, refused: Refused, head: Head | None, request_id: str) -> Reply:
         """Give the reply that a refusal amounts to."""
@@ -102,8 +108,10 @@ class App:
 
     def _shared(self, head: Head | None) -> list[tuple[str, str]]:
         """Fields of every answer: without CORS a browser takes an error for a broken network."""
-        origin = None if head is None else head.fields.get(b"origin")
-        return cors.fields(origin, self._cors.allow_origins)
+        if head is None:
+            return cors.fields(None, self._cors.allow_origins)
+        shared = cors.fields(head.fields.get(b"origin"), self._cors.allow_origins)
+        return shared + spoken if (spoken := resume.every(head)) else shared
 
     # GET and HEAD.
 
@@ -119,7 +127,13 @@ class App:
         attached = slot is not None
         if slot is None:
             slot = places.find(head.path, self._endpoints)
-        file = self._store.find(slot.key)
+        try:
+            file = self._store.find(slot.key)
+        except Refused as refused:
+            upload = self._resumable.unfinished(head, link, slot)
+            if refused.refusal is not errors.NOT_FOUND or upload is None:
+                raise
+            return self._resume(upload, head)
         try:
             known = self._store.known(slot.key, file)
         except Refused:
@@ -180,7 +194,7 @@ class App:
     def _put(self, head: Head, link: Link) -> Coroutine[None, None, Reply]:
         slot = places.find(head.path, self._endpoints)
         if b"content-range" in head.fields:
-            # RFC 9110 14.4: a server that does not know partial PUT must not store one.
+            # RFC 9110 14.4: a server that takes no partial PUT must not store one.
             raise Refused(errors.RANGE_ON_PUT)
         if head.fields.get(b"content-encoding", b"identity").lower() != b"identity":
             raise Refused(errors.ENCODING_ON_PUT)
@@ -196,9 +210,14 @@ class App:
         started = self._now()
         with await self._store.begin(slot, size) as part:
             link.grant(grant.dialect)
-            plan = buffers.for_upload(Facts(length=head.length), self._classes)
-            digest = await transfer.receive(link, part, plan)
+            plan = buffers.for_upload(Facts(length=head.length))
+            try:
+                digest = await transfer.receive(link, part, plan)
+            except Refused as broken:
+                await self._resumable.salvage(broken, head, slot, grant, part)
+                raise
             await self._commit(part, grant, digest, content_type=grant.content_type or _sent_type(head))
+        await self._resumable.forget(slot)
         if grant.dialect in JSON_DIALECTS:
             stored = doors.Stored(
                 key=slot.key, name=slot.name, size=size, owner=grant.owner, seconds=self._now() - started
@@ -240,7 +259,7 @@ class App:
         reserve = self.max_body_bytes if head.length is None else min(head.length, self.max_body_bytes)
         with await self._store.begin(None, reserve) as part:
             link.grant(form.grant.dialect)
-            plan = buffers.for_upload(Facts(length=head.length), self._classes)
+            plan = buffers.for_upload(Facts(length=head.length))
             name, size, digest = await transfer.receive_form(link, part, form.boundary, plan)
             slot = places.form_slot(form.endpoint, name)
             part.slot = slot
@@ -272,6 +291,7 @@ class App:
             self._cors.allow_origins,
             int(self._cors.max_age_s),
         )
+        fields += self._resumable.options(head)
         return Reply(status=200, code="ok", fields=[("Allow", ALLOW), *fields])
 
 

@@ -49,11 +49,17 @@ def form_slot(endpoint: Endpoint, name: str) -> Slot:
 
     Browsers of old sent whole paths, and either separator; only what follows the last counts.
     """
+    bare = bare_name(name)
+    return Slot(endpoint=endpoint, rel=bare, key=_key(endpoint, bare))
+
+
+def bare_name(name: str) -> str:
+    """Give what of a name that a client sends can name a file. Raises Refused FORM_MALFORMED, BAD_PATH."""
     bare = name.replace("\\", "/").rpartition("/")[2]
     if not bare:
         raise Refused(errors.FORM_MALFORMED, "the file has no name")
     target.decode_path(b"/" + quote(bare, safe="").encode())  # refuses what a URL could not name
-    return Slot(endpoint=endpoint, rel=bare, key=_key(endpoint, bare))
+    return bare
 
 
 def _key(endpoint: Endpoint, rel: str) -> str:

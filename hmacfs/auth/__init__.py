@@ -5,7 +5,22 @@ One module per family of dialects; `grants` chooses among them, `signing` makes 
 
 from __future__ import annotations
 
-from hmacfs.auth.grants import DIALECTS, delete, form, upload
+from hmacfs.auth.grants import DIALECTS, delete, form, slot_dialects, upload
+from hmacfs.auth.passes import PROTOCOL as TUS
+from hmacfs.auth.passes import Pass, fingerprint
+from hmacfs.auth.passes import verify as uploader
 from hmacfs.auth.signing import Signed, sign
 
-__all__ = ["DIALECTS", "Signed", "delete", "form", "sign", "upload"]
+__all__ = [
+    "DIALECTS",
+    "TUS",
+    "Pass",
+    "Signed",
+    "delete",
+    "fingerprint",
+    "form",
+    "sign",
+    "slot_dialects",
+    "upload",
+    "uploader",
+]

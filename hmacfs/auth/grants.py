@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from hmacfs.model import Endpoint, Grant, Head, Slot
 
 DIALECTS: Final[tuple[str, ...]] = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt")
-"""Every dialect an endpoint may enable."""
+"""Every dialect of tokens for one upload that an endpoint may enable."""
 
+_BY_QUERY: Final = frozenset({"v2", "v", "token", "v3"})
 _BY_FIELD: Final = ("jwt", "bearer", "gojwt")
 _FORM_NAME: Final = "upload"  # last segment of the path that takes forms
 
@@ -41,6 +42,11 @@ def upload(head: Head, slot: Slot, *, now: float) -> Grant:
     if dialect == "gojwt":
         return original.verify_jwt(slot.endpoint, token, prosody.length(head), now=now)
     return original.verify_bearer(head, slot.endpoint, slot.name, token, given, now=now)
+
+
+def slot_dialects(head: Head) -> frozenset[str]:
+    """Give which dialects of signed PUT URLs the query may be of. Raises Refused QUERY_MALFORMED."""
+    return _BY_QUERY.intersection(query.parameters(head.query))
 
 
 def delete(head: Head, slot: Slot, *, now: float) -> None:  # noqa: ARG001 - Metronome's token has no time

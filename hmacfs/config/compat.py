@@ -121,10 +121,7 @@ ROWS: Final[dict[str, dict[str, Row]]] = {
     "uploads": {
         "allowed_extensions": _NO_EXTENSIONS,
         "maxfilesize": _ignored("server.max_upload_size is the limit"),
-        "chunked_uploads_enabled": _later("an upload is one request"),
-        "chunk_size": _ignored("the size of a read is chosen by the server"),
-        "resumable_uploads_enabled": _later("an upload that broke off begins anew"),
-        "sessiontimeout": _later("there are no upload sessions"),
+        "chunk_size": _ignored("the size of a chunk is advised by the server"),
         "maxretries": _ignored("retrying is the client's part"),
         "networkevents": _NO_NETWORK,
     },
@@ -250,6 +247,6 @@ OWN: Final = frozenset({"performance", "streaming"})
 FOREIGN: Final[dict[str, Row]] = {
     table: next(iter(rows.values()), _ignored("it says nothing about the server"))
     for table, rows in ROWS.items()
-    if table not in {"server", "logging", "timeouts", "security", *OWN}
+    if table not in {"server", "logging", "timeouts", "security", "uploads", *OWN}
 }
 """What to say of further keys in tables that only the Go server has: its templates are full of them."""

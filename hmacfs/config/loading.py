@@ -30,6 +30,7 @@ from hmacfs.config.settings import (
     Streaming,
     Timeouts,
     Tls,
+    Uploads,
 )
 from hmacfs.model import Endpoint
 
@@ -128,6 +129,7 @@ def _settings(adopted: Adopted, report: Report, base_dir: str, environ: Mapping[
         timeouts=_table(Timeouts, tables["timeouts"], report, base_dir),
         logging=_table(Logging, tables["logging"], report, base_dir),
         cors=_table(Cors, tables["cors"], report, base_dir),
+        uploads=_table(Uploads, tables["uploads"], report, base_dir),
         streaming=_table(Streaming, tables["streaming"], report, base_dir),
         performance=performance,
         endpoints=_endpoints(adopted, security, ring),

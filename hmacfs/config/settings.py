@@ -12,8 +12,8 @@ from typing import Annotated, Final
 from hmacfs.config.keys import Key, Kind
 from hmacfs.model import Durability, Endpoint, GiB, KiB, MiB, Secret
 
-PROTOCOLS: Final = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt")
-"""Token dialects an endpoint may name; equal to `hmacfs.auth.DIALECTS`, which may not be imported here."""
+PROTOCOLS: Final = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt", "tus")
+"""What an endpoint may name: `hmacfs.auth.DIALECTS` and `TUS`, which may not be imported here."""
 
 DEFAULT_PROTOCOLS: Final = ("v2", "v", "token")
 """What an endpoint accepts that does not say."""
@@ -359,7 +359,12 @@ class Door:
     ] = "upload"
     protocols: Annotated[
         tuple[str, ...],
-        Key(kind=Kind.NAMES, choices=PROTOCOLS, meaning="Token dialects accepted."),
+        Key(
+            kind=Kind.NAMES,
+            choices=PROTOCOLS,
+            meaning='Token dialects accepted. "tus" makes the prefix itself take resumable uploads, of tus '
+            'and of the IETF, from whoever holds a JWT of its secret; "/files/" is its usual prefix.',
+        ),
     ] = DEFAULT_PROTOCOLS
     secrets: Annotated[
         tuple[Secret, ...],
@@ -373,6 +378,45 @@ class Door:
         Secret | None,
         Key(kind=Kind.SECRET, meaning="Its own delete_secret; by default that of [security]."),
     ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uploads:
+    """Table [uploads]: uploads that may take many requests."""
+
+    resumable_uploads_enabled: Annotated[
+        bool,
+        Key(
+            kind=Kind.FLAG,
+            meaning="Whether an upload that broke off is kept and may be gone on with: every signed PUT URL "
+            "then speaks tus, the IETF's resumable uploads and PUT with Content-Range. Endpoints of "
+            'protocol "tus" do so in any case.',
+        ),
+    ] = True
+    chunked_uploads_enabled: Annotated[
+        bool,
+        Key(
+            kind=Kind.FLAG,
+            meaning="Whether the Go server's /chunked-upload and /upload-status are served, to clients "
+            'with a token of "gojwt" or a signed PUT URL.',
+        ),
+    ] = True
+    concurrent_chunk_uploads: Annotated[
+        bool,
+        Key(
+            kind=Kind.FLAG,
+            meaning="Whether several chunks of one such upload may come at the same time.",
+        ),
+    ] = True
+    sessiontimeout_s: Annotated[
+        float,
+        Key(
+            kind=Kind.DURATION,
+            name="sessiontimeout",
+            least=1,
+            meaning="How long an unfinished upload is kept after its last use.",
+        ),
+    ] = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -489,6 +533,8 @@ class Settings:
     """Table [logging]."""
     cors: Cors = Cors()
     """Table [cors]."""
+    uploads: Uploads = Uploads()
+    """Table [uploads]."""
     streaming: Streaming = Streaming()
     """Table [streaming]."""
     performance: Performance = Performance()
@@ -505,6 +551,7 @@ TABLES: Final[dict[str, type]] = {
     "timeouts": Timeouts,
     "logging": Logging,
     "cors": Cors,
+    "uploads": Uploads,
     "streaming": Streaming,
     "performance": Performance,
 }

@@ -26,7 +26,9 @@ class Body:
     def __init__(self, head: Head, limit: int) -> None:
         """Expect the body that `head` announces, of at most `limit` bytes if it is chunked."""
         self._left = head.length or 0
-        self._decoder = chunked.Decoder(limit) if head.chunked else None
+        # The one trailer field that anybody here asks for, if the head announces one (RFC 9110 6.6.2).
+        keeps = b"upload-checksum" if b"trailer" in head.fields else None
+        self._decoder = chunked.Decoder(limit, keeps=keeps) if head.chunked else None
         self._sink: Sink | None = None
         self._poured: asyncio.Future[None] | None = None
         self.plan: Plan | None = None
@@ -72,6 +74,11 @@ class Body:
         finally:
             self.received += used
         return used
+
+    @property
+    def trailer(self) -> bytes | None:
+        """Upload-Checksum, if it followed the body."""
+        return None if self._decoder is None else self._decoder.trailer
 
     @property
     def sink(self) -> Sink | None:

@@ -51,7 +51,7 @@ SPARE_CONNECTIONS: Final = 32
 CROWD_FROM: Final = 8
 
 NEVER: Final = float("inf")
-BODY_METHODS: Final = frozenset({"PUT", "POST"})
+BODY_METHODS: Final = frozenset({"PUT", "POST", "PATCH"})
 
 
 class Outgoing(Protocol):
@@ -388,6 +388,17 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         if self._exchange.head is not None and self._exchange.head.expect_continue and not self._pending:
             self._write_now(replies.CONTINUE)
 
+    def inform(self, interim: bytes) -> None:
+        """Send an interim answer (RFC 9110 15.2)."""
+        if self._phase is not Phase.CLOSED:
+            self._write_now(interim)
+
+    @property
+    def trailer(self) -> bytes | None:
+        """Upload-Checksum, if it followed the body that was poured."""
+        body = self._exchange.body
+        return None if body is None else body.trailer
+
     def _write_now(self, data: bytes) -> None:
         """Write straight to the socket, as the reply will be.
 
@@ -401,6 +412,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         service = self._service
         body = self._exchange.body
         assert body is not None
+        plan.slab = min(plan.slab, service.turns.site.classes.most)
         poured = body.pour(service.loop, sink, plan)
         pending, self._pending = self._pending, b""
         direct = isinstance(sink, transfer.FileSink) and self._receive(pending, body, sink, plan)

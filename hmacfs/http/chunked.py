@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # A size line with its extensions: nothing in use sends any, so this is room for politeness.
 LINE_BYTES: Final = 256
-# Trailers are read and dropped.
+# Trailers are read and dropped, but for the one field that a decoder is told to keep.
 TRAILER_BYTES: Final = 8 * KiB
 # More hex digits than 64 bits have are padding or an overflow.
 SIZE_DIGITS: Final = 16
@@ -106,23 +106,27 @@ class Decoder:
 
     __slots__ = (
         "_digits",
+        "_keeps",
         "_left",
         "_limit_bytes",
         "_room",
         "_size",
         "_state",
         "_too_long",
+        "_trailers",
         "consumed",
         "received",
     )
 
-    def __init__(self, limit_bytes: int) -> None:
-        """Begin a body of at most `limit_bytes` of data."""
+    def __init__(self, limit_bytes: int, *, keeps: bytes | None = None) -> None:
+        """Begin a body of at most `limit_bytes` of data; `keeps` names a trailer field, in lower case."""
         self.consumed = 0
         """Bytes of the last view that belong to this body; the rest is the next request."""
         self.received = 0
         """Data bytes announced so far: the body's size once it is done."""
         self._limit_bytes = limit_bytes
+        self._keeps = keeps
+        self._trailers = bytearray()  # as they came, if one of them is wanted
         self._state = _START
         self._size = 0  # of the chunk whose size line is being read
         self._digits = 0
@@ -134,6 +138,13 @@ class Decoder:
     def done(self) -> bool:
         """Whether the last byte of the body was consumed."""
         return self._state == _ENDED
+
+    @property
+    def trailer(self) -> bytes | None:
+        """The wanted trailer field once the body is done, repeated ones joined; None if it has not come."""
+        lines = (line.partition(b":") for line in bytes(self._trailers).split(b"\r\n"))
+        values = [value.strip(b" \t") for name, _, value in lines if name.lower() == self._keeps]
+        return b", ".join(values) if self.done and values else None
 
     def feed(self, view: memoryview) -> list[Span]:
         """Give the spans of `view` that are data, and set `consumed`.
@@ -149,7 +160,10 @@ class Decoder:
                 self._left -= stop - at
                 at = stop
             else:
+                start, trails = at, self._state >= _TRAILER_FIRST
                 at = self._frame(view, at)
+                if trails and self._keeps is not None:
+                    self._trailers += view[start:at]
         self.consumed = at
         return spans
 
@@ -164,7 +178,7 @@ class Decoder:
                 raise Refused(self._too_long)
             if state <= _ENDED:
                 state = self._arrive(state, byte)
-                if self._left or state == _ENDED:
+                if state > _START:  # data, the trailers or the end
                     self._state = state
                     return index + 1
         self._state = state

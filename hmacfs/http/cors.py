@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-METHODS: Final = "GET, HEAD, PUT, POST, DELETE, OPTIONS"
+METHODS: Final = "GET, HEAD, PUT, PATCH, POST, DELETE, OPTIONS"
 
 _ANY: Final = "*"
 _ORIGIN: Final = "Access-Control-Allow-Origin"
@@ -24,6 +24,15 @@ _EXPOSED: Final = (
         "Last-Modified, Location, Retry-After, X-Request-Id"
     ),
 )
+RESUMABLE: Final = (
+    "Access-Control-Expose-Headers",
+    (
+        "Upload-Offset, Upload-Length, Upload-Defer-Length, Upload-Metadata, Upload-Concat, Upload-Expires, "
+        "Upload-Complete, Upload-Limit, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, "
+        "Tus-Checksum-Algorithm, Accept-Patch"
+    ),
+)
+"""What a page may see of an answer about a resumable upload, beside what it may see of any other."""
 _VARY: Final = ("Vary", "Origin")
 # "*" would not cover Authorization (Fetch 3.3.4). Expires is one of the three names that XEP-0363 4 lets a
 # slot dictate; the other lists are of what downloads and the Go server's browser clients send.

@@ -53,7 +53,9 @@ _CONTROL: Final = re.compile(rb"[^\t\n\r -~\x80-\xff]")
 _NO_FIELD: Final = re.compile(rb"\n(?!\r)[%b]*(?:(?<=\n):|[^:%b])" % (_TCHAR, _TCHAR))
 
 # RFC 9110 9.1: a method that is not implemented gets 501, whether or not it is registered.
-_METHODS: Final = {name.encode(): name for name in ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS")}
+_METHODS: Final = {
+    name.encode(): name for name in ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS")
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,12 +23,13 @@ YEAR_S: Final = 365 * 24 * 60 * 60
 _PROBLEM: Final = "application/problem+json"
 _TEXT: Final = "text/plain"
 
-# RFC 9110's words where older Pythons still have RFC 2616's.
+# RFC 9110's words where older Pythons still have RFC 2616's; 460 is of tus 1.0.0.
 _PHRASES: Final = {s.value: s.phrase for s in HTTPStatus} | {
     413: "Content Too Large",
     414: "URI Too Long",
     416: "Range Not Satisfiable",
     422: "Unprocessable Content",
+    460: "Checksum Mismatch",
 }
 _STATUS_LINES: Final = {
     status: f"HTTP/1.1 {status} {phrase}\r\nDate: ".encode("ascii") for status, phrase in _PHRASES.items()
@@ -136,12 +137,13 @@ def refusal(refused: Refused, head: Head | None, request_id: str) -> Reply:
         body = f"{printable}\nrequest {request_id}\n".encode(errors="backslashreplace")
     else:
         problem: dict[str, str | int] = {
-            "type": f"urn:hmacfs:problem:{kind.code}",
+            "type": kind.type or f"urn:hmacfs:problem:{kind.code}",
             "title": kind.words,
             "status": kind.status,
             "detail": refused.detail,
             "code": kind.code,
             "request_id": request_id,
+            **refused.members,
         }
         if not refused.detail:
             del problem["detail"]

@@ -19,11 +19,26 @@ LabelT = TypeVar("LabelT")
 
 OTHER: Final = "other"
 """Label value of everything that is on no list."""
-METHODS: Final = ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", OTHER)
-SUCCESSES: Final = ("ok", "created", "partial", "not_modified", "no_content")
+METHODS: Final = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS", OTHER)
+SUCCESSES: Final = ("ok", "created", "partial", "not_modified", "no_content", "elsewhere")
 REFUSALS: Final = (*dict.fromkeys(refusal.code for refusal in errors.CATALOGUE), OTHER)
 CODES: Final = (*SUCCESSES, *REFUSALS)
-DIALECTS: Final = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt", OTHER)
+RESUMABLE: Final = ("tus", "ietf", "range", "chunked")
+"""Languages of resumable uploads: their requests are not uploads each."""
+DIALECTS: Final = (
+    "v2",
+    "v",
+    "token",
+    "jwt",
+    "v3",
+    "bearer",
+    "gojwt",
+    "tus",
+    "ietf",
+    "range",
+    "chunked",
+    OTHER,
+)
 CHANGES: Final = ("up", "down", "site")
 BUFFER_CLASSES: Final = tuple(16 * KiB << step for step in range(11))
 """Sizes that buffers may have; equal to those of `hmacfs.policy.classes`, which may not be imported here."""
@@ -234,7 +249,7 @@ UPLOADS: Final = _by_label(
     Metric(
         "hmacfs_uploads_total",
         Kind.COUNTER,
-        "Uploads stored and acknowledged, by token dialect.",
+        "Uploads stored and acknowledged, by token dialect or language of resumable uploads.",
         labels=("dialect",),
     ),
     DIALECTS,

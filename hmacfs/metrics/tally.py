@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from hmacfs.metrics.rows import Row
 
 FIRST_ERROR: Final = 400
-RECEIVING: Final = frozenset({"PUT", "POST"})
+RECEIVING: Final = frozenset({"PUT", "POST", "PATCH"})
 SENDING: Final = frozenset({"GET", "HEAD"})
 # Below it a transfer's time is that of a round trip. `_hot`, which observes no rate, sends no more at once.
 RATED_FROM_BYTES: Final = 256 * KiB
@@ -52,7 +52,8 @@ def request(  # noqa: PLR0913 - each is a different fact of the request
         if status >= FIRST_ERROR:
             row.add(columns.UPLOAD_ERRORS[code])
         else:
-            row.add(columns.UPLOADS[dialect])
+            if dialect not in columns.RESUMABLE:  # whoever completes one of these counts it
+                row.add(columns.UPLOADS[dialect])
             row.observe(columns.UPLOAD_LATENCY, elapsed_s)
             row.observe(columns.UPLOAD_SIZE, stored)
             _rate(row, columns.UPLOAD_THROUGHPUT, stored, elapsed_s)

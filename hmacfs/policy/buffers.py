@@ -11,7 +11,6 @@ from hmacfs.model import KiB, MiB, Plan
 
 if TYPE_CHECKING:
     from hmacfs.model import Facts
-    from hmacfs.policy.classes import Classes
 
 # What a connection may read before its request is known: enough for a head and a small upload, which then
 # takes one read, one write and one digest: PUT 64 KiB took 205-220 us with 80 or 128 KiB, 235-290 with 32.
@@ -68,15 +67,16 @@ ALL_TURNS_BYTES: Final = 4 * MiB
 LEAST_TURN_BYTES: Final = 64 * KiB
 
 
-def for_upload(facts: Facts, classes: Classes) -> Plan:
+def for_upload(facts: Facts) -> Plan:
     """Choose how a body is received: never a larger slab than the body can fill.
 
     A body without a length is chunked, and its framing is read byte by byte: 1 MiB of one-byte chunks
     took 1.1 s, in which nobody else was served. So it is read in small pieces, 35 ms at worst.
     """
-    length = facts.length or 0
-    slab = min(classes.fit(length), READ_BYTES) if length else LEAST_READ_BYTES
-    return Plan(slab=slab, budget=TURN_BYTES, direct=length > DIRECT_FROM_BYTES)
+    slab, least = READ_BYTES, max(facts.length or 0, LEAST_READ_BYTES)
+    while slab // 2 >= least:
+        slab //= 2
+    return Plan(slab=slab, budget=TURN_BYTES, direct=(facts.length or 0) > DIRECT_FROM_BYTES)
 
 
 def to_boundary(offset: int, slab: int) -> int:

@@ -2,4 +2,151 @@
 
 Four languages (`Door`) ask for the same four things (`Act`): begin an upload, append to it, tell how far it
 has come, cancel it. No sockets, no files, no clock.
+
+`speaks` names the language, `read` gives the Ask, and one of the answers below gives the Reply. None of them
+has the fields of `every`, which belong to refusals too: who makes the last step of an answer adds them once.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+from hmacfs.http import cors
+from hmacfs.resume import chunked, ietf, media, metadata, ranges, structured, tus
+from hmacfs.resume.asks import Act, Ask, Checksum, Door, Limits, State
+from hmacfs.resume.ietf import interim
+from hmacfs.resume.refusals import checksum_wrong, length_wrong, offset_wrong, too_large
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from hmacfs.model import Head, Reply
+
+__all__ = [
+    "Act",
+    "Ask",
+    "Checksum",
+    "Door",
+    "Limits",
+    "State",
+    "appended",
+    "cancelled",
+    "checksum_wrong",
+    "chunked",
+    "created",
+    "every",
+    "finished_fields",
+    "interim",
+    "length_wrong",
+    "metadata",
+    "offset_wrong",
+    "options",
+    "read",
+    "speaks",
+    "told",
+    "too_large",
+    "tus",
+]
+
+
+class _Voice(Protocol):
+    """What a module must say to answer in its language."""
+
+    def created(self, ask: Ask, state: State, location: str, limits: Limits) -> Reply: ...
+
+    def appended(self, ask: Ask, state: State, limits: Limits) -> Reply: ...
+
+    def told(self, ask: Ask, state: State, limits: Limits) -> Reply: ...
+
+    def cancelled(self, ask: Ask) -> Reply: ...
+
+    def finished_fields(self, ask: Ask, state: State) -> list[tuple[str, str]]: ...
+
+
+_READ: Final[Mapping[Door, Callable[[Head], Ask]]] = {
+    Door.TUS: tus.read,
+    Door.IETF: ietf.read,
+    Door.RANGE: ranges.read,
+    Door.CHUNKED: chunked.read,
+}
+_VOICES: Final[Mapping[Door, _Voice]] = {
+    Door.TUS: tus,
+    Door.IETF: ietf,
+    Door.RANGE: ietf,
+    Door.CHUNKED: chunked,
+}
+
+
+def speaks(head: Head) -> Door | None:
+    """Give the language of a request; None for an ordinary one, and always for GET and OPTIONS.
+
+    Asked of every upload and every HEAD, so it looks at no more than it must. A HEAD that tells no language
+    is an ordinary one; who knows that its URL is an upload reads it as IETF, which demands nothing of it.
+    """
+    method, fields = head.method, head.fields
+    if method in ("GET", "OPTIONS"):
+        return None
+    if b"tus-resumable" in fields and method != "PUT":
+        return Door.TUS
+    # A malformed Upload-Complete is one that was not sent.
+    if b"upload-complete" in fields and structured.boolean(fields[b"upload-complete"]) is not None:
+        return Door.IETF
+    if method in ("PUT", "POST"):
+        return _upload_door(head)
+    if method == "PATCH":
+        return {tus.TYPE: Door.TUS, ietf.TYPE: Door.IETF}.get(media.read(fields))
+    return Door.IETF if b"upload-draft-interop-version" in fields else None
+
+
+def _upload_door(head: Head) -> Door | None:
+    if head.path == chunked.UPLOAD:
+        return Door.CHUNKED
+    return Door.RANGE if b"content-range" in head.fields and head.method == "PUT" else None
+
+
+def read(door: Door, head: Head) -> Ask:
+    """Give what `head` asks for in the language `door`; raises Refused as the language's own `read` says."""
+    return _READ[door](head)
+
+
+def created(ask: Ask, state: State, location: str, limits: Limits) -> Reply:
+    """Answer CREATE: where the upload is, by its URL (chunked: by its id)."""
+    return _VOICES[ask.door].created(ask, state, location, limits)
+
+
+def appended(ask: Ask, state: State, limits: Limits) -> Reply:
+    """Answer APPEND: how far the upload has come, or that it is whole."""
+    return _VOICES[ask.door].appended(ask, state, limits)
+
+
+def told(ask: Ask, state: State, limits: Limits) -> Reply:
+    """Answer TELL."""
+    return _VOICES[ask.door].told(ask, state, limits)
+
+
+def cancelled(ask: Ask) -> Reply:
+    """Answer CANCEL."""
+    return _VOICES[ask.door].cancelled(ask)
+
+
+def finished_fields(ask: Ask, state: State) -> list[tuple[str, str]]:
+    """Give the fields that go onto a slot's own 201 where a resumable request has finished it."""
+    return _VOICES[ask.door].finished_fields(ask, state)
+
+
+def every(head: Head) -> list[tuple[str, str]]:
+    """Give the fields of every answer to `head`, refusals included; none for an ordinary request.
+
+    A page of another origin may see the fields of its language; which origins may is said by `http.cors`.
+    """
+    door = speaks(head)
+    if door is None:
+        return []
+    fields = [("Tus-Resumable", tus.VERSION)] if door is Door.TUS else []
+    return [*fields, cors.RESUMABLE] if b"origin" in head.fields else fields
+
+
+def options(limits: Limits) -> list[tuple[str, str]]:
+    """Give what OPTIONS tells of a resource that takes resumable uploads."""
+    patches = ("Accept-Patch", b", ".join((tus.TYPE, ietf.TYPE)).decode("ascii"))  # RFC 5789 3.1
+    return [*tus.options(limits), structured.limit(limits), patches]

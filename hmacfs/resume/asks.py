@@ -46,23 +46,30 @@ class Ask:
     door: Door
     act: Act
     offset: int = 0
-    """Where in the file the body begins; for APPEND and CREATE."""
+    """Where in the file the body begins; for APPEND and CREATE. Of a chunk `chunked.place` says it."""
     length: int | None = None
     """Bytes of the whole file, if this request tells (explicitly, or by its own length being the last)."""
     ends: bool | None = None
     """Whether the file is whole with this body; None where only its length tells (tus, range, chunked)."""
     metadata: str | None = None
-    """tus Upload-Metadata as it was sent."""
+    """Upload-Metadata as it was sent (tus; some clients in IETF too); `metadata.read` takes it apart."""
     partial: bool = False
     """Whether the upload is only to be joined to others (tus Upload-Concat: partial)."""
     parts: tuple[str, ...] = ()
-    """Targets of the uploads to join, in order (tus Upload-Concat: final)."""
+    """Targets of the uploads to join, in order and as sent: paths or URLs (tus Upload-Concat: final)."""
     checksums: tuple[Checksum, ...] = ()
     trailer: bool = False
     """Whether the body's checksum follows it as the trailer field Upload-Checksum."""
     version: int | None = None
-    """The client's Upload-Draft-Interop-Version; None if it has sent none."""
-    chunk: int | None = None
+    """The client's Upload-Draft-Interop-Version.
+
+    None if it may get no 104: it sent none, or one that is not spoken here, or speaks HTTP/1.0.
+    """
+    session: str = ""
+    """Id of the upload, where the URL does not name it (chunked)."""
+    name: str = ""
+    """The file's name as the client wishes it (chunked)."""
+    chunk: int = 0
     """Number of the chunk, from 0 (chunked)."""
 
 
@@ -71,7 +78,10 @@ class State:
     """What is stored of an upload."""
 
     offset: int
-    """Bytes that have come and would survive what the site's durability promises."""
+    """Bytes that have come and would survive what the site's durability promises.
+
+    They are the first of the file, but for a chunked upload, whose chunks may come in any order.
+    """
     length: int | None
     """Bytes of the whole file; None if nobody has said yet."""
     complete: bool
@@ -83,7 +93,15 @@ class State:
     partial: bool = False
     """Whether it is only to be joined to others."""
     parts: tuple[str, ...] = ()
-    """Targets of the uploads that it was joined from."""
+    """Targets of the uploads that it was joined from, as they were sent."""
+    name: str = ""
+    """The file's name (chunked)."""
+    chunks: int = 0
+    """How many chunks have come (chunked)."""
+    began: float = 0.0
+    """Wall-clock time of its creation (chunked)."""
+    touched: float = 0.0
+    """Wall-clock time of its last request that brought something (chunked)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +111,9 @@ class Limits:
     most: int
     """Largest file."""
     chunk: int
-    """Advised bytes of one request's body: what is lost at worst, and what each request costs, considered."""
+    """Advised bytes of one request's body: what is lost at worst, and what each request costs, considered.
+
+    The Go server's clients must obey: there it is the size of every chunk but the last.
+    """
     lives_s: float
-    """How long an unfinished upload is kept."""
+    """How long from now an unfinished upload is kept."""

@@ -21,13 +21,14 @@ from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.model import Durability
 from hmacfs.policy import pace
-from hmacfs.store import faults, notes, recent, reconcile, start, sweep
+from hmacfs.store import faults, memo, recent, reconcile, start, sweep
 from hmacfs.store import part as parts
 from hmacfs.store.faults import StorageError
 from hmacfs.store.files import PRIVATE
 from hmacfs.store.index import NAME, Identity, Index
 from hmacfs.store.publish import Publisher
 from hmacfs.store.resilience import Resilience, untold
+from hmacfs.store.sessions import Sessions
 from hmacfs.store.upload import NANO, Answering
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Rules:
     """Age at which a file without an expiry of its own must be gone; None: never."""
     file_mode: int
     directory_mode: int
+    session_s: float
+    """How long an unfinished upload may be out of use before it is dropped."""
     directories: frozenset[str]
     """The endpoints' directories: they stay when they become empty."""
     automatic_retry: bool
@@ -110,6 +113,11 @@ class Store:
         self._reading = ThreadPoolExecutor(1, "hmacfs-lookup")
         self._upkeep = ThreadPoolExecutor(1, "hmacfs-upkeep")
         self._stop = threading.Event()
+        self.sessions = Sessions(
+            tree, clock_ns, pool=self._pool, publish=self._publish, resilience=self._resilience
+        )
+        """Uploads that may take many requests."""
+        self.sessions.adopt(rules)
 
     @classmethod
     def open(
@@ -154,6 +162,7 @@ class Store:
         self._pool.shutdown()
         self._reading.shutdown()
         self._reader.close()
+        self.sessions.close()
         self._tree.close()
 
     @property
@@ -168,6 +177,7 @@ class Store:
         self._tree.directory_mode = rules.directory_mode
         self._publisher.keep(rules.durability)
         self._resilience.adopt(rules)
+        self.sessions.adopt(rules)
 
     def refuses(self, dependency: Dependency) -> bool:
         """Say whether uploads are refused now, because `dependency` keeps failing."""
@@ -176,6 +186,14 @@ class Store:
     def find(self, key: str) -> File:
         """Open a file for reading; quick. The caller closes it. Raises Refused."""
         return self._tree.open(key)
+
+    def size_of(self, key: str) -> int | None:
+        """Give the bytes of a file that stands at `key`; None if there is none. Quick. Raises Refused."""
+        try:
+            found = self._tree.look(key)
+        except OSError as error:
+            raise faults.reading(error) from None
+        return None if found is None else found.st_size
 
     def known(self, key: str, file: File) -> Known | None:
         """Give what is known of an open file, or None: then ask `learn`. Quick.
@@ -239,6 +257,13 @@ class Store:
             )
         )
 
+    async def sweep_sessions(self) -> int:
+        """Drop unfinished uploads that nobody goes on with; give how many. Raises Refused."""
+        try:
+            return await self._run(self._upkeep, self.sessions.sweep, self._stop)
+        except OSError as error:
+            raise faults.writing(error) from error
+
     async def reconcile(self) -> Reconciled | None:
         """Make index and tree agree; None if another process is at it. Raises Refused."""
         return await self._keep_up(
@@ -247,11 +272,11 @@ class Store:
 
     def recall(self, name: str) -> bytes:
         """Give what `remember` has kept under `name`; nothing if there is nothing."""
-        return notes.read(self._tree.private_fd, name)
+        return memo.read(self._tree.private_fd, name)
 
     async def remember(self, name: str, note: bytes) -> None:
         """Keep a small `note` for the next start. Raises OSError."""
-        await self._run(self._pool, notes.write, self._tree.private_fd, name, note)
+        await self._run(self._pool, memo.write, self._tree.private_fd, name, note)
 
     def _now(self) -> float:
         return self._clock_ns() / NANO

@@ -112,12 +112,12 @@ class Tree:
         """Give for how long the calling thread has waited in `unnamed` and `link`, of any tree, so far."""
         return _drafts.waited_ns()
 
-    def reserve(self, fd: int, length: int) -> None:
-        """Reserve disk space behind the end of `fd`; where that is unknown, there is only the margin."""
+    def reserve(self, fd: int, length: int, start: int = 0) -> None:
+        """Reserve disk space from `start` on; where that is unknown, there is only the margin."""
         if length == 0:
             return
         try:
-            _core.fallocate_keep(fd, length)
+            _core.fallocate_keep(fd, length, start)
         except OSError as error:
             if error.errno not in {errno.EOPNOTSUPP, errno.ENOSYS}:
                 raise

@@ -29,20 +29,20 @@ def reserve(tree: Tree, slot: Slot | None, length: int, *, min_free_bytes: int) 
     """
     fd = tree.unnamed(None if slot is None else slot.key)
     try:
-        _take(tree, fd, length, min_free_bytes)
+        take_room(tree, fd, length, min_free_bytes=min_free_bytes)
     except BaseException:
         os.close(fd)
         raise
     return fd
 
 
-def _take(tree: Tree, fd: int, length: int, min_free_bytes: int) -> None:
-    """See to it that `length` bytes find room beside the margin."""
+def take_room(tree: Tree, fd: int, length: int, *, start: int = 0, min_free_bytes: int) -> None:
+    """See to it that `length` bytes from `start` on find room beside the margin. Raises Refused DISK_FULL."""
     spare_bytes = tree.free_bytes() - length - min_free_bytes
     if spare_bytes < 0:
         raise Refused(errors.DISK_FULL)
     if space.must_reserve(length, spare_bytes):
-        tree.reserve(fd, length)
+        tree.reserve(fd, length, start)
         # Once more, now that it is taken: others may have passed the first look at the same time.
         if tree.free_bytes() < min_free_bytes:
             raise Refused(errors.DISK_FULL)

@@ -5,7 +5,7 @@ one from the socket, `Sending` moves a reply to the client. All work in turns of
 gives them, and leave the bytes to `_core`.
 """
 
-from hmacfs.transfer.bodies import FileSink, Link, Part, Sink, receive
+from hmacfs.transfer.bodies import Digest, Fence, FileSink, Link, Part, SharedSink, Sink, receive
 from hmacfs.transfer.forms import FORM_HEADER_BYTES, FORM_PARTS, Form, receive_form
 from hmacfs.transfer.lane import Lane
 from hmacfs.transfer.optimiser import Optimiser
@@ -20,6 +20,8 @@ __all__ = [
     "FORM_PARTS",
     "NO_FILE",
     "Broken",
+    "Digest",
+    "Fence",
     "FileSink",
     "Form",
     "Lane",
@@ -28,6 +30,7 @@ __all__ = [
     "Part",
     "Receiving",
     "Sending",
+    "SharedSink",
     "Sink",
     "Site",
     "Slabs",

@@ -16,7 +16,8 @@ from hmacfs.policy import breaker, buffers, latency
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from types import TracebackType
 
     from hmacfs.model import Plan
 
@@ -50,6 +51,31 @@ class Part(Protocol):
         """Bytes reserved: no more may be written."""
 
 
+class Fence(Protocol):
+    """A writer's right to write to a file that others may take over; a context around each write."""
+
+    file: int
+    """The open file that carries the right; exchanged for a duplicate while a thread writes."""
+
+    def __enter__(self) -> None:
+        """Hold off whoever would take over. Raises Refused: somebody has."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let others take over."""
+
+
+class Digest(Protocol):
+    """A digest under way, of hashlib or blake3."""
+
+    def update(self, data: memoryview, /) -> object:
+        """Take `data` into account."""
+
+    def digest(self) -> bytes:
+        """Give the digest of all that came."""
+
+
 class Link(Protocol):
     """One client as `transfer` sees it."""
 
@@ -67,18 +93,18 @@ def refused(error: OSError) -> Refused:
 class FileSink:
     """Writes a body to a file, counts it and digests it while it is hot in the cache."""
 
-    __slots__ = ("_digest", "_intake", "_limit", "_waited_ns")
+    __slots__ = ("_digests", "_intake", "_limit", "_waited_ns")
 
-    def __init__(self, file: int, limit: int) -> None:
-        """Write to `file`, at most `limit` bytes."""
-        self._intake = _core.Intake(file, buffers.WRITE_BYTES)
-        self._digest = blake3()
+    def __init__(self, file: int, limit: int, *, start: int = 0) -> None:
+        """Write to `file` from `start` on, up to `limit`."""
+        self._intake = _core.Intake(file, buffers.WRITE_BYTES, start)
+        self._digests: Sequence[Digest] = (blake3(),)
         self._limit = limit
         self._waited_ns = 0
 
     @property
     def moved(self) -> int:
-        """Bytes written so far."""
+        """Where in the file the next byte goes."""
         return self._intake.moved
 
     @property
@@ -121,7 +147,8 @@ class FileSink:
                 raise refused(error) from error
             finally:
                 self._waited_ns += self._intake.waited_ns
-            self._digest.update(piece[:stored])
+            for digest in self._digests:
+                digest.update(piece[:stored])
             count += stored
             if stored < len(piece):
                 break
@@ -129,7 +156,40 @@ class FileSink:
 
     def digest(self) -> bytes:
         """BLAKE3 of all bytes taken."""
-        return self._digest.digest()
+        return self._digests[0].digest()
+
+
+class SharedSink(FileSink):
+    """The same where a newer request may take over: writes only while its fence holds.
+
+    Feeds the digests that it is given, and makes none of its own.
+    """
+
+    __slots__ = ("_fence",)
+
+    def __init__(
+        self, file: int, limit: int, fence: Fence, *, start: int, digests: Sequence[Digest] = ()
+    ) -> None:
+        """Write to `file` from `start` on, up to `limit`, behind `fence`."""
+        super().__init__(file, limit, start=start)
+        self._digests = digests
+        self._fence = fence
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep file and fence open. Raises OSError."""
+        theirs = self._fence.file
+        ours = self._fence.file = os.dup(theirs)
+        try:
+            with super().held():
+                yield
+        finally:
+            self._fence.file = theirs
+            os.close(ours)
+
+    def _take(self, data: memoryview, patience_ns: int) -> int:
+        with self._fence:
+            return super()._take(data, patience_ns)
 
 
 async def receive(link: Link, part: Part, plan: Plan) -> bytes:

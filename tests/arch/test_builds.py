@@ -36,7 +36,7 @@ def run(command: list[str], folder: Path, **env: str) -> str:
 
 def built(mode: str, folder: Path) -> Path:
     """Copy the tree and compile the core in it in this mode."""
-    ignored = shutil.ignore_patterns("*.so", "_*.c", "_*.html", "__pycache__")
+    ignored = shutil.ignore_patterns("*.so", "_*.c", "_*.html", "__pycache__", "node_modules")
     for part in PARTS:
         if (ROOT / part).is_dir():
             shutil.copytree(ROOT / part, folder / part, ignore=ignored)

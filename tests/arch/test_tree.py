@@ -22,6 +22,7 @@ TEXTS = {
     ".pyx",
     ".pxd",
     ".toml",
+    ".js",
     ".conf",
     ".cfg",
     ".service",
@@ -31,6 +32,7 @@ TEXTS = {
     ".json",
     ".sh",
 }
+FOREIGN = {"__pycache__", "node_modules"}
 # A home folder is always somebody's; that of this checkout too, unless it is where the documents install to.
 HOMES = re.compile(r"(?<![\w.])/(home|Users)/[a-z]\w*/|(?<![\w./])/root/")
 DOCUMENTED = {"/srv/hmacfs", "/opt/hmacfs", "/src"}
@@ -41,7 +43,7 @@ def texts() -> list[Path]:
     files = [path for path in ROOT.iterdir() if path.is_file() and not path.name.startswith(".coverage")]
     for folder in (".ci", "hmacfs", "tests", "benches", "deploy", "docs"):
         files += [path for path in (ROOT / folder).rglob("*") if path.is_file()]
-    return [path for path in files if path.suffix in TEXTS and "__pycache__" not in path.parts]
+    return [path for path in files if path.suffix in TEXTS and not FOREIGN & set(path.parts)]
 
 
 @pytest.mark.parametrize("name", TOP.split())

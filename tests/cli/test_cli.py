@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+COMMANDS = ["serve", "check-config", "gen-config", "sign", "put", "get", "expire", "stats"]
+
+
 def hmacfs(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "hmacfs", *arguments],
@@ -28,7 +31,7 @@ def hmacfs(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("command", ["serve", "check-config", "gen-config", "sign", "expire", "stats"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str, tmp_path: Path) -> None:
     done = hmacfs(command, "--help", cwd=tmp_path)
     assert done.returncode == 0

@@ -57,7 +57,8 @@ OTHERS = {
     "security": """enablejwt=false enhanced_security=true challenge_on_network_change=true
         reauth_on_long_standby=true standby_threshold_minutes=30 long_standby_threshold_hours=24""",
     "versioning": "enableversioning=false maxversions=1",
-    "uploads": 'allowed_extensions=[".a"] maxretries=3 chunked_uploads_enabled=1 resumable_uploads_enabled=1',
+    "uploads": """allowed_extensions=[".a"] maxretries=3 chunked_uploads_enabled=true
+        resumable_uploads_enabled=true""",
     "downloads": 'allowed_extensions=[".a"] chunked_downloads_enabled=true resumable_downloads_enabled=true',
     "clamav": 'clamavenabled=true numscanworkers=2 scanfileextensions=[".exe"]',
     "redis": "redisenabled=false redisdbindex=0",

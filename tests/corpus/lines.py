@@ -79,7 +79,7 @@ _LINES = (
 _METHODS = (
     *(
         _line(f"method-{method.decode().lower()}", method + b" {P} HTTP/1.1", 405, 501)
-        for method in (b"PATCH", b"TRACE", b"LINK", b"PURGE", b"SOURCE", b"M-SEARCH", b"PROPFIND")
+        for method in (b"TRACE", b"LINK", b"PURGE", b"SOURCE", b"M-SEARCH", b"PROPFIND")
     ),
     _line("method-unknown", b"FETCH {P} HTTP/1.1", 501),
     _line("method-unknown-symbols", b"!#$%&'*+-.^_`|~ {P} HTTP/1.1", 501),

@@ -38,6 +38,7 @@ _LINES = (
     _line("ok-options", b"OPTIONS {P} HTTP/1.1", 200, 204),
     _line("ok-options-star", b"OPTIONS * HTTP/1.1", 200, 204),
     _line("ok-delete", b"DELETE {B} HTTP/1.1", 401, 403, 404, 405),
+    _line("ok-patch", b"PATCH {P} HTTP/1.1", 404, 405, 415),
     _line("ok-get-missing", b"GET /upload/none/none HTTP/1.1", *_GONE),
     _line("ok-get-root", b"GET / HTTP/1.1", *_GONE),
     _line("ok-version-1.2", b"GET {P} HTTP/1.2"),

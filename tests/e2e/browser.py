@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import http.server
 import json
+import mimetypes
 import re
 import subprocess
 import threading
@@ -50,6 +51,16 @@ class Browser:
         """Press and release a key, as a person would."""
         strokes = [{"type": kind, "value": key} for kind in ("keyDown", "keyUp")]
         self._call("POST", "/actions", {"actions": [{"type": "key", "id": "keys", "actions": strokes}]})
+
+    def drop(self, path: Path) -> None:
+        """Drop a file on the page, as a person would who has dragged it there."""
+        where = {"x": 100, "y": 100, "data": {"items": [], "files": [str(path)], "dragOperationsMask": 1}}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.devtools("Input.dispatchDragEvent", type=kind, **where)
+
+    def devtools(self, command: str, **parameters: object) -> None:
+        """Give a command of the Chrome DevTools protocol."""
+        self._call("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
 
     def log(self) -> list[str]:
         """Give the console's messages since the last call: page errors, blocked loads, violated policies."""
@@ -138,7 +149,8 @@ def pages(texts: dict[str, str]) -> Iterator[Pages]:
             text = texts.get(self.path)
             body = (text or "").encode()
             self.send_response(200 if text else 404)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
+            kind = mimetypes.guess_type(self.path)[0] or "text/html"
+            self.send_header("Content-Type", f"{kind}; charset=utf-8")
             self.send_header("Content-Length", str(len(body)))
             if self.path == "/":
                 self.send_header("Cross-Origin-Embedder-Policy", "require-corp")

@@ -7,18 +7,21 @@ import hashlib
 import os
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cutting
 import fronts
 import loopback
 import pytest
 import serving
-from e2e import prosody
+from e2e import prosody, resumable
+from e2e.node import Node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
+JS = Path(__file__).with_name("js")
 MiB = 1024 * 1024
 WAYS = {"direct": None, "nginx": "off", "nginx-buffering": "on"}
 """Way to hmacfs: nginx's proxy_request_buffering, None without nginx."""
@@ -33,6 +36,10 @@ protocols = ["v2", "v", "token"]
 prefix = "/share/"
 protocols = ["jwt"]
 secret = "{prosody.JWT_SECRET}"
+[[endpoint]]
+prefix = "/files/"
+protocols = ["tus"]
+secret = "{resumable.SECRET}"
 """
 
 
@@ -52,6 +59,8 @@ class Site:
     hmacfs: serving.Server
     addresses: dict[str, str]
     """host:port of each of WAYS."""
+    relay: cutting.Relay
+    """A way that breaks when it is told to."""
 
     def forget(self, url: str) -> None:
         """Give back the room of a large upload."""
@@ -80,8 +89,37 @@ def site(program: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
             proxy = fronts.plain_nginx(place, program, buffering=buffering)
             stack.enter_context(loopback.served(proxy.run, place.listen, folder / f"{way}.log"))
             addresses[way] = place.listen
-        yield Site(hmacfs=hmacfs, addresses=addresses)
+        relay = stack.enter_context(cutting.relaying(addresses["direct"]))
+        yield Site(hmacfs=hmacfs, addresses=addresses, relay=relay)
     shutil.rmtree(folder)  # pytest would keep the uploads of three runs
+
+
+@pytest.fixture
+def relay(site: Site) -> Iterator[cutting.Relay]:
+    """Give the way that breaks, in fair weather."""
+    site.relay.change(cutting.Weather())
+    yield site.relay
+    site.relay.cut()
+
+
+@pytest.fixture(scope="session")
+def js() -> Path:
+    """Give the folder with the clients that are written in JavaScript, or skip the test that needs them."""
+    if not (JS / "node_modules").is_dir():
+        pytest.skip("needs `npm ci` in tests/e2e/js; as root, `make test` runs it")
+    return JS
+
+
+@pytest.fixture(scope="session")
+def node(js: Path, program: Callable[[str], str]) -> Node:
+    """Give tus-js-client."""
+    return Node(program=program("node"), script=js / "upload.js")
+
+
+@pytest.fixture
+def ticket(relay: cutting.Relay) -> resumable.Ticket:
+    """Give leave to upload through the way that breaks."""
+    return resumable.ticket(relay)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +140,10 @@ def chat(
         for kind in prosody.KINDS
         for way, address in site.addresses.items()
     }
+    for kind in ("v2", "jwt"):
+        domains[kind, "relay"] = prosody.Domain(
+            name=f"{kind}-relay.test", kind=kind, base=base(site.relay.address, kind)
+        )
     domains["jwt", "short"] = prosody.Domain(
         name="jwt-short.test", kind="jwt", base=base(site.addresses["direct"], "jwt"), keep_s=SHORT_S
     )

@@ -71,6 +71,30 @@ def test_any_cut_gives_the_same_verdict(wire: bytes, limit_bytes: int, cuts: lis
 
 
 @pytest.mark.parametrize(
+    ("trailers", "want"),
+    [
+        (b"", None),
+        (b"X-T: a\r\n", None),
+        (b"X-T: a\r\nUpload-Checksum: \tsha1 YQ==  \r\n", b"sha1 YQ=="),
+        (b"upload-checksum:\r\nX-T: b\r\n", b""),
+        (b"Upload-Checksum: a\r\nupload-checksum: b\r\n", b"a, b"),
+        (b"X-Upload-Checksum: a\r\n", None),
+    ],
+)
+@given(cuts=st.lists(st.integers(0, 1000), max_size=6))
+def test_the_wanted_trailer_is_kept(trailers: bytes, want: bytes | None, cuts: list[int]) -> None:
+    decoder = chunked.Decoder(BIG, keeps=b"upload-checksum")
+    other = chunked.Decoder(BIG)
+    for piece in cut(b"5\r\nhello\r\n0\r\n" + trailers + b"\r\nUpload-Checksum: c\r\n\r\n", cuts):
+        assert decoder.done or decoder.trailer is None
+        decoder.feed(memoryview(piece))
+        other.feed(memoryview(piece))
+    assert decoder.done
+    assert decoder.trailer == want
+    assert other.trailer is None
+
+
+@pytest.mark.parametrize(
     ("wire", "status"),
     [
         (b"6\r\nhello!\r\n0\r\n\r\n", 413),

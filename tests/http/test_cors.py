@@ -61,7 +61,7 @@ def test_a_304_has_the_fields_of_its_200_where_somebody_weighs_them(
 def test_preflight() -> None:
     fields = dict(cors.preflight(b"https://a.example", b"authorization, content-type", ["*"], 86400))
     assert fields["Access-Control-Allow-Origin"] == "*"
-    assert {"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"} == set(
+    assert {"GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS"} == set(
         fields["Access-Control-Allow-Methods"].split(", ")
     )
     allowed = fields["Access-Control-Allow-Headers"].split(", ")
@@ -75,6 +75,16 @@ def test_preflight_grants_well_formed_names_asked_for() -> None:
     fields = dict(cors.preflight(None, asked, ["*"], 1))
     names = fields["Access-Control-Allow-Headers"].split(", ")
     assert names[-2:] == ["x-file-name", "x-other"]
+
+
+def test_preflight_grants_what_resumable_clients_ask_for() -> None:
+    asked = (
+        "authorization,content-type,tus-resumable,upload-length,upload-metadata,upload-offset,x-request-id"
+    )
+    more = "upload-checksum,upload-concat,upload-defer-length,upload-complete,upload-draft-interop-version"
+    names = f"{asked},{more},x-http-method-override".split(",")
+    fields = dict(cors.preflight(b"https://a.example", ",".join(names).encode(), ["*"], 1))
+    assert set(names) <= set(fields["Access-Control-Allow-Headers"].lower().split(", "))
 
 
 @given(asked=st.binary(max_size=500))

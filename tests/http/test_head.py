@@ -27,7 +27,7 @@ from hmacfs.model import Head
 
 SOUND = [row.render(host=b"h:1", file=b"/u/f", place=b"/u/n?v=0") for row in ROWS if row.sound]
 SMALL = [wire for wire in SOUND if len(wire) < 400]
-METHODS = {"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"}
+METHODS = {"GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS"}
 
 
 def parse(*lines: bytes) -> Head:

@@ -7,9 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmacfs.model import Facts, KiB, MiB
-from hmacfs.policy import buffers, classes
-
-CLASSES = classes.between(32 * KiB, 4 * MiB)
+from hmacfs.policy import buffers
 
 
 @pytest.mark.parametrize(
@@ -26,17 +24,12 @@ CLASSES = classes.between(32 * KiB, 4 * MiB)
     ],
 )
 def test_slab_of_an_upload(length: int | None, slab: int) -> None:
-    assert buffers.for_upload(Facts(length=length), CLASSES).slab == slab
+    assert buffers.for_upload(Facts(length=length)).slab == slab
 
 
 @given(st.integers(0, 1 << 50))
 def test_a_slab_is_filled_by_what_comes_and_fits_the_lent_one(length: int) -> None:
-    plan = buffers.for_upload(Facts(length=length), CLASSES)
+    plan = buffers.for_upload(Facts(length=length))
     assert buffers.LEAST_READ_BYTES <= plan.slab <= buffers.READ_BYTES
     assert plan.slab < 2 * max(length, buffers.LEAST_READ_BYTES)
     assert plan.budget >= plan.slab
-
-
-def test_a_fixed_size_is_that_of_every_body() -> None:
-    fixed = classes.between(32 * KiB, 4 * MiB, adaptive=False)
-    assert {buffers.for_upload(Facts(length=n), fixed).slab for n in (None, 1, MiB, 1 << 40)} == {32 * KiB}

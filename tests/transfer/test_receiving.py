@@ -84,13 +84,18 @@ def test_a_client_that_ends_in_the_middle_is_told_apart(*, slow: bool) -> None:
 
 
 @pytest.mark.usefixtures("no_fd_leak")
-def test_a_reset_is_a_lost_connection() -> None:
+@pytest.mark.parametrize("slow", [False, True])
+@pytest.mark.parametrize(("came", "broken"), [(0, transfer.Broken.LOST), (1000, transfer.Broken.ENDED)])
+def test_what_came_before_a_reset_is_stored(came: int, broken: transfer.Broken, *, slow: bool) -> None:
+    """An upload may go on with it."""
+
     async def scene(loop: asyncio.AbstractEventLoop) -> None:
-        stage = Stage(loop, length=MiB)
-        await stage.send(BODY[:1000])
+        stage = Stage(loop, length=MiB, slow=slow)
+        stage.theirs.send(BODY[:came])
         stage.ours.send(b"never read")  # closing then resets, unix(7)
         stage.theirs.close()
-        assert await stage.ended is transfer.Broken.LOST
+        assert await stage.ended is broken
+        assert stage.stored == BODY[:came]
         await stage.close()
 
     play(scene)

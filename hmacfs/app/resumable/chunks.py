@@ -1,0 +1,146 @@
+"""The Go server's /chunked-upload and /upload-status, made safe: a session is bound to whoever began it.
+
+Who may begin one: the bearer of a JWT of "gojwt", as there, whose file then bears its bare name; or whoever
+has a signed PUT URL, by the same query, with the path behind the endpoint's prefix as X-Filename.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from hmacfs import auth, errors, resume
+from hmacfs.app import places
+from hmacfs.app.resumable.engine import Target
+from hmacfs.errors import Refused
+from hmacfs.model import Facts
+from hmacfs.policy import buffers
+from hmacfs.resume import Act, chunked
+from hmacfs.store.sessions import Terms
+from hmacfs.transfer import SharedSink
+
+if TYPE_CHECKING:
+    from hmacfs.app.resumable.engine import Engine, Link
+    from hmacfs.model import Endpoint, Grant, Head, Reply, Slot
+    from hmacfs.resume import Ask, Limits, State
+    from hmacfs.store.sessions import Allowed, Found
+
+GO_JWT: Final = "gojwt"
+_ID_BYTES: Final = 16
+
+
+class Chunks:
+    """The Go server's chunked uploads."""
+
+    def __init__(self, engine: Engine, endpoints: tuple[Endpoint, ...], *, concurrent: bool) -> None:
+        """Store below `endpoints`; `concurrent`: several chunks of one upload at the same time."""
+        self._engine = engine
+        self._endpoints = endpoints
+        self._concurrent = concurrent
+
+    async def answer(self, head: Head, link: Link) -> Reply:
+        """Answer a request to one of the two doors. Raises Refused."""
+        ask = resume.read(resume.Door.CHUNKED, head)
+        if ask.act is Act.CREATE:
+            return await self._create(ask, head, link)
+        allowed = _whoever_shows(auth.fingerprint(head))
+        if ask.act is Act.TELL:
+            return self._told(ask, await self._engine.sessions.peek(ask.session, allowed))
+        return await self._chunk(ask, head, link, allowed)
+
+    async def _create(self, ask: Ask, head: Head, link: Link) -> Reply:
+        engine = self._engine
+        length = ask.length or 0
+        if length > engine.most:
+            raise resume.too_large(ask, engine.limits())
+        slot, grant = self._granted(ask, head, length)
+        terms = Terms(
+            key=slot.key,
+            owner=auth.fingerprint(head),
+            uploader=grant.owner,
+            content_type=grant.content_type,
+            expires=grant.expires,
+            most=length,
+            chunk=engine.advise(length, keeps_partial=False) or 1,
+            began=engine.now(),
+        )
+        name = secrets.token_hex(_ID_BYTES)
+        await engine.sessions.begin(name, terms, length)
+        link.grant(ask.door)
+        found = await engine.sessions.peek(name, _whoever_shows(terms.owner))
+        if not length:
+            found = await self._finish(ask, name, found, _whoever_shows(terms.owner))
+        return resume.created(ask, engine.state(found), name, self._limits(found))
+
+    async def _chunk(self, ask: Ask, head: Head, link: Link, allowed: Allowed) -> Reply:
+        sessions = self._engine.sessions
+        found = await sessions.peek(ask.session, allowed)
+        if not found.terms.chunk:
+            raise Refused(errors.NOT_FOUND)
+        span = chunked.place(ask, head, found.length or 0, found.terms.chunk)
+        writing = await sessions.take_chunk(ask.session, allowed, ask.chunk, alone=not self._concurrent)
+        if writing is None:
+            found = await self._finish(ask, ask.session, found, allowed)
+            return chunked.repeated(ask)
+        with writing:
+            await sessions.reserve(writing, span.length)
+            link.grant(ask.door)
+            sink = SharedSink(writing.fd, span.stop, writing.fence, start=span.start)
+            await link.pour(sink, buffers.for_upload(Facts(length=head.length)))
+            if sink.moved != span.stop:
+                raise Refused(errors.CHUNK_MISPLACED, f"chunk {ask.chunk} has {span.length} bytes")
+            found = await sessions.keep_chunk(writing)
+        found = await self._finish(ask, ask.session, found, allowed)
+        return resume.appended(ask, self._state(found), self._limits(found))
+
+    async def _finish(self, ask: Ask, name: str, found: Found, allowed: Allowed) -> Found:
+        """Publish the file if all chunks are there; give what then stands."""
+        length, terms = found.length or 0, found.terms
+        if found.complete or len(found.chunks) < chunked.count(length, terms.chunk):
+            return found
+        engine = self._engine
+        with await engine.sessions.take_over(name, allowed) as writing:
+            if writing.found.complete:  # by another, who brought the last but one
+                return writing.found
+            target = Target(
+                name=name,
+                allowed=allowed,
+                location=name,
+                slot=lambda terms: places.stored(terms.key, self._endpoints),
+            )
+            await engine.finish(ask, writing, target, None)
+            return writing.found._replace(complete=True)
+
+    def _granted(self, ask: Ask, head: Head, length: int) -> tuple[Slot, Grant]:
+        """Give where the file goes and what its token grants. Raises Refused: what `auth.upload` says."""
+        signed = auth.slot_dialects(head)
+        for endpoint in self._endpoints if signed else ():
+            if signed.isdisjoint(endpoint.protocols):
+                continue
+            slot = places.find(f"{endpoint.prefix}{ask.name}", (endpoint,))
+            asked = dataclasses.replace(head, method="PUT", length=length, chunked=False)
+            return slot, auth.upload(asked, slot, now=self._engine.now())
+        for endpoint in self._endpoints:
+            if GO_JWT in endpoint.protocols:
+                grant = auth.form(dataclasses.replace(head, method="POST"), endpoint, now=self._engine.now())
+                return places.form_slot(endpoint, ask.name), grant
+        raise Refused(errors.TOKEN_MISSING)
+
+    def _told(self, ask: Ask, found: Found) -> Reply:
+        if not found.terms.chunk:
+            raise Refused(errors.NOT_FOUND)
+        return resume.told(ask, self._state(found), self._limits(found))
+
+    def _state(self, found: Found) -> State:
+        """Give what is stored: of an upload in any order, all chunks that are there."""
+        chunk, length = found.terms.chunk, found.length or 0
+        stored = sum(min(chunk, length - number * chunk) for number in found.chunks)
+        return self._engine.state(found._replace(offset=length if found.complete else stored))
+
+    def _limits(self, found: Found) -> Limits:
+        return dataclasses.replace(self._engine.limits(found.terms.most), chunk=found.terms.chunk)
+
+
+def _whoever_shows(owner: str) -> Allowed:
+    return lambda terms, _length: bool(owner) and terms.owner == owner

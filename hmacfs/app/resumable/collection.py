@@ -1,0 +1,187 @@
+"""An endpoint of protocol "tus": its prefix begins uploads, PREFIX/ID is one, PREFIX/ID/NAME the file.
+
+Whoever shows a token of the same sub may go on with an upload; for all others there is none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email.message
+import hashlib
+import re
+import secrets
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, urljoin, urlsplit
+
+from hmacfs import auth, errors, resume
+from hmacfs.app import places
+from hmacfs.app.resumable.engine import Target
+from hmacfs.app.resumable.slots import sent_type
+from hmacfs.errors import Refused
+from hmacfs.model import Reply
+from hmacfs.resume import Act, Ask, Door, metadata
+from hmacfs.store.sessions import Terms
+
+if TYPE_CHECKING:
+    from hmacfs.app.resumable.engine import Engine, Link
+    from hmacfs.auth import Pass
+    from hmacfs.model import Endpoint, Head, Slot
+
+NAMELESS: Final = "upload"
+"""Name of a file for which neither token nor client has one."""
+_ID: Final = re.compile(r"[0-9a-f]{32}")
+_ID_BYTES: Final = 16
+
+
+class Collection:
+    """The endpoints whose prefix takes uploads."""
+
+    def __init__(self, engine: Engine, endpoints: tuple[Endpoint, ...]) -> None:
+        """Serve those of `endpoints`, ordered as by `places.by_length`, that name the protocol."""
+        self._engine = engine
+        self._endpoints = endpoints
+        self._serves = any(auth.TUS in endpoint.protocols for endpoint in endpoints)
+
+    def find(self, path: str) -> tuple[Endpoint, str] | None:
+        """Give endpoint and id ("" for the collection itself) of a path; None if it is neither."""
+        if not self._serves:
+            return None
+        for endpoint in self._endpoints:
+            if path.startswith(endpoint.prefix):
+                rest = path[len(endpoint.prefix) :]
+                if auth.TUS in endpoint.protocols and (not rest or _ID.fullmatch(rest)):
+                    return endpoint, rest
+                return None
+        return None
+
+    async def answer(self, head: Head, link: Link, endpoint: Endpoint, name: str) -> Reply:
+        """Answer any request but GET and OPTIONS. Raises Refused."""
+        door = resume.speaks(head) or Door.IETF
+        held = auth.uploader(head, endpoint, now=self._engine.now())
+        ask = resume.read(door, head)
+        if (ask.act is Act.CREATE) == bool(name) or door in {Door.RANGE, Door.CHUNKED}:
+            raise Refused(errors.METHOD_NOT_ALLOWED, fields=(("Allow", _allow(name)),))
+        if ask.act is Act.CREATE:
+            return await self._create(ask, head, link, endpoint, held)
+        target = self._target(endpoint, name, held)
+        if ask.act is Act.TELL:
+            return await self._engine.tell(ask, target)
+        if ask.act is Act.CANCEL:
+            return await self._cancel(ask, link, target)
+        return await self._engine.append(ask, head, link, target)
+
+    async def lead(self, endpoint: Endpoint, name: str) -> Reply:
+        """Answer GET of an upload: where its file is, if that is whole. Raises Refused NOT_FOUND."""
+        found = await self._engine.sessions.peek(name, lambda _terms, _length: True)
+        if not found.complete:
+            raise Refused(errors.NOT_FOUND)
+        location = _url(places.stored(found.terms.key, (endpoint,)))
+        return Reply(
+            status=307, code="elsewhere", fields=[("Location", location), ("Cache-Control", "no-store")]
+        )
+
+    async def _create(self, ask: Ask, head: Head, link: Link, endpoint: Endpoint, held: Pass) -> Reply:
+        engine = self._engine
+        most = engine.most if held.most is None else min(held.most, engine.most)
+        if (ask.length or head.length or 0) > most:
+            raise resume.too_large(ask, engine.limits(most))
+        name = secrets.token_hex(_ID_BYTES)
+        slot = self._slot(endpoint, name, held.name or _told_name(ask, head))
+        terms = Terms(
+            key="" if ask.partial else slot.key,
+            owner=_owner(endpoint, held),
+            uploader=held.owner,
+            content_type=held.content_type or sent_type(head, ask),
+            expires=held.expires,
+            metadata=ask.metadata,
+            most=most,
+            parts=ask.parts,
+            digests=tuple((c.algorithm, c.value.hex()) for c in ask.checksums if c.whole),
+            began=engine.now(),
+        )
+        target = self._target(endpoint, name, held)
+        if ask.parts:
+            return await self._join(ask, link, endpoint, target, terms)
+        await engine.sessions.begin(name, terms, ask.length)
+        if head.has_body or ask.ends is not None or ask.length == 0:
+            return await engine.append(ask, head, link, target, created=True)
+        found = await engine.sessions.look(name, target.allowed)
+        link.grant(ask.door)
+        return resume.created(ask, engine.state(found), target.location, engine.limits(most))
+
+    async def _join(self, ask: Ask, link: Link, endpoint: Endpoint, target: Target, terms: Terms) -> Reply:
+        """Make one file of several partial uploads, which then are no more."""
+        sessions, allowed = self._engine.sessions, target.allowed
+        names = [self._part(endpoint, part) for part in ask.parts]
+        if len(set(names)) != len(names):
+            raise Refused(errors.UPLOAD_PARTS)
+        with contextlib.ExitStack() as held:
+            parts = [held.enter_context(await sessions.take_over(name, allowed)) for name in names]
+            if any(part.found.terms.key or part.found.offset != part.found.length for part in parts):
+                raise Refused(errors.UPLOAD_PARTS)
+            length = sum(part.found.offset for part in parts)
+            if length > terms.most:
+                raise resume.too_large(ask, self._engine.limits(terms.most))
+            await sessions.begin(target.name, terms, length)
+            link.grant(ask.door)
+            with await sessions.take_over(target.name, allowed) as writing:
+                await sessions.join(writing, parts)
+                await self._engine.finish(ask, writing, target, None)
+                state = self._engine.state(writing.found, complete=True)
+        for name in names:
+            await sessions.drop(name, allowed)
+        reply = resume.created(ask, state, target.location, self._engine.limits(terms.most))
+        return self._engine.concluded(reply, state, target, terms)
+
+    def _part(self, endpoint: Endpoint, target: str) -> str:
+        """Give the id in the URL of a partial upload, which may be relative. Raises Refused UPLOAD_PARTS."""
+        path = urlsplit(urljoin(endpoint.prefix, target)).path
+        found = self.find(path)
+        if found is None or found[0] is not endpoint or not found[1]:
+            raise Refused(errors.UPLOAD_PARTS)
+        return found[1]
+
+    async def _cancel(self, ask: Ask, link: Link, target: Target) -> Reply:
+        """Drop an upload; also its file, if that is complete: its owner takes it back."""
+        found = await self._engine.sessions.peek(target.name, target.allowed)
+        reply = await self._engine.cancel(ask, target, link)
+        if found.complete:
+            await self._engine.store.remove(target.slot(found.terms))
+        return reply
+
+    def _target(self, endpoint: Endpoint, name: str, held: Pass) -> Target:
+        owner = _owner(endpoint, held)
+        return Target(
+            name=name,
+            allowed=lambda terms, _length: terms.owner == owner,
+            location=quote(f"{endpoint.prefix}{name}"),
+            slot=lambda terms: places.stored(terms.key, (endpoint,)),
+            url=_url,
+        )
+
+    def _slot(self, endpoint: Endpoint, name: str, bare: str) -> Slot:
+        return places.find(f"{endpoint.prefix}{name}/{places.bare_name(bare)}", (endpoint,))
+
+
+def _told_name(ask: Ask, head: Head) -> str:
+    """Give the file's name as the client tells it: in its metadata, or in Content-Disposition (RFC 6266)."""
+    told = metadata.read(ask.metadata) if ask.metadata else {}
+    name = (told.get("filename") or told.get("name") or b"").decode(errors="replace")
+    if not name and (disposition := head.fields.get(b"content-disposition")):
+        message = email.message.Message()
+        message["Content-Disposition"] = disposition.decode("latin-1")
+        name = message.get_filename() or ""
+    return name or NAMELESS
+
+
+def _owner(endpoint: Endpoint, held: Pass) -> str:
+    """Give what stands for the owner in the store: an upload of one endpoint is not one of another."""
+    return hashlib.sha256(f"{endpoint.prefix}\0{held.owner}".encode()).hexdigest()
+
+
+def _url(slot: Slot) -> str:
+    return quote(f"{slot.endpoint.prefix}{slot.rel}")
+
+
+def _allow(name: str) -> str:
+    return "GET, HEAD, PATCH, DELETE, OPTIONS" if name else "POST, PUT, PATCH, OPTIONS"

@@ -1,0 +1,223 @@
+"""What all resumable uploads have in common: append, tell, cancel, finish."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from blake3 import blake3
+
+from hmacfs import errors, metrics, resume, transfer
+from hmacfs.errors import Refused
+from hmacfs.model import Facts
+from hmacfs.policy import buffers, chunks, estimator
+from hmacfs.resume import Ask, Limits, State, tus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hmacfs.config.settings import Settings
+    from hmacfs.model import Head, Reply, Slot
+    from hmacfs.store import Store
+    from hmacfs.store.sessions import Allowed, Found, Terms, Writing
+
+
+class Link(transfer.Link, Protocol):
+    """The client as a resumable upload sees it."""
+
+    @property
+    def trailer(self) -> bytes | None:
+        """Upload-Checksum, if it followed the body."""
+
+    def grant(self, dialect: str) -> None:
+        """Note that the request is authorised and has its place: 100 Continue may go out."""
+
+    def inform(self, interim: bytes) -> None:
+        """Send an interim answer."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Target:
+    """One upload as a request names it."""
+
+    name: str
+    """Its name in the store."""
+    allowed: Allowed
+    """Whether the request may have it."""
+    location: str
+    """Its URL, as the client is told."""
+    slot: Callable[[Terms], Slot]
+    """Gives where the file goes in the end."""
+    url: Callable[[Slot], str] | None = None
+    """Gives the URL of the file in the end, where the client does not know that already."""
+
+
+class Engine:
+    """One configuration's resumable uploads over one store."""
+
+    def __init__(self, settings: Settings, store: Store, row: metrics.Row, now: Callable[[], float]) -> None:
+        """Keep unfinished uploads in `store`, count in `row`; `now` is the wall clock."""
+        self.store = store
+        self.sessions = store.sessions
+        self.now = now
+        self.most = settings.server.max_upload_size
+        """Bytes of a file at most."""
+        self._row = row
+
+    def limits(self, most: int | None = None) -> Limits:
+        """Give what a client is told about sizes."""
+        return Limits(
+            most=self.most if most is None else min(most, self.most),
+            chunk=self.advise(self.most, keeps_partial=True),
+            lives_s=self.sessions.lives_s,
+        )
+
+    def advise(self, size: int, *, keeps_partial: bool) -> int:
+        """Give the bytes that one request should carry of a file of `size` bytes."""
+        upload = chunks.Upload(size=size, left=size, keeps_partial=keeps_partial)
+        return chunks.advise(chunks.Algorithm.PREDICTIVE, estimator.STRANGER.network, upload)
+
+    def state(self, found: Found, *, complete: bool | None = None) -> State:
+        """Give what is stored as the languages want to know it."""
+        terms = found.terms
+        return State(
+            offset=found.offset,
+            length=found.length,
+            complete=found.complete if complete is None else complete,
+            expires=found.used_s + self.sessions.lives_s,
+            metadata=terms.metadata,
+            partial=not terms.key,
+            parts=terms.parts,
+            name=terms.key.rpartition("/")[2],
+            chunks=len(found.chunks),
+            began=terms.began,
+            touched=found.used_s,
+        )
+
+    async def tell(self, ask: Ask, target: Target) -> Reply:
+        """Answer how far an upload has come. Raises Refused NOT_FOUND, UPLOAD_EXPIRED, UPLOAD_TAKEN_OVER."""
+        found = await self.sessions.look(target.name, target.allowed)
+        state = self.state(found)
+        reply = resume.told(ask, state, self.limits(found.terms.most))
+        return self.concluded(reply, state, target, found.terms)
+
+    async def append(
+        self, ask: Ask, head: Head, link: Link, target: Target, *, created: bool = False
+    ) -> Reply:
+        """Take the body of a request and finish the file if it is whole with it.
+
+        Raises Refused: what the languages say about offsets, lengths and digests, UPLOAD_TAKEN_OVER, and
+        whatever breaks a body; what has come of that stays.
+        """
+        with await self.sessions.take_over(target.name, target.allowed) as writing:
+            self._check(ask, head, writing)
+            await self._agree(ask, writing)
+            if head.length:
+                await self.sessions.reserve(writing, head.length)
+            link.grant(ask.door)
+            location = target.location if created else None
+            limits = self.limits(writing.found.terms.most)
+            if (interim := resume.interim(ask, location, None, limits)) is not None and location is not None:
+                link.inform(interim)
+            digest = await self._receive(ask, head, link, writing)
+            length = writing.found.length
+            whole = writing.found.offset == length if ask.ends is None else ask.ends
+            if not (whole and writing.found.terms.key):
+                found = await self.sessions.keep(writing)
+                state = self.state(found)
+            else:
+                await self.finish(ask, writing, target, digest)
+                state = self.state(writing.found, complete=True)
+        if created:
+            reply = resume.created(ask, state, target.location, limits)
+        else:
+            reply = resume.appended(ask, state, limits)
+        return self.concluded(reply, state, target, writing.found.terms)
+
+    @staticmethod
+    def concluded(reply: Reply, state: State, target: Target, terms: Terms) -> Reply:
+        """Add to the answer about a complete upload where the file is."""
+        if state.complete and target.url is not None:
+            reply.fields.append(("Content-Location", target.url(target.slot(terms))))
+        return reply
+
+    async def finish(self, ask: Ask, writing: Writing, target: Target, digest: bytes | None) -> None:
+        """Publish a whole file. Raises Refused: UPLOAD_LENGTH, DIGEST_MISMATCH, EXISTS, UPLOAD_TAKEN_OVER."""
+        found = writing.found
+        if found.length is None:
+            await self.sessions.agree(writing, found.offset)
+        elif found.offset != found.length:
+            raise resume.length_wrong(ask, self.state(found))
+        wanted = [*found.terms.digests, *((c.algorithm, c.value.hex()) for c in ask.checksums if c.whole)]
+        for algorithm, digits in dict.fromkeys(wanted):
+            if not hmac.compare_digest(await self.sessions.digest(writing, algorithm), digits):
+                # What has come is not the file, and nothing that may still come can make it that.
+                await self.sessions.drop(target.name, target.allowed)
+                raise resume.checksum_wrong(ask)
+        began = time.monotonic()
+        await self.sessions.publish(writing, target.slot(found.terms), digest)
+        self._row.observe(metrics.COMMIT_SECONDS, time.monotonic() - began)
+        self._row.add(metrics.UPLOADS[ask.door])
+
+    def _check(self, ask: Ask, head: Head, writing: Writing) -> None:
+        """Refuse a body that does not belong where the upload goes on."""
+        found = writing.found
+        state = self.state(found)
+        if found.terms.parts:
+            raise Refused(errors.UPLOAD_FINAL)
+        if ask.offset != found.offset:
+            raise resume.offset_wrong(ask, state)
+        if None not in {ask.length, found.length} and ask.length != found.length:
+            raise resume.length_wrong(ask, state)
+        length = found.length if ask.length is None else ask.length
+        end = ask.offset + (head.length or 0)
+        if length is not None and end > length:
+            raise resume.length_wrong(ask, state)
+        if max(end, length or 0) > found.terms.most:
+            raise resume.too_large(ask, self.limits(found.terms.most))
+
+    async def _agree(self, ask: Ask, writing: Writing) -> None:
+        if ask.length is not None and writing.found.length is None:
+            await self.sessions.agree(writing, ask.length)
+
+    async def _receive(self, ask: Ask, head: Head, link: Link, writing: Writing) -> bytes | None:
+        """Take the body; give the BLAKE3 of the file if this is all of it.
+
+        Raises Refused CHECKSUM_MISMATCH or DIGEST_MISMATCH; then nothing of the body stays.
+        """
+        found = writing.found
+        if not head.has_body or found.complete:
+            return None
+        limit = found.terms.most if found.length is None else found.length
+        algorithms = {checksum.algorithm for checksum in ask.checksums if not checksum.whole}
+        digests: dict[str, Any] = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
+        if ask.trailer:
+            digests = {name: hashlib.new(name, usedforsecurity=False) for name in tus.ALGORITHMS}
+        alone = found.offset == 0 and (ask.ends or head.length == found.length)
+        if alone:
+            digests[_BLAKE3] = blake3()
+        sink = transfer.SharedSink(
+            writing.fd, limit, writing.fence, start=found.offset, digests=[*digests.values()]
+        )
+        await link.pour(sink, buffers.for_upload(Facts(length=head.length)))
+        sent = [checksum for checksum in ask.checksums if not checksum.whole]
+        if ask.trailer:
+            sent.append(tus.checksum(link.trailer))
+        for checksum in sent:
+            if not hmac.compare_digest(digests[checksum.algorithm].digest(), checksum.value):
+                await self.sessions.cut(writing)
+                raise resume.checksum_wrong(ask)
+        writing.found = found._replace(offset=sink.moved)
+        return digests[_BLAKE3].digest() if alone else None
+
+    async def cancel(self, ask: Ask, target: Target, link: Link) -> Reply:
+        """Drop an upload. Raises Refused as `tell`."""
+        await self.sessions.drop(target.name, target.allowed)
+        link.grant(ask.door)
+        return resume.cancelled(ask)
+
+
+_BLAKE3: Final = "blake3"

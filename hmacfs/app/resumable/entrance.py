@@ -1,0 +1,86 @@
+"""Which requests are of a resumable upload, and of which kind."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+from hmacfs import resume
+from hmacfs.app import places
+from hmacfs.app.resumable.chunks import Chunks
+from hmacfs.app.resumable.collection import Collection
+from hmacfs.app.resumable.engine import Engine
+from hmacfs.app.resumable.slots import SALVAGED, Slots
+from hmacfs.errors import Refused
+from hmacfs.resume import Door, chunked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from hmacfs import metrics
+    from hmacfs.app.resumable.engine import Link
+    from hmacfs.config.settings import Settings
+    from hmacfs.model import Endpoint, Grant, Head, Reply, Slot
+    from hmacfs.store import Part, Store
+
+_CHUNKED: Final = frozenset({chunked.UPLOAD, chunked.STATUS})
+
+
+class Resumable:
+    """The resumable uploads of one configuration over one store."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        endpoints: tuple[Endpoint, ...],
+        store: Store,
+        row: metrics.Row,
+        now: Callable[[], float],
+    ) -> None:
+        """Serve `endpoints`, ordered as by `places.by_length`; `now` is the wall clock."""
+        self._endpoints = endpoints
+        self._engine = engine = Engine(settings, store, row, now)
+        uploads = settings.uploads
+        self._slots = Slots(engine) if uploads.resumable_uploads_enabled else None
+        self._collection = Collection(engine, endpoints)
+        self._chunks = None
+        if uploads.chunked_uploads_enabled:
+            self._chunks = Chunks(engine, endpoints, concurrent=uploads.concurrent_chunk_uploads)
+
+    def answer(self, head: Head, link: Link) -> Coroutine[None, None, Reply] | None:
+        """Give a coroutine that answers, or None if this is an ordinary request. Raises Refused NOT_FOUND."""
+        if (found := self._collection.find(head.path)) is not None:
+            endpoint, name = found
+            if head.method == "GET":
+                return self._collection.lead(endpoint, name)
+            return self._collection.answer(head, link, endpoint, name)
+        if self._chunks is not None and head.path in _CHUNKED:
+            return self._chunks.answer(head, link)
+        if self._slots is not None and (door := resume.speaks(head)) is not None:
+            return self._slots.answer(door, head, link, places.find(head.path, self._endpoints))
+        return None
+
+    def unfinished(self, head: Head, link: Link, slot: Slot) -> Coroutine[None, None, Reply] | None:
+        """Give the answer to a HEAD of a file that is not there, if it shows a token; else None."""
+        if self._slots is None or head.method != "HEAD":
+            return None
+        if not (head.query or b"authorization" in head.fields):
+            return None
+        return self._slots.answer(Door.IETF, head, link, slot)
+
+    def options(self, head: Head) -> list[tuple[str, str]]:
+        """Give what OPTIONS says of resumable uploads."""
+        if self._slots is None and self._collection.find(head.path) is None:
+            return []
+        return resume.options(self._engine.limits())
+
+    async def salvage(self, broken: Refused, head: Head, slot: Slot, grant: Grant, part: Part) -> None:
+        """Keep what has come of a plain PUT, if it broke off in a way that leaves it worth keeping."""
+        if self._slots is not None and broken.refusal in SALVAGED:
+            with contextlib.suppress(Refused):  # what the client is told is why it broke
+                await self._slots.salvage(head, slot, grant, part)
+
+    async def forget(self, slot: Slot) -> None:
+        """Drop what is left of a broken upload, now that a plain PUT has stored the file."""
+        if self._slots is not None:
+            await self._slots.forget(slot)

@@ -1,0 +1,156 @@
+"""Every signed PUT URL is a resumable upload too: HEAD, PATCH, DELETE and PUT with Content-Range know it.
+
+The upload belongs to the token that began it. While it lasts that token needs no time left: an upload over
+a bad network may take longer than the token lives.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+from hmacfs import auth, errors, resume
+from hmacfs.app.resumable.engine import Target
+from hmacfs.errors import Refused
+from hmacfs.resume import Act, Ask, Door, State, metadata
+from hmacfs.store.sessions import Terms
+
+if TYPE_CHECKING:
+    from hmacfs.app.resumable.engine import Engine, Link
+    from hmacfs.model import Grant, Head, Reply, Slot
+    from hmacfs.store import Part
+
+SALVAGED: Final = frozenset({errors.BODY_INCOMPLETE, errors.BODY_TOO_SLOW, errors.DRAINING})
+"""What breaks a plain PUT off in a way that leaves its bytes worth keeping."""
+_PARTIAL_TYPES: Final = frozenset({b"application/partial-upload", b"application/offset+octet-stream"})
+_ID_CHARACTERS: Final = 32
+
+
+class Slots:
+    """Resumable uploads to signed PUT URLs."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Let `engine` move the bytes."""
+        self._engine = engine
+
+    async def answer(self, door: Door, head: Head, link: Link, slot: Slot) -> Reply:
+        """Answer a request in one of the languages. Raises Refused."""
+        ask = resume.read(door, head)
+        target = self._target(head, slot)
+        if ask.act is Act.TELL:
+            return await self._tell(ask, slot, target)
+        if ask.act is Act.CANCEL:
+            return await self._engine.cancel(ask, target, link)
+        if ask.act is Act.CREATE or (door is Door.RANGE and ask.offset == 0):
+            return await self._create(ask, head, link, slot, target)
+        try:
+            return await self._engine.append(ask, head, link, target)
+        except Refused as refused:
+            if refused.refusal is not errors.NOT_FOUND or ask.offset:
+                raise
+        # Nothing was begun, and this is the beginning: the token then says whether it may be.
+        return await self._create(ask, head, link, slot, target)
+
+    async def salvage(self, head: Head, slot: Slot, grant: Grant, part: Part) -> None:
+        """Keep what has come of a plain PUT that broke off. Raises Refused."""
+        terms = self._terms(head, slot, grant, Ask(door=Door.RANGE, act=Act.CREATE), part.length)
+        await self._engine.sessions.salvage(part, name_of(slot), terms)
+
+    async def forget(self, slot: Slot) -> None:
+        """Drop what is left of a broken upload after another has stored the file. Raises Refused."""
+        if self._engine.sessions.has(name_of(slot)):
+            await self._engine.sessions.drop(name_of(slot), _anybody)
+
+    async def _tell(self, ask: Ask, slot: Slot, target: Target) -> Reply:
+        if (size := self._engine.store.size_of(slot.key)) is None:
+            return await self._engine.tell(ask, target)
+        state = State(offset=size, length=size, complete=True, expires=0)
+        return resume.told(ask, state, self._engine.limits())
+
+    async def _create(self, ask: Ask, head: Head, link: Link, slot: Slot, target: Target) -> Reply:
+        """Begin an upload, from its beginning even if one was under way."""
+        engine = self._engine
+        grant = auth.upload(_as_put(head, ask), slot, now=engine.now())
+        length = grant.size if ask.length is None else ask.length
+        if length is None:
+            raise Refused(errors.LENGTH_REQUIRED)
+        if length > engine.most:
+            raise resume.too_large(ask, engine.limits())
+        terms = self._terms(head, slot, grant, ask, length)
+        sessions = engine.sessions
+        if not await sessions.begin(target.name, terms, length):
+            await sessions.drop(target.name, _anybody)  # the token was verified just now
+            await sessions.begin(target.name, terms, length)
+        if ask.door is Door.TUS and ask.act is Act.CREATE and not head.has_body and length:
+            found = await sessions.look(target.name, target.allowed)
+            link.grant(ask.door)
+            return resume.created(ask, engine.state(found), target.location, engine.limits())
+        created = ask.act is Act.CREATE
+        return await engine.append(ask, head, link, target, created=created)
+
+    def _terms(self, head: Head, slot: Slot, grant: Grant, ask: Ask, length: int) -> Terms:
+        return Terms(
+            key=slot.key,
+            owner=auth.fingerprint(head),
+            uploader=grant.owner,
+            content_type=grant.content_type or sent_type(head, ask),
+            expires=grant.expires,
+            metadata=ask.metadata,
+            most=length,
+            digests=tuple((c.algorithm, c.value.hex()) for c in ask.checksums if c.whole),
+            began=self._engine.now(),
+        )
+
+    def _target(self, head: Head, slot: Slot) -> Target:
+        return Target(
+            name=name_of(slot),
+            allowed=lambda terms, length: self._owns(head, slot, terms, length),
+            location=head.target.decode("ascii"),
+            slot=lambda _terms: slot,
+        )
+
+    def _owns(self, head: Head, slot: Slot, terms: Terms, length: int | None) -> bool:
+        """Whether the request shows the token that began the upload, or another one for the same file."""
+        if terms.owner == auth.fingerprint(head):
+            return True
+        typed = {b"content-type": (terms.content_type or "").encode()}
+        asked = dataclasses.replace(
+            head, method="PUT", length=length, chunked=False, fields={**head.fields, **typed}
+        )
+        try:
+            auth.upload(asked, slot, now=self._engine.now())
+        except Refused:
+            return False
+        return True
+
+
+def name_of(slot: Slot) -> str:
+    """Give the name that an upload to a slot has in the store: there is one for each."""
+    return hashlib.sha256(slot.key.encode()).hexdigest()[:_ID_CHARACTERS]
+
+
+def sent_type(head: Head, ask: Ask) -> str | None:
+    """Give the file's type as the client tells it: in its metadata, or as the type of its content."""
+    if ask.metadata is not None:
+        told = metadata.read(ask.metadata)
+        sent = told.get("filetype") or told.get("type") or b""
+    else:
+        sent = head.fields.get(b"content-type", b"")
+    return sent.decode("ascii") if sent.isascii() and sent and sent not in _PARTIAL_TYPES else None
+
+
+def _as_put(head: Head, ask: Ask) -> Head:
+    """Give the plain PUT of the whole file that the token was made for.
+
+    One without a length may do where the token itself tells it.
+    """
+    fields = {name: value for name, value in head.fields.items() if name != b"content-type"}
+    if (content_type := sent_type(head, ask)) is not None:
+        fields[b"content-type"] = content_type.encode()
+    unmeasured = ask.length is None
+    return dataclasses.replace(head, method="PUT", length=ask.length, chunked=unmeasured, fields=fields)
+
+
+def _anybody(_terms: Terms, _length: int | None) -> bool:
+    return True

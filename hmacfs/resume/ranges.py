@@ -1,0 +1,42 @@
+"""PUT with Content-Range (RFC 9110 14.5): a file's slot continued by a client that knows nothing newer.
+
+`bytes FIRST-LAST/SIZE` carries that part; `bytes */SIZE` without a body asks how far the upload has come, as
+it does with the uploads of Google's interfaces. It is answered as `ietf` does.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from hmacfs import errors
+from hmacfs.errors import Refused
+from hmacfs.resume import counts
+from hmacfs.resume.asks import Act, Ask, Door
+
+if TYPE_CHECKING:
+    from hmacfs.model import Head
+
+_RANGE: Final = re.compile(rb"bytes (?:\*|([0-9]+)-([0-9]+))/([0-9]+)", re.IGNORECASE)
+
+
+def read(head: Head) -> Ask:
+    """Give what `head` asks for.
+
+    Raises RANGE_ON_PUT for a range that is malformed or not exactly the body, LENGTH_REQUIRED for a body
+    without Content-Length, and TOO_LARGE for a size that no file has.
+    """
+    match = _RANGE.fullmatch(head.fields.get(b"content-range", b""))
+    if match is None:
+        raise Refused(errors.RANGE_ON_PUT)
+    if head.length is None and (head.chunked or match[1] is not None):
+        raise Refused(errors.LENGTH_REQUIRED)
+    length = counts.read("Content-Range", match[3])
+    if match[1] is None:
+        if head.length:
+            raise Refused(errors.RANGE_ON_PUT)
+        return Ask(door=Door.RANGE, act=Act.TELL, length=length)
+    start, last = (counts.read("Content-Range", match[group]) for group in (1, 2))
+    if not start <= last < length or last + 1 - start != head.length:
+        raise Refused(errors.RANGE_ON_PUT)
+    return Ask(door=Door.RANGE, act=Act.APPEND, offset=start, length=length)

@@ -1,0 +1,80 @@
+"""Structured fields (RFC 9651) of resumable uploads and digests, read and written.
+
+A value that is malformed or of another type counts as absent: draft-ietf-httpbis-resumable-upload 4 and
+RFC 9651 4.2 want such a field ignored. Not for the hot path.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import http_sf
+
+from hmacfs.resume.asks import Checksum
+
+if TYPE_CHECKING:
+    from http_sf import StructuredType
+
+    from hmacfs.resume.asks import Limits
+
+_INTEGER_MOST: Final = 999_999_999_999_999
+"""The largest integer of a structured field (RFC 9651 3.3.1): close to 1 PB."""
+_ALGORITHMS: Final = {"sha-256": "sha256", "sha-512": "sha512"}
+"""The active algorithms of RFC 9530 7.2, and what hashlib calls them; others are ignored (RFC 9530 2)."""
+_AGE_NAMES: Final = {6: "expires"}
+"""What interop versions before 7 call the member max-age of Upload-Limit."""
+
+
+def boolean(value: bytes | None) -> bool | None:
+    """Give the boolean of an item; None if there is none."""
+    item = _item(value)
+    return item if isinstance(item, bool) else None
+
+
+def integer(value: bytes | None) -> int | None:
+    """Give the integer of an item; None if there is none or it is negative, as no field here may be."""
+    item = _item(value)
+    return item if isinstance(item, int) and not isinstance(item, bool) and item >= 0 else None
+
+
+def digests(value: bytes | None, *, whole: bool) -> tuple[Checksum, ...]:
+    """Give the digests of Repr-Digest (`whole`) or Content-Digest whose algorithms are known."""
+    members = _parse(value, "dictionary")
+    if not isinstance(members, dict):
+        return ()
+    found = []
+    for name, member in members.items():
+        digest = member[0] if isinstance(member, tuple) else member
+        if name in _ALGORITHMS and isinstance(digest, bytes):
+            found.append(Checksum(algorithm=_ALGORITHMS[name], value=digest, whole=whole))
+    return tuple(found)
+
+
+def complete(state: bool) -> tuple[str, str]:  # noqa: FBT001 - the field is one boolean
+    """Give the field Upload-Complete."""
+    return ("Upload-Complete", http_sf.ser(state))
+
+
+def limit(limits: Limits, version: int | None = None) -> tuple[str, str]:
+    """Give the field Upload-Limit as clients of interop `version` read it."""
+    members = {
+        "max-size": limits.most,
+        "max-append-size": limits.chunk,
+        _AGE_NAMES.get(version or 0, "max-age"): int(limits.lives_s),
+    }
+    return ("Upload-Limit", http_sf.ser({name: min(value, _INTEGER_MOST) for name, value in members.items()}))
+
+
+def _item(value: bytes | None) -> object:
+    """Give the bare value of an item, its parameters left out."""
+    item = _parse(value, "item")
+    return item[0] if isinstance(item, tuple) else item
+
+
+def _parse(value: bytes | None, kind: str) -> StructuredType | None:
+    if value is None:
+        return None
+    try:
+        return http_sf.parse(value, tltype=kind)
+    except http_sf.StructuredFieldError:
+        return None

@@ -1,0 +1,189 @@
+"""The tus resumable upload protocol 1.0.0: its requests read, its answers made.
+
+Core, Creation (with upload, with deferred length), Expiration, Checksum (also as a trailer), Termination and
+Concatenation. Tus-Resumable goes with every answer, refusals too, so it is not made here (`resume.every`).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import email.utils
+import re
+from typing import TYPE_CHECKING, Final
+
+from hmacfs import errors
+from hmacfs.errors import Refused
+from hmacfs.model import Reply
+from hmacfs.resume import counts, media, metadata
+from hmacfs.resume.asks import Act, Ask, Checksum, Door
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hmacfs.model import Head
+    from hmacfs.resume.asks import Limits, State
+
+VERSION: Final = "1.0.0"
+EXTENSIONS: Final = (
+    "creation,creation-with-upload,creation-defer-length,expiration,checksum,checksum-trailer,termination,"
+    "concatenation"
+)
+TYPE: Final = b"application/offset+octet-stream"
+ALGORITHMS: Final = ("sha1", "sha256")
+"""Of Upload-Checksum; the protocol demands sha1."""
+
+_ACTS: Final = {"POST": Act.CREATE, "PATCH": Act.APPEND, "HEAD": Act.TELL, "DELETE": Act.CANCEL}
+_CHECKSUM: Final = re.compile(rb"([a-z0-9-]+) ([A-Za-z0-9+/]+={0,2})")
+_URLS: Final = re.compile("[!-~]+(?: [!-~]+)*")
+_NO_STORE: Final = ("Cache-Control", "no-store")
+
+
+def read(head: Head) -> Ask:
+    """Give what `head` asks for.
+
+    Raises TUS_VERSION, METHOD_NOT_ALLOWED, PATCH_TYPE, UPLOAD_FIELD, UPLOAD_METADATA, CHECKSUM_UNKNOWN, and
+    TOO_LARGE or SIZE_MISMATCH for lengths that cannot be.
+    """
+    fields = head.fields
+    if fields.get(b"tus-resumable") != VERSION.encode():
+        raise Refused(errors.TUS_VERSION)
+    act = _act(head)
+    ask = Ask(door=Door.TUS, act=act)
+    if act is Act.CREATE:
+        _read_creation(ask, fields, content=_content(head))
+    elif act is Act.APPEND:
+        ask.offset = counts.read("Upload-Offset", fields.get(b"upload-offset"))
+        if b"upload-length" in fields:
+            ask.length = counts.read("Upload-Length", fields[b"upload-length"])
+    if act is Act.APPEND or (act is Act.CREATE and head.has_body):
+        _read_body(ask, head)
+    return ask
+
+
+def checksum(value: bytes | None) -> Checksum:
+    """Give the checksum in a field or trailer Upload-Checksum.
+
+    Raises UPLOAD_FIELD if it is absent or malformed, CHECKSUM_UNKNOWN for an algorithm not offered.
+    """
+    match = _CHECKSUM.fullmatch(value or b"")
+    if match is None:
+        raise Refused(errors.UPLOAD_FIELD, "Upload-Checksum must be an algorithm and a Base64 value")
+    algorithm, encoded = match[1].decode("ascii"), match[2]
+    if algorithm not in ALGORITHMS:
+        raise Refused(errors.CHECKSUM_UNKNOWN)
+    try:
+        digest = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        raise Refused(errors.UPLOAD_FIELD, "the value of Upload-Checksum is not Base64") from None
+    return Checksum(algorithm=algorithm, value=digest, whole=False)
+
+
+def created(ask: Ask, state: State, location: str, limits: Limits) -> Reply:  # noqa: ARG001 - as all languages
+    """Answer a creation: 201 with Location, and the offset, which a creation with upload wants."""
+    fields = [("Location", location), *_progress(state)]
+    return Reply(status=201, code="created", fields=fields)
+
+
+def appended(ask: Ask, state: State, limits: Limits) -> Reply:  # noqa: ARG001 - as all languages
+    """Answer a PATCH: 204 with the new offset, also to the last one."""
+    return Reply(status=204, code="no_content", fields=_progress(state))
+
+
+def told(ask: Ask, state: State, limits: Limits) -> Reply:  # noqa: ARG001 - as all languages
+    """Answer HEAD: how far the upload has come, and all that was told of it."""
+    fields = _progress(state)
+    if state.length is None:
+        fields.append(("Upload-Defer-Length", "1"))
+    else:
+        fields.append(("Upload-Length", str(state.length)))
+    if state.metadata is not None:
+        fields.append(("Upload-Metadata", state.metadata))
+    if state.partial:
+        fields.append(("Upload-Concat", "partial"))
+    elif state.parts:
+        fields.append(("Upload-Concat", f"final;{' '.join(state.parts)}"))
+    return Reply(status=200, code="ok", fields=[*fields, _NO_STORE])
+
+
+def cancelled(ask: Ask) -> Reply:  # noqa: ARG001 - as all languages
+    """Answer DELETE: 204, the one status that tus-js-client takes for success."""
+    return Reply(status=204, code="no_content", fields=[])
+
+
+def finished_fields(ask: Ask, state: State) -> list[tuple[str, str]]:  # noqa: ARG001 - as all languages
+    """Give what the answer of a finished upload says beside its own."""
+    return _progress(state)
+
+
+def options(limits: Limits) -> list[tuple[str, str]]:
+    """Give what OPTIONS tells of the protocol (Core, OPTIONS)."""
+    return [
+        ("Tus-Resumable", VERSION),
+        ("Tus-Version", VERSION),
+        ("Tus-Extension", EXTENSIONS),
+        ("Tus-Max-Size", str(limits.most)),
+        ("Tus-Checksum-Algorithm", ",".join(ALGORITHMS)),
+    ]
+
+
+def _act(head: Head) -> Act:
+    method = head.method
+    if method == "POST":
+        # For clients behind something that knows only GET and POST; on other methods it could only confuse.
+        method = head.fields.get(b"x-http-method-override", b"POST").decode("latin-1").upper()
+    if method not in _ACTS:
+        raise Refused(errors.METHOD_NOT_ALLOWED, fields=(("Allow", "POST, HEAD, PATCH, DELETE"),))
+    return _ACTS[method]
+
+
+def _content(head: Head) -> int | None:
+    """Give the bytes of the body; None if only its end will tell."""
+    return None if head.chunked else head.length or 0
+
+
+def _read_creation(ask: Ask, fields: Mapping[bytes, bytes], *, content: int | None) -> None:
+    length, deferred = fields.get(b"upload-length"), fields.get(b"upload-defer-length")
+    concat = fields.get(b"upload-concat", b"").decode("latin-1")
+    ask.metadata = metadata.sent(fields.get(b"upload-metadata"))
+    ask.partial = concat == "partial"
+    if concat and not ask.partial:
+        ask.parts = _parts(concat)
+        if length is not None or deferred is not None or content != 0:
+            raise Refused(errors.UPLOAD_FIELD, "what is joined from others has neither a length nor a body")
+    elif (length is None) == (deferred is None):
+        raise Refused(errors.UPLOAD_FIELD, "one of Upload-Length and Upload-Defer-Length is needed")
+    elif length is not None:
+        ask.length = counts.read("Upload-Length", length)
+    elif deferred != b"1":
+        raise Refused(errors.UPLOAD_FIELD, "Upload-Defer-Length can only be 1")
+
+
+def _parts(concat: str) -> tuple[str, ...]:
+    kind, _, listed = concat.partition(";")
+    listed = listed.strip(" ")
+    if kind != "final" or _URLS.fullmatch(listed) is None:
+        raise Refused(errors.UPLOAD_FIELD, "Upload-Concat must be partial, or final; and URLs")
+    return tuple(listed.split(" "))
+
+
+def _read_body(ask: Ask, head: Head) -> None:
+    """Read what concerns the bytes that come with the request."""
+    fields = head.fields
+    if media.read(fields) != TYPE:
+        raise Refused(errors.PATCH_TYPE)
+    stop = counts.fit(ask.offset + (_content(head) or 0))
+    if ask.length is not None and stop > ask.length:
+        raise Refused(errors.SIZE_MISMATCH, "the body goes beyond Upload-Length")
+    if b"upload-checksum" in fields:
+        ask.checksums = (checksum(fields[b"upload-checksum"]),)
+    elif head.chunked:
+        names = fields.get(b"trailer", b"").lower().split(b",")
+        ask.trailer = b"upload-checksum" in (name.strip(b" \t") for name in names)
+
+
+def _progress(state: State) -> list[tuple[str, str]]:
+    fields = [("Upload-Offset", str(state.offset))]
+    if not state.complete:
+        fields.append(("Upload-Expires", email.utils.formatdate(state.expires, usegmt=True)))
+    return fields

@@ -1,0 +1,182 @@
+"""Unfinished uploads as the rooms above see them: the ledger's steps on the store's threads."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from hmacfs.errors import Refused
+from hmacfs.model import Durability
+from hmacfs.store import faults
+from hmacfs.store.sessions.folder import Folder
+from hmacfs.store.sessions.ledger import Ledger
+from hmacfs.store.upload import CLOSED, Upload
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Awaitable, Callable, Sequence
+    from concurrent.futures import ThreadPoolExecutor
+
+    from hmacfs.model import Slot
+    from hmacfs.store.facade import Rules
+    from hmacfs.store.files import Tree
+    from hmacfs.store.part import Part
+    from hmacfs.store.resilience import Resilience
+    from hmacfs.store.sessions.ledger import Allowed, Found, Writing
+    from hmacfs.store.sessions.note import Terms
+    from hmacfs.store.upload import Stored
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Sessions:
+    """One worker's door to the unfinished uploads of the storage. Its coroutines belong to one event loop.
+
+    All raise Refused: BUSY, STORAGE_FAILED, DISK_FULL, STORAGE_UNAVAILABLE, beside what they say.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        clock_ns: Callable[[], int],
+        *,
+        pool: ThreadPoolExecutor,
+        publish: Callable[[Upload], Awaitable[Stored]],
+        resilience: Resilience,
+    ) -> None:
+        """Keep them below `tree`; `publish` gives a whole file its name. Raises OSError."""
+        self._folder = Folder(tree)
+        self._ledger = Ledger(self._folder, tree, clock_ns)
+        self._pool = pool
+        self._publish = publish
+        self._resilience = resilience
+
+    def close(self) -> None:
+        """Let go of the directory; no step is under way any more."""
+        self._folder.close()
+
+    def adopt(self, rules: Rules) -> None:
+        """Go by other rules from the next step on."""
+        self._ledger.durable = rules.durability is Durability.FULL
+        self._ledger.lives_s = rules.session_s
+        self._ledger.min_free_bytes = rules.min_free_bytes
+
+    @property
+    def lives_s(self) -> float:
+        """How long an upload may be out of use before it is dropped."""
+        return self._ledger.lives_s
+
+    def has(self, name: str) -> bool:
+        """Whether there is an upload of this name, finished or not; quick."""
+        return self._folder.has(name)
+
+    async def begin(self, name: str, terms: Terms, length: int | None) -> bool:
+        """Begin an upload; give whether there was none of this name. Raises Refused EXISTS."""
+        self._admit()
+        return await self._run(self._ledger.begin, name, terms, length)
+
+    async def look(self, name: str, allowed: Allowed) -> Found:
+        """Give how far an upload is; whoever was writing to it is through with that.
+
+        Raises Refused NOT_FOUND, also for somebody else's; UPLOAD_EXPIRED, UPLOAD_TAKEN_OVER.
+        """
+        return await self._run(self._ledger.look, name, allowed)
+
+    async def peek(self, name: str, allowed: Allowed) -> Found:
+        """Give how far an upload in numbered chunks is, while others go on writing. Raises as `look`."""
+        return await self._run(self._ledger.peek, name, allowed)
+
+    async def take_over(self, name: str, allowed: Allowed) -> Writing:
+        """Take over the right to write what comes next; a context. Raises as `look`."""
+        self._admit()
+        return await self._run(self._ledger.take_over, name, allowed)
+
+    async def take_chunk(self, name: str, allowed: Allowed, number: int, *, alone: bool) -> Writing | None:
+        """Take over the right to write one numbered chunk; None if that is stored. Raises as `look`.
+
+        If it is to be `alone`, Refused BUSY while another chunk of the upload is being written.
+        """
+        self._admit()
+        return await self._run(self._ledger.take_chunk, name, allowed, number, alone=alone)
+
+    async def reserve(self, writing: Writing, count: int) -> None:
+        """Find room for the next `count` bytes."""
+        await self._run(self._ledger.reserve, writing, count)
+
+    async def agree(self, writing: Writing, length: int) -> None:
+        """Note how long the file will be, which nobody has said before. Raises Refused UPLOAD_TAKEN_OVER."""
+        await self._run(self._ledger.agree, writing, length)
+
+    async def keep(self, writing: Writing) -> Found:
+        """Make what was written last as long as the site's durability promises; give what now stands."""
+        await self._run(self._ledger.keep, writing)
+        return writing.found
+
+    async def keep_chunk(self, writing: Writing) -> Found:
+        """Do so with a whole chunk, and count it as stored. Raises Refused UPLOAD_TAKEN_OVER."""
+        return await self._run(self._ledger.keep_chunk, writing)
+
+    async def cut(self, writing: Writing) -> None:
+        """Drop what was written since the upload was taken over. Raises Refused UPLOAD_TAKEN_OVER."""
+        await self._run(self._ledger.cut, writing)
+
+    async def digest(self, writing: Writing, algorithm: str) -> str:
+        """Give the digest of the whole file in hex digits; `algorithm` is hashlib's name of it."""
+        return await self._run(self._ledger.digest, writing, algorithm)
+
+    async def join(self, writing: Writing, sources: Sequence[Writing]) -> Found:
+        """Put other uploads together into this one, which is empty. Raises Refused UPLOAD_TAKEN_OVER."""
+        await self._run(self._ledger.join, writing, sources)
+        return await self.keep(writing)
+
+    async def publish(self, writing: Writing, slot: Slot, digest: bytes | None) -> None:
+        """Give a whole upload its name; nothing happens if a request before this one has done so.
+
+        `digest` is the BLAKE3 of all of it, None if nobody has computed that. Raises Refused EXISTS,
+        UPLOAD_TAKEN_OVER, SIZE_MISMATCH.
+        """
+        fd = await self._run(self._ledger.seal, writing, slot.key)
+        if fd == CLOSED:
+            return
+        terms, size = writing.found.terms, writing.found.offset
+        upload = Upload(
+            fd,
+            slot,
+            size=size,
+            reserved=size,
+            content_type=terms.content_type,
+            owner=terms.uploader,
+            expires=terms.expires,
+            digest=digest,
+            answer=asyncio.get_running_loop().create_future(),
+        )
+        await self._publish(upload)
+        await self._run(self._ledger.end, writing)
+
+    async def salvage(self, part: Part, name: str, terms: Terms) -> None:
+        """Keep what has come of a broken upload in one request, for whoever goes on with it."""
+        await self._run(self._ledger.adopt, name, terms, part.length, part.fd)
+
+    async def drop(self, name: str, allowed: Allowed) -> Found:
+        """Drop an upload and give what it was; what is published stays. Raises as `look`."""
+        return await self._run(self._ledger.drop, name, allowed)
+
+    def sweep(self, stop: threading.Event) -> int:
+        """Drop what has been out of use for too long; give how many uploads. Blocks. Raises OSError."""
+        return self._ledger.sweep(stop)
+
+    def _admit(self) -> None:
+        if self._resilience.troubled:
+            self._resilience.admit()
+
+    async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await asyncio.wrap_future(self._pool.submit(work, *args, **kwargs))
+        except OSError as error:
+            refused = faults.writing(error)
+            self._resilience.fail(refused)
+            raise refused from error
+        except Refused as refused:
+            self._resilience.fail(refused)
+            raise

@@ -1,0 +1,118 @@
+"""Where unfinished uploads lie: two files each, below the storage's private directory.
+
+NAME holds the bytes, at the place that they will have in the published file, which it becomes by a link;
+NAME.note says the rest (`note`). Blocks, and raises OSError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from typing import TYPE_CHECKING, Final
+
+from hmacfs import errors
+from hmacfs.errors import Refused
+from hmacfs.store.files import lent
+from hmacfs.store.sessions.note import Note
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hmacfs.store.files import Tree
+
+DIRECTORY: Final = "uploads"
+_NOTE: Final = ".note"
+_NEW: Final = ".new"
+_OPEN: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+class Folder:
+    """The directory of unfinished uploads, held open."""
+
+    def __init__(self, tree: Tree) -> None:
+        """Open it in the private directory of `tree`, making it if need be."""
+        self._tree = tree
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(DIRECTORY, 0o700, dir_fd=tree.private_fd)
+            os.fsync(tree.private_fd)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        self.fd = os.open(DIRECTORY, flags, dir_fd=tree.private_fd)
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self.fd)
+
+    def has(self, name: str) -> bool:
+        """Whether there is such an upload; quick enough for the event loop."""
+        return os.access(name + _NOTE, os.F_OK, dir_fd=self.fd)
+
+    def begin(self, name: str, note: bytes, now_ns: int, *, durable: bool, come: int | None = None) -> bool:
+        """Begin an upload by its note, whole or not at all; give whether there was none before.
+
+        `come` is an unnamed file with what has come of it already; nobody is told of it without that.
+        """
+        with lent(os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=self.fd)) as fd:
+            os.write(fd, note)
+            os.utime(fd, ns=(now_ns, now_ns))
+            if durable:
+                os.fsync(fd)
+            if come is not None:
+                fcntl.flock(fd, fcntl.LOCK_EX)  # until it is closed: who asks meanwhile waits (`Note.locked`)
+            try:
+                os.link(f"/proc/self/fd/{fd}", name + _NOTE, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+            except FileExistsError:
+                return False
+            if come is None:
+                os.close(self.bytes_of(name))  # now, so that one sync makes both names last
+            else:
+                self.adopt(come, name)
+        if durable:
+            os.fsync(self.fd)
+        return True
+
+    def note(self, name: str) -> Note:
+        """Open the note of an upload. Raises Refused NOT_FOUND if there is none."""
+        try:
+            return Note(os.open(name + _NOTE, _OPEN, dir_fd=self.fd))
+        except FileNotFoundError:
+            raise Refused(errors.NOT_FOUND) from None
+
+    def bytes_of(self, name: str) -> int:
+        """Open the bytes of an upload that has a note; empty if none have come."""
+        try:
+            return os.open(name, _OPEN, dir_fd=self.fd)
+        except FileNotFoundError:
+            fd = os.open(name, _OPEN | os.O_CREAT, self._tree.file_mode, dir_fd=self.fd)
+            os.fchmod(fd, self._tree.file_mode)  # whatever the umask
+            return fd
+
+    def adopt(self, fd: int, name: str) -> None:
+        """Make the unnamed file `fd` the bytes of an upload, in place of those that it has."""
+        new = name + _NEW
+        with contextlib.suppress(FileNotFoundError):  # of a process that was killed here
+            os.unlink(new, dir_fd=self.fd)
+        os.link(f"/proc/self/fd/{fd}", new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        os.rename(new, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+
+    def drop_bytes(self, name: str) -> None:
+        """Remove the bytes of an upload from here; published, they stay where they are."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.fd)
+
+    def drop_note(self, name: str) -> None:
+        """Remove the note of an upload: from here on it never was. Its bytes are dropped before."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name + _NOTE, dir_fd=self.fd)
+
+    def list(self) -> Iterator[tuple[str, float]]:
+        """Give name and time of the last use of each upload, in wall-clock seconds.
+
+        Also those of bytes without a note, which a process that was killed has left behind.
+        """
+        with os.scandir(self.fd) as entries:
+            for entry in entries:
+                name = entry.name.removesuffix(_NOTE)
+                if name != entry.name or not self.has(name):
+                    with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
+                        yield name, entry.stat(follow_symlinks=False).st_mtime

@@ -1,0 +1,236 @@
+"""A session's note: the small file beside its bytes that says whose they are, and who may write now.
+
+It begins with a head of fixed size, then its terms as JSON, then, if the upload comes in numbered chunks, one
+cell per chunk. A cell holds the nonce of whoever writes now; the head has the one of the whole upload. To
+take over is to write one's own nonce and then to wait for the lock: the old writer looks at the cell under a
+shared lock before each write, so when the lock is ours not another byte of his can land. Of several who take
+over at once the last to write the cell wins, and the others find that out under the lock.
+
+How far an upload has come is not in here: that is the size of the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import functools
+import json
+import os
+import secrets
+import struct
+import uuid
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+from hmacfs import errors
+from hmacfs.errors import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+# Magic, nonce, length (-1: not known), state, bytes of the terms, boot of the last writer.
+_HEAD: Final = struct.Struct("<8sQqII16s16x")
+_MAGIC: Final = b"hmacfs1\n"
+_CELL: Final = struct.Struct("<Q")
+_LENGTH: Final = struct.Struct("<q")
+_WORD: Final = struct.Struct("<I")
+_NONCE_AT: Final = 8
+_LENGTH_AT: Final = 16
+_STATE_AT: Final = 24
+_BOOT_AT: Final = 32
+_ALL_BYTES: Final = 64 * 1024  # more than a head and its terms can take
+_UNKNOWN: Final = -1
+_STORED: Final = 2**64 - 1  # in the cell of a chunk that is stored
+
+
+class State(IntEnum):
+    """How far a session is."""
+
+    OPEN = 0
+    COMPLETE = 1
+    """The file stands under its own name; the note stays for whoever asks again."""
+    GONE = 2
+    """Dropped; whoever holds the note open learns it so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What was agreed when an upload was begun, and does not change."""
+
+    key: str
+    """Path below the storage under which it will be published; "" if it is only to be joined to others."""
+    owner: str
+    """What a later request must show, as the room above makes it: never a secret itself."""
+    uploader: str = ""
+    """Uploader as the XMPP server or the token names it."""
+    content_type: str | None = None
+    """Type to serve; None if none was told."""
+    expires: float | None = None
+    """Wall-clock time at which the published file must be gone; None: file_ttl decides."""
+    metadata: str | None = None
+    """tus Upload-Metadata as it was sent."""
+    most: int = 0
+    """Bytes that it may have at most."""
+    chunk: int = 0
+    """Bytes of each chunk but the last, if they are numbered; 0: the bytes come in order."""
+    parts: tuple[str, ...] = ()
+    """Targets of the uploads that it was joined from."""
+    digests: tuple[tuple[str, str], ...] = ()
+    """What the whole file must digest to: hashlib's name of the algorithm, and hex digits."""
+    began: float = 0.0
+    """Wall-clock time at which it was begun."""
+
+
+@dataclass(slots=True)
+class Content:
+    """What a note says now."""
+
+    terms: Terms
+    length: int | None
+    state: State
+    boot: bytes
+    cells_at: int
+    """Where the cells of its chunks begin."""
+
+    def cell_at(self, chunk: int) -> int:
+        """Give where the cell of a chunk is."""
+        return self.cells_at + chunk * _CELL.size
+
+
+def written(terms: Terms, length: int | None) -> bytes:
+    """Give a new note's bytes."""
+    text = json.dumps(dataclasses.asdict(terms)).encode()
+    text += b" " * (-len(text) % _CELL.size)
+    head = _HEAD.pack(
+        _MAGIC, secrets.randbits(63), _UNKNOWN if length is None else length, State.OPEN, len(text), boot()
+    )
+    return head + text
+
+
+class Note:
+    """An open note. It owns `fd`; its lock is that of this one opening."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        """Take `fd` over, which is open for reading and writing."""
+        self.fd = fd
+
+    def __enter__(self) -> Self:
+        """Give the note itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it, which lets its lock go."""
+        os.close(self.fd)
+
+    def read(self) -> Content:
+        """Give what it says. Raises Refused NOT_FOUND if it is none of ours or gone."""
+        data = os.pread(self.fd, _ALL_BYTES, 0)
+        if len(data) < _HEAD.size or not data.startswith(_MAGIC):
+            raise Refused(errors.NOT_FOUND)
+        _, _, length, state, size, at_boot = _HEAD.unpack_from(data)
+        if state == State.GONE:
+            raise Refused(errors.NOT_FOUND)
+        values = json.loads(data[_HEAD.size : _HEAD.size + size])
+        values["parts"] = tuple(values["parts"])
+        values["digests"] = tuple((name, digits) for name, digits in values["digests"])
+        return Content(
+            Terms(**values), None if length == _UNKNOWN else length, State(state), at_boot, _HEAD.size + size
+        )
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep everybody else from writing; waits for the writes under way. Only for what takes no time."""
+        fcntl.flock(self.fd, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self.fd, fcntl.LOCK_UN)
+
+    def set_length(self, length: int) -> None:
+        """Note how long the file will be."""
+        os.pwrite(self.fd, _LENGTH.pack(length), _LENGTH_AT)
+
+    def set_state(self, state: State) -> None:
+        """Note how far the session is."""
+        os.pwrite(self.fd, _WORD.pack(state), _STATE_AT)
+
+    def set_boot(self) -> None:
+        """Note that what stands in the file now was written, or looked at, since this boot."""
+        os.pwrite(self.fd, boot(), _BOOT_AT)
+
+    def touch(self, now_ns: int) -> None:
+        """Note that the upload is in use: it is dropped when it was not for long enough."""
+        os.utime(self.fd, ns=(now_ns, now_ns))
+
+    def used_s(self) -> float:
+        """Give when the upload was last used, in wall-clock seconds."""
+        return os.fstat(self.fd).st_mtime
+
+    def stored_chunks(self, content: Content) -> list[int]:
+        """Give the numbers of the chunks that are stored."""
+        if not content.terms.chunk or content.length is None:
+            return []
+        count = -(-content.length // content.terms.chunk)
+        cells = os.pread(self.fd, count * _CELL.size, content.cells_at)
+        cells = cells[: len(cells) // _CELL.size * _CELL.size]
+        return [number for number, (cell,) in enumerate(_CELL.iter_unpack(cells)) if cell == _STORED]
+
+
+class Fence:
+    """One writer's right to write. As a context it holds off whoever would take over for as long as a write.
+
+    `file` may be exchanged for a duplicate while another thread writes.
+    """
+
+    __slots__ = ("_at", "_nonce", "file")
+
+    def __init__(self, note: Note, at: int = _NONCE_AT) -> None:
+        """Prepare to claim the cell at `at` of `note`: that of the whole upload, or one chunk's."""
+        self.file = note.fd
+        self._at = at
+        self._nonce = _CELL.pack(secrets.randbits(63) | 1)  # never an empty cell, nor STORED
+
+    def claim(self) -> None:
+        """Take the cell: whoever had it may end the write that is under way, and no more."""
+        os.pwrite(self.file, self._nonce, self._at)
+
+    @property
+    def holds(self) -> bool:
+        """Whether nobody has taken over since; under the lock that stays so."""
+        return os.pread(self.file, _CELL.size, self._at) == self._nonce
+
+    @property
+    def settled(self) -> bool:
+        """Whether the chunk is stored."""
+        return os.pread(self.file, _CELL.size, self._at) == _CELL.pack(_STORED)
+
+    def settle(self) -> None:
+        """Note that the chunk is stored; under the lock."""
+        os.pwrite(self.file, _CELL.pack(_STORED), self._at)
+
+    def __enter__(self) -> None:
+        """Begin a write. Raises Refused UPLOAD_TAKEN_OVER."""
+        fcntl.flock(self.file, fcntl.LOCK_SH)
+        if not self.holds:
+            fcntl.flock(self.file, fcntl.LOCK_UN)
+            raise Refused(errors.UPLOAD_TAKEN_OVER)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End a write."""
+        fcntl.flock(self.file, fcntl.LOCK_UN)
+
+
+@functools.cache
+def boot() -> bytes:
+    """Give what tells this boot of the machine from every other (random(4))."""
+    return uuid.UUID(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()).bytes
