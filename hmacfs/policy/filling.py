@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # What comes in so much time should fit: as long as a worker with much to do may take until its next look.
 LOOK_S: Final = 0.01
 # A buffer of which so little is used is too large. Two classes lie between too little and too much, so that
-# what varies less than fourfold never moves a transfer to and fro.
+# what varies less than twofold never moves a transfer up and down again.
 SLACK: Final = 4
 # Looks in a row that must find it too large. One that finds it too small is enough: that costs time, and
 # a class too large for a while only memory.
