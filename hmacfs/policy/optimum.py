@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 WEIGHED_FROM_BYTES: Final = 1 * MiB
 # A class is kept for so many bytes at a time: as many as the longest turn moves.
 SPELL_BYTES: Final = 8 * MiB
-# One spell of so many tries another class. If that costs twice as much, the site pays 3 % for knowing.
+# One spell of so many tries another class. With the costs that `config.settings` tells of, trying all of them
+# in turn takes 1 % more processor time.
 TRIED_EVERY: Final = 16
 # As often must each class have been tried in a round. With one spell of each, 4 % of simulated sites whose
 # best class stays changed theirs more than twice in ten rounds; with three, one of 400 did.
