@@ -60,10 +60,9 @@ class Site:
 
     def weigh(self, size: int, moved: int, spent_ns: int) -> None:
         """Note what a look with the class `size` moved, and the processor time that it took."""
-        if moved < optimum.WEIGHED_FROM_BYTES:
-            return
-        self._row.add(metrics.WEIGHED_BYTES[size], moved)
-        self._row.add(metrics.WEIGHED_SECONDS[size], spent_ns)
+        if moved >= optimum.WEIGHED_FROM_BYTES:
+            self._row.add(metrics.WEIGHED_BYTES[size], moved)
+            self._row.add(metrics.WEIGHED_SECONDS[size], spent_ns)
         self._spell -= moved
         if self._spell <= 0:
             self._next_spell()

@@ -48,6 +48,18 @@ def test_a_look_that_found_little_says_nothing() -> None:
     assert row.read(metrics.WEIGHED_BYTES[MiB]) == 0
 
 
+def test_slow_clients_do_not_stay_with_a_class_that_is_tried() -> None:
+    (row,) = rows(1)
+    site = transfer.Site(row, CLASSES, initial=MiB)
+    while site.top == CLASSES.most:
+        upload(site, 1)
+    tried = site.top
+    for _ in range(SPELL_BYTES // (256 * KiB)):
+        assert site.top == tried
+        site.weigh(tried, 256 * KiB, 1000)
+    assert site.top == CLASSES.most
+
+
 def test_all_workers_come_to_use_what_costs_least() -> None:
     shared = rows(3)
     sites = [transfer.Site(row, CLASSES, initial=MiB, first_tried=slot) for slot, row in enumerate(shared)]
