@@ -226,7 +226,7 @@ def _check_proxies(server: Server, table: Table, report: Report) -> None:
 def _check_buffers(performance: Performance, table: Table, report: Report) -> None:
     """Find a largest buffer that is smaller than the smallest."""
     least, most = performance.min_buffer_size, performance.max_buffer_size
-    if least > most:
+    if performance.adaptive_buffers and least > most:
         cell = table.get("max_buffer_size") or table["min_buffer_size"]
         found = f"min_buffer_size ({least} bytes) is larger than max_buffer_size ({most} bytes)"
         report.fault(cell.path, found, "the smallest not above the largest")
