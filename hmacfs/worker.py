@@ -358,6 +358,9 @@ class Worker:
         if swept is not None and swept.removed:
             self._row.add(metrics.EXPIRED_FILES, swept.removed)
             self._log.event("info", "sweep-done", removed=swept.removed)
+        if dropped := await self._store.sweep_sessions():
+            self._row.add(metrics.EXPIRED_UPLOADS, dropped)
+            self._log.event("info", "uploads-dropped", dropped=dropped)
 
     async def _reconcile(self) -> None:
         done = await self._store.reconcile()

@@ -191,7 +191,11 @@ async def _put_all(desk: Desk, wire: Wire, files: list[str], place: Sign) -> Non
 
 async def _put(desk: Desk, wire: Wire, file: str, place: Sign) -> None:
     patience = desk.patience(file)
-    with desk.account(file, patience) as account, Source(file) as body, desk.screen.bar(body.name) as bar:
+    with (
+        desk.account(file, patience) as account,
+        Source(file) as body,
+        desk.screen.bar(body.name, body.size) as bar,
+    ):
         account.size = body.size
         kind = desk.chosen.type or source.guess_type(body.name)
         there = place(body.name, body.size, kind)

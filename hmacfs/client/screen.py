@@ -24,14 +24,20 @@ if TYPE_CHECKING:
 class Bar:
     """The bar of one transfer."""
 
-    def __init__(self, progress: Progress, name: str) -> None:
-        """Begin a bar that knows no size yet."""
+    def __init__(self, progress: Progress, name: str, size: int | None) -> None:
+        """Begin a bar for `size` bytes; None if nobody knows yet how many there are."""
         self._progress = progress
-        self._task = progress.add_task(escape(name), total=None)
+        self._task = progress.add_task(escape(name), total=size)
+        self._moved: int | None = None
 
     def show(self, moved: int, size: int | None) -> None:
-        """Show that `moved` bytes of `size` are there; None if nobody knows how many there are."""
-        self._progress.update(self._task, completed=moved, total=size)
+        """Show that `moved` bytes of `size` are there."""
+        if self._moved is None or moved < self._moved:
+            # What was there before, and what must go again, is no part of the rate.
+            self._progress.reset(self._task, completed=moved, total=size)
+        else:
+            self._progress.update(self._task, completed=moved, total=size)
+        self._moved = moved
 
     def leave(self) -> None:
         """Leave a line about what is done."""
@@ -74,9 +80,9 @@ class Screen:
         self._progress.stop()
 
     @contextlib.contextmanager
-    def bar(self, name: str) -> Iterator[Bar]:
+    def bar(self, name: str, size: int | None = None) -> Iterator[Bar]:
         """Lend a bar for one transfer; of one that ends well a line is left."""
-        bar = Bar(self._progress, name)
+        bar = Bar(self._progress, name, size)
         try:
             yield bar
             bar.leave()

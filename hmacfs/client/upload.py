@@ -149,9 +149,10 @@ class Upload:
         if not answer.ok:
             _raise_passing(answer)
         elif answer.offset is not None:
-            if answer.length not in {None, self._source.size}:
+            length = answer.offset if answer.complete else answer.length
+            if length not in {None, self._source.size}:
                 raise Failed(
-                    f"an upload of {answer.length} bytes was begun at this URL, and this file has "
+                    f"an upload of {length} bytes was begun at this URL, and this file has "
                     f"{self._source.size}; it needs a URL of its own"
                 )
             self._limits = answer.limits or self._limits or {}
@@ -207,8 +208,10 @@ class Upload:
         self._limits = self._limits or {}
         if (resource := answer.link("Location")) is not None:
             self._resource = self._trusted(resource)
-        self._stand(stop if answer.offset is None else answer.offset)
+        self._stand(reached := stop if answer.offset is None else answer.offset)
         self._lost = False
+        if ends or reached <= start < stop:
+            raise Passing("the server says that it has no more than before")
         return False
 
     async def _refused(self, answer: Answer, sent: int, *, tried: bool) -> bool:

@@ -32,6 +32,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "breaker-opened": "A worker puts uploads off, because `dependency` keeps failing; `error` says how.",
         "breaker-closed": "A worker takes uploads again: one of them found `dependency` well.",
         "sweep-done": "Expired files were removed.",
+        "uploads-dropped": "Unfinished uploads that nobody went on with for `sessiontimeout` were dropped.",
         "reconcile-done": "The index was brought into line with the files found.",
         "log-dropped": "The log could not be written for a while; `lines` were given up.",
         "log-failed": "The log file could not be opened again; the old one stays in use.",

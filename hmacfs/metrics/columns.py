@@ -401,6 +401,13 @@ COMMIT_SECONDS: Final = _histogram(
 EXPIRED_FILES: Final = _plain(
     Metric("hmacfs_expired_files_total", Kind.COUNTER, "Files removed because their time was over.")
 )
+EXPIRED_UPLOADS: Final = _plain(
+    Metric(
+        "hmacfs_expired_uploads_total",
+        Kind.COUNTER,
+        "Unfinished uploads dropped because nobody went on with them for long enough.",
+    )
+)
 DELETED_FILES: Final = _plain(
     Metric("hmacfs_deleted_files_total", Kind.COUNTER, "Files removed by a signed DELETE.")
 )

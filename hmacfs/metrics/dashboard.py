@@ -179,7 +179,12 @@ ROWS: Final = (
         (
             _now("Disk", "disk_free_bytes", "disk_size_bytes"),
             _now("Lent memory", "lent_bytes"),
-            _happen("Files removed", "expired_files_total", "deleted_files_total"),
+            _happen(
+                "Files and uploads removed",
+                "expired_files_total",
+                "deleted_files_total",
+                "expired_uploads_total",
+            ),
             _now_by("Workers that put uploads off", "breaker_open", "dependency"),
             _grow_by("Breakers opened", "breaker_opened_total", "dependency"),
         ),

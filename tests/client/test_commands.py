@@ -160,7 +160,7 @@ def test_fields_and_token_go_with_each_request(standin: Standin, hmacfs: Command
     assert standin.seen[1].fields["content-type"] == "image/png"
 
 
-def test_a_redirection_elsewhere_gets_no_token(standin: Standin, hmacfs: Command, tmp_path: Path) -> None:
+def test_a_redirection_elsewhere_gets_no_token(standin: Standin, hmacfs: Command) -> None:
     with type(standin)() as other:
         other.files["/a.bin"] = SMALL
         standin.faults["GET"].append(Say(status=302, fields={"Location": f"{other.url}/a.bin"}))

@@ -233,6 +233,24 @@ def test_an_upload_of_another_size_is_not_continued(run: Run) -> None:
         run()
 
 
+def test_a_whole_upload_of_another_size_is_not_ours(run: Run) -> None:
+    told = {"Upload-Complete": "?1", "Upload-Offset": "5"}
+    run.server.faults["HEAD"].append(Say(status=204, fields=told))
+    with pytest.raises(Failed, match="upload of 5 bytes was begun"):
+        run()
+
+
+@pytest.mark.parametrize("chunk", [PART, None])
+def test_a_server_that_takes_nothing_is_given_up(run: Run, chunk: int | None) -> None:
+    run.chunk = chunk
+    none = Say(status=204, fields={"Upload-Complete": "?0", "Upload-Offset": "0"})
+    for method in ("PUT", "PATCH"):
+        run.server.faults[method] += [none] * 20
+    with pytest.raises(GaveUp, match="no more than before"):
+        run()
+    assert len(run.rests) == run.retries
+
+
 def test_an_upload_that_the_server_dropped_begins_anew(run: Run) -> None:
     run.server.faults["PATCH"].append(Say(status=404))
     run.server.faults["HEAD"] += [Say(status=404), Say(status=404)]

@@ -73,8 +73,17 @@ def test_curl_goes_on_where_it_was_cut(  # noqa: PLR0913, PLR0917 - fixtures
     relay.change(Weather(cut_every_bytes=2 * MiB, cuts=1, how=how))
     assert subprocess.call([*curl, "--upload-file", str(path), slot.put]) != 0
     assert slots.fetch(slot.get).status == 404
-    asking = [*curl, "--head", "--write-out", "%header{upload-offset}", slot.put]
-    offset = subprocess.check_output(asking, text=True)
+    # the network has told curl of the reset, and it may ask before the server has put away what came
+    asking = [
+        "--head",
+        "--fail",
+        "--retry",
+        "9",
+        "--retry-all-errors",
+        "--write-out",
+        "%header{upload-offset}",
+    ]
+    offset = subprocess.check_output([*curl, *asking, slot.put], text=True)
     assert MiB < int(offset) < 2 * MiB
     rest = ["--upload-file", str(path), "--continue-at", offset, "--write-out", "%{http_code}", slot.put]
     assert subprocess.check_output([*curl, *rest], text=True) == "201"

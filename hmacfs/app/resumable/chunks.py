@@ -84,7 +84,7 @@ class Chunks:
             found = await self._finish(ask, ask.session, found, allowed)
             return chunked.repeated(ask)
         with writing:
-            await sessions.reserve(writing, span.length)
+            await sessions.expect(writing, found.length, span.length)
             link.grant(ask.door)
             sink = SharedSink(writing.fd, span.stop, writing.fence, start=span.start)
             await link.pour(sink, buffers.for_upload(Facts(length=head.length)))

@@ -105,7 +105,7 @@ class Collection:
         await engine.sessions.begin(name, terms, ask.length)
         if head.has_body or ask.ends is not None or ask.length == 0:
             return await engine.append(ask, head, link, target, created=True)
-        found = await engine.sessions.look(name, target.allowed)
+        found = await engine.sessions.peek(name, target.allowed)
         link.grant(ask.door)
         return resume.created(ask, engine.state(found), target.location, engine.limits(most))
 

@@ -64,9 +64,9 @@ class Folder:
             except FileExistsError:
                 return False
             if come is None:
-                os.close(self.bytes_of(name))  # now, so that one sync makes both names last
+                os.close(self._make(name))  # now, so that one sync is for both names
             else:
-                self.adopt(come, name)
+                self.adopt(come, name, durable=False)
         if durable:
             os.fsync(self.fd)
         return True
@@ -82,18 +82,27 @@ class Folder:
         """Open the bytes of an upload that has a note; empty if none have come."""
         try:
             return os.open(name, _OPEN, dir_fd=self.fd)
-        except FileNotFoundError:
-            fd = os.open(name, _OPEN | os.O_CREAT, self._tree.file_mode, dir_fd=self.fd)
-            os.fchmod(fd, self._tree.file_mode)  # whatever the umask
+        except FileNotFoundError:  # a process was killed as it began the upload, or ended it
+            fd = self._make(name)
+            os.fsync(self.fd)
             return fd
 
-    def adopt(self, fd: int, name: str) -> None:
+    def look(self, name: str) -> os.stat_result | None:
+        """Give what is known of the bytes of an upload; None if there is no file of them."""
+        try:
+            return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def adopt(self, fd: int, name: str, *, durable: bool) -> None:
         """Make the unnamed file `fd` the bytes of an upload, in place of those that it has."""
         new = name + _NEW
         with contextlib.suppress(FileNotFoundError):  # of a process that was killed here
             os.unlink(new, dir_fd=self.fd)
         os.link(f"/proc/self/fd/{fd}", new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         os.rename(new, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        if durable:
+            os.fsync(self.fd)
 
     def drop_bytes(self, name: str) -> None:
         """Remove the bytes of an upload from here; published, they stay where they are."""
@@ -116,3 +125,8 @@ class Folder:
                 if name != entry.name or not self.has(name):
                     with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
                         yield name, entry.stat(follow_symlinks=False).st_mtime
+
+    def _make(self, name: str) -> int:
+        fd = os.open(name, _OPEN | os.O_CREAT, self._tree.file_mode, dir_fd=self.fd)
+        os.fchmod(fd, self._tree.file_mode)  # whatever the umask
+        return fd

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
 from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.model import MiB
+from hmacfs.policy import space
 from hmacfs.store import part as parts
-from hmacfs.store.files import lent
+from hmacfs.store.directories import ancestors
 from hmacfs.store.sessions import note as notes
 from hmacfs.store.sessions.note import Content, Fence, Note, State, Terms
 from hmacfs.store.upload import CLOSED, NANO
@@ -36,6 +38,7 @@ BATCH: Final = 50
 REST_S: Final = 0.1
 # So much is joined before a newer request gets its chance to take over.
 PIECE_BYTES: Final = 64 * MiB
+BLOCK_BYTES: Final = 512  # of st_blocks (stat(3type))
 
 
 class Found(NamedTuple):
@@ -112,20 +115,22 @@ class Ledger:
     def look(self, name: str, allowed: Allowed) -> Found:
         """Give how far an upload is, for good: whoever was writing is through with it.
 
-        Raises Refused NOT_FOUND, also for somebody else's, and UPLOAD_EXPIRED.
+        Raises Refused as `take_over` does.
         """
         with self.take_over(name, allowed) as writing:
-            if self.durable and writing.fd != CLOSED:
-                os.fdatasync(writing.fd)
+            self.keep(writing)
             return writing.found
 
     def peek(self, name: str, allowed: Allowed) -> Found:
-        """Give how far an upload in numbered chunks is, and keep nobody from writing. Raises as `look`."""
+        """Give how far an upload is by its note, and keep nobody from writing. The offset is not told.
+
+        Raises Refused NOT_FOUND, also for somebody else's; UPLOAD_EXPIRED.
+        """
         with self.folder.note(name) as note:
             return _found(note, self._admit(note, allowed), 0)
 
     def take_over(self, name: str, allowed: Allowed) -> Writing:
-        """Take over the right to write what comes next. Raises Refused as `look` does.
+        """Take over the right to write what comes next. Raises Refused as `peek` does.
 
         UPLOAD_TAKEN_OVER if somebody else does so at the same time and is the later one.
         """
@@ -136,21 +141,22 @@ class Ledger:
             fence = Fence(note)
             fence.claim()  # before we wait, so that who writes now lets us in
             with note.locked():
-                content = note.read()  # once more: it may have ended meanwhile
+                content = self._now(name, note)  # once more: it may have ended meanwhile
                 if not fence.holds:
                     raise Refused(errors.UPLOAD_TAKEN_OVER)
                 fd, size = CLOSED, content.length or 0
-                if content.state is State.OPEN:
+                if content.is_open:
                     fd = self.folder.bytes_of(name)
                     undo.callback(os.close, fd)
                     size = _extent(fd, note, content)
+                    _give_back(fd, content)
                 note.touch(self._clock_ns())
             found = _found(note, content, size)
             undo.pop_all()
         return Writing(name, note, fd, fence, found)
 
     def take_chunk(self, name: str, allowed: Allowed, number: int, *, alone: bool) -> Writing | None:
-        """Take over the right to write one numbered chunk; None if that is stored. Raises as `look`.
+        """Take over the right to write one numbered chunk; None if that is stored. Raises as `peek`.
 
         If it is to be `alone`, Refused BUSY while another chunk of the upload is being written.
         """
@@ -161,7 +167,7 @@ class Ledger:
             fence = Fence(note, content.cell_at(number))
             with note.locked():
                 content = note.read()
-                if content.state is not State.OPEN or fence.settled:
+                if not content.is_open or fence.settled:
                     return None
                 fd = self.folder.bytes_of(name)
                 undo.callback(os.close, fd)
@@ -173,40 +179,52 @@ class Ledger:
             undo.pop_all()
         return Writing(name, note, fd, fence, found)
 
-    def reserve(self, writing: Writing, count: int) -> None:
-        """Find room for the next `count` bytes. Raises Refused DISK_FULL."""
-        parts.take_room(
-            self._tree,
-            writing.fd,
-            count,
-            start=writing.found.offset,
-            min_free_bytes=self.min_free_bytes,
-        )
+    def expect(self, writing: Writing, length: int | None, count: int) -> None:
+        """Prepare for `count` bytes more, and note how long the file will be if nobody has said so before.
 
-    def agree(self, writing: Writing, length: int) -> None:
-        """Note how long the file will be, which nobody has said before. Raises Refused UPLOAD_TAKEN_OVER."""
-        with self._held(writing):
-            writing.note.set_length(length)
-        writing.found = writing.found._replace(length=length)
+        Raises Refused DISK_FULL, UPLOAD_TAKEN_OVER.
+        """
+        found = writing.found
+        if length is not None and found.length is None:
+            with self._held(writing):
+                writing.note.set_length(length)
+            if self.durable:
+                os.fdatasync(writing.note.fd)
+            writing.found = found._replace(length=length)
+        if count:
+            parts.take_room(
+                self._tree, writing.fd, count, start=found.offset, min_free_bytes=self.min_free_bytes
+            )
+
+    def let_go(self, writing: Writing) -> None:
+        """Give the room back that was reserved for what now does not come, unless a newer request has it."""
+        # By a lock of its own: a thread may still be at the last write under the lock of `writing`.
+        with self.folder.note(writing.name) as note, note.locked():
+            if writing.fd != CLOSED and writing.fence.holds:
+                _give_back(writing.fd, note.read())
 
     def keep(self, writing: Writing) -> None:
         """Make what was written last, as far as the site promises."""
-        if self.durable:
-            os.fdatasync(writing.fd)
+        if writing.fd == CLOSED:
+            return
+        size = os.fstat(writing.fd).st_size  # before the sync: whatever comes behind it is not meant
+        self._sync(writing)
         writing.note.touch(self._clock_ns())
-        writing.found = writing.found._replace(offset=os.fstat(writing.fd).st_size)
+        writing.found = writing.found._replace(offset=size)
 
     def keep_chunk(self, writing: Writing) -> Found:
         """Make a chunk that was written whole last, and note that it is there. Give what now is.
 
         Raises Refused UPLOAD_TAKEN_OVER.
         """
-        if self.durable:
-            os.fdatasync(writing.fd)
+        self._sync(writing)
         with self._held(writing):
             writing.fence.settle()
             writing.note.touch(self._clock_ns())
-            return _found(writing.note, writing.note.read(), 0)
+            found = _found(writing.note, writing.note.read(), 0)
+        if self.durable:
+            os.fdatasync(writing.note.fd)
+        return found
 
     def digest(self, writing: Writing, algorithm: str) -> str:
         """Give the digest of the whole file in hex digits; `algorithm` is hashlib's name of it."""
@@ -214,21 +232,37 @@ class Ledger:
             file.seek(0)
             return hashlib.file_digest(file, algorithm).hexdigest()
 
+    def doubt(self, writing: Writing) -> None:
+        """Count what comes now only from `trust` on; who takes over before that drops it.
+
+        Raises Refused UPLOAD_TAKEN_OVER.
+        """
+        with self._held(writing):
+            writing.note.set_doubt(writing.found.offset)
+
+    def trust(self, writing: Writing) -> None:
+        """Count what has come since `doubt`. Raises Refused UPLOAD_TAKEN_OVER."""
+        with self._held(writing):
+            writing.note.set_doubt(None)
+
     def cut(self, writing: Writing) -> None:
         """Drop what this request has written. Raises Refused UPLOAD_TAKEN_OVER."""
         with self._held(writing):
             os.ftruncate(writing.fd, writing.found.offset)
 
-    def seal(self, writing: Writing, key: str) -> int:
+    def seal(self, writing: Writing, key: str) -> int | None:
         """Let nobody write to a whole file any more; give a descriptor of it to publish as `key`.
 
-        CLOSED if it is published already, by a request before this one. Raises Refused
-        UPLOAD_TAKEN_OVER, SIZE_MISMATCH.
+        CLOSED if it is published already, by a request before this one; None while another is at it. Raises
+        Refused UPLOAD_TAKEN_OVER, SIZE_MISMATCH.
         """
         if writing.fd == CLOSED:
             return CLOSED
-        # Held until all descriptors of this opening are closed, so that an upload is published once.
-        fcntl.flock(writing.fd, fcntl.LOCK_EX)
+        try:
+            # Held until all descriptors of this opening are closed, so that an upload is published once.
+            fcntl.flock(writing.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
         with writing.note.locked():
             if writing.note.read().state is State.COMPLETE:
                 return CLOSED
@@ -240,32 +274,42 @@ class Ledger:
             os.ftruncate(writing.fd, size)  # gives the surplus of a reservation back
         stands = self._tree.look(key)
         if stands is not None and os.path.samestat(stands, os.fstat(writing.fd)):
-            self.end(writing)  # a process was killed between the file's name and this note
+            # A process was killed between the file's name and this note, perhaps before the name would last.
+            for directory in ancestors(key) if self.durable else ():
+                self._tree.sync_directory(directory)
+            self.end(writing)
             return CLOSED
         return os.dup(writing.fd)
 
     def end(self, writing: Writing) -> None:
         """Note that the file is published. The note stays for whoever asks again."""
-        with writing.note.locked():
-            writing.note.set_state(State.COMPLETE)
-            self.folder.drop_bytes(writing.name)
+        note = writing.note
+        with note.locked():
+            if note.named:  # else it was dropped meanwhile, and the name may be another upload's
+                note.set_state(State.COMPLETE)
+                note.touch(self._clock_ns())
+                self.folder.drop_bytes(writing.name)
 
     def adopt(self, name: str, terms: Terms, length: int, fd: int) -> None:
         """Keep what has come of an upload in the unnamed file `fd`, unless as much stands there already."""
         size = os.fstat(fd).st_size
+        if not size:
+            return
         os.ftruncate(fd, size)  # gives the rest of its reservation back
         if self.durable:
             os.fdatasync(fd)
         if self.begin(name, terms, length, fd):
             return
-        self._drop_unlike(name, terms, length)
+        self._drop_if(name, lambda note: _is_unlike(note, terms, length))
         if self.begin(name, terms, length, fd):
             return
         with self.folder.note(name) as note, note.locked():
-            if note.read().state is State.OPEN and self._size(name) < size:
+            if note.read().is_open and self._size(name) < size:
                 Fence(note).claim()  # who writes to the other bytes must not go on
-                self.folder.adopt(fd, name)
+                self.folder.adopt(fd, name, durable=self.durable)
                 note.set_boot()
+                note.set_doubt(None)
+            note.touch(self._clock_ns())
 
     def join(self, writing: Writing, sources: Sequence[Writing]) -> None:
         """Put the bytes of `sources` together in their order. Raises Refused UPLOAD_TAKEN_OVER.
@@ -283,47 +327,52 @@ class Ledger:
                     raise Refused(errors.STORAGE_FAILED, "a part of the upload is shorter than it was")
                 at += done
             start += at
+        writing.found = writing.found._replace(offset=start)
 
     def drop(self, name: str, allowed: Allowed) -> Found:
-        """Drop an upload and give what it was; what is published stays. Raises as `look` does."""
-        with self.take_over(name, allowed) as writing, writing.note.locked():
-            self._remove(name, writing.note)
+        """Drop an upload and give what it was; what is published stays. Raises as `peek` does."""
+        with self.take_over(name, allowed) as writing:
+            self.discard(writing)
             return writing.found
 
+    def discard(self, writing: Writing) -> None:
+        """Drop what is held, unless another has done so: by now the name may belong to a new upload."""
+        with writing.note.locked():
+            if writing.note.named:
+                self._remove(writing.name, writing.note)
+
+    def clear(self, name: str) -> None:
+        """Drop whatever there is of this name, whoever's and in whatever state it is."""
+        self._drop_if(name, lambda _note: True)
+
     def sweep(self, stop: threading.Event) -> int:
-        """Drop what has been out of use for too long; give how many uploads that were."""
+        """Drop what has been out of use for too long; give how many unfinished uploads that were."""
         dropped = seen = 0
         for name, used_s in list(self.folder.list()):
             if not self._is_over(used_s):
                 continue
-            dropped += self._drop_unused(name)
+            if self.folder.has(name):
+                dropped += self._drop_if(name, functools.partial(self._is_abandoned, name))
+            else:
+                self.folder.drop_bytes(name)
             seen += 1
             if seen % BATCH == 0 and stop.wait(REST_S):
                 break
         return dropped
 
-    def _drop_unused(self, name: str) -> bool:
+    def _drop_if(self, name: str, applies: Callable[[Note], bool]) -> bool:
+        """Drop an upload of whose note that is true under its lock; give whether it was unfinished."""
         try:
             note = self.folder.note(name)
-        except Refused:  # bytes without a note, or another has been here
-            self.folder.drop_bytes(name)
+        except Refused:  # another has been here
             return False
-        with note:
-            Fence(note).claim()
-            with note.locked():
-                if not self._is_over(note.used_s()):
-                    return False
-                self._remove(name, note)
-        return True
-
-    def _drop_unlike(self, name: str, terms: Terms, length: int) -> None:
-        """Drop an upload that was begun under other terms: another token is for this place now."""
-        with self.folder.note(name) as note:
-            Fence(note).claim()
-            with note.locked():
-                content = note.read()
-                if content.state is State.OPEN and (content.terms, content.length) != (terms, length):
-                    self._remove(name, note)
+        with note, note.locked():
+            if not (note.named and applies(note)):
+                return False
+            unfinished = note.is_open
+            Fence(note).claim()  # only now: to write the note is to use it
+            self._remove(name, note)
+        return unfinished
 
     def _remove(self, name: str, note: Note) -> None:
         """Remove all of an upload, under its lock; the note last, since that is what guards the name."""
@@ -339,6 +388,20 @@ class Ledger:
             raise Refused(errors.UPLOAD_EXPIRED)
         return content
 
+    def _now(self, name: str, note: Note) -> Content:
+        """Give what a note says, under its lock; mended if the file stands and it does not say so.
+
+        The power may be cut as an upload ends: then its name lasts, and the last word of the note does not.
+        """
+        content = note.read()
+        if content.is_open and content.terms.key and not self._size(name):
+            stands = self._tree.look(content.terms.key)
+            if stands is not None and stands.st_size == content.length:
+                note.set_state(State.COMPLETE)
+                self.folder.drop_bytes(name)
+                content = note.read()
+        return content
+
     def _is_over(self, used_s: float) -> bool:
         return used_s + self.lives_s <= self._clock_ns() / NANO
 
@@ -350,9 +413,32 @@ class Ledger:
                 raise Refused(errors.UPLOAD_TAKEN_OVER)
             yield
 
+    def _sync(self, writing: Writing) -> None:
+        """Bring the bytes to stable storage, if the site promises that.
+
+        If that fails, nobody knows which of them are there, and a second try would not tell (fsync(2)): the
+        upload is dropped. Raises OSError.
+        """
+        if not self.durable:
+            return
+        try:
+            os.fdatasync(writing.fd)
+        except OSError:
+            self.discard(writing)
+            raise
+
+    def _is_abandoned(self, name: str, note: Note) -> bool:
+        """Whether nobody has used an upload for too long. While bytes come, only their file tells of it."""
+        return self._is_over(max(note.used_s(), self._written_s(name)))
+
+    def _written_s(self, name: str) -> float:
+        """Give when the last byte came, in wall-clock seconds; 0 if none has."""
+        found = self.folder.look(name)
+        return 0.0 if found is None else found.st_mtime
+
     def _size(self, name: str) -> int:
-        with lent(self.folder.bytes_of(name)) as fd:
-            return os.fstat(fd).st_size
+        found = self.folder.look(name)
+        return 0 if found is None else found.st_size
 
 
 def _found(note: Note, content: Content, offset: int) -> Found:
@@ -366,12 +452,28 @@ def _found(note: Note, content: Content, offset: int) -> Found:
     )
 
 
+def _is_unlike(note: Note, terms: Terms, length: int) -> bool:
+    """Whether an upload was begun under other terms than these: another token is for this place now."""
+    try:
+        content = note.read()
+    except Refused:
+        return True
+    return content.is_open and (content.terms, content.length) != (terms, length)
+
+
 def _keep_others_out(fd: int) -> None:
     """Hold a file until `fd` is closed. Raises Refused BUSY if it is held already."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise Refused(errors.BUSY, "another chunk of this upload is being written") from None
+
+
+def _give_back(fd: int, content: Content) -> None:
+    """Give back what a request before this one has reserved and not used; chunks may come in any order."""
+    found = os.fstat(fd)
+    if not content.terms.chunk and found.st_blocks * BLOCK_BYTES > found.st_size + space.SMALL_BYTES:
+        os.ftruncate(fd, found.st_size)
 
 
 def _extent(fd: int, note: Note, content: Content) -> int:
@@ -381,6 +483,11 @@ def _extent(fd: int, note: Note, content: Content) -> int:
     may have noted it before the bytes were written. Those read as a hole (lseek(2), SEEK_HOLE).
     """
     size = os.fstat(fd).st_size
+    if content.doubt is not None:
+        if content.doubt < size:
+            os.ftruncate(fd, content.doubt)
+            size = content.doubt
+        note.set_doubt(None)
     if content.boot != notes.boot():
         hole = os.lseek(fd, 0, os.SEEK_HOLE) if size else 0
         if hole < size and not content.terms.chunk:
