@@ -313,11 +313,6 @@ WORKS: Final = {
         "2 workers, GET 1 MiB", lambda trial: load.download(trial, "1m", connections=32), "bytes_per_s"
     ),
     "memory_idle": _memory("Memory of an idle connection", memory.idle, ALL),
-    "memory_buffers": _memory(
-        "Memory of an upload under way, by size of buffers",
-        memory.uploading,
-        ("hmacfs_relaxed", "hmacfs_32kb", "hmacfs_1mb", "hmacfs_4mb"),
-    ),
     "memory_upload": _memory("Memory of an upload under way", memory.uploading, UPLOADS),
 }
 """Every work by its name: what ONLY= takes."""
