@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 from pathlib import Path
@@ -37,6 +38,18 @@ def raise_open_files(wanted: int) -> None:
     if soft < wanted:
         assert hard == resource.RLIM_INFINITY or hard >= wanted, f"ulimit -Hn is {hard}, needed {wanted}"
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def remote_ports(pid: int) -> set[int]:
+    """Give the remote ports of a process's TCP connections."""
+    inodes = set()
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            target = str(fd.readlink())
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+    lines = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    return {int(line[2].rpartition(":")[2], 16) for line in lines if line[9] in inodes}
 
 
 def _field(path: Path, name: str) -> int:

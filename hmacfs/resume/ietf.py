@@ -23,11 +23,6 @@ TYPE: Final = b"application/partial-upload"
 VERSIONS: Final = frozenset({6, 7, 8})
 """Of Upload-Draft-Interop-Version: clients that may get a 104."""
 
-# tus-js-client 4.3 in Node says ?0 also with the last bytes of a file that it had to resume, and takes the
-# upload for complete at its length (its lib/node/sources/FileSource.js).
-LENGTH_ENDS: Final = 6
-"""The version whose clients may end an upload by its length alone."""
-
 _ACTS: Final = {
     "POST": Act.CREATE,
     "PUT": Act.CREATE,
@@ -123,8 +118,6 @@ def _read_content(ask: Ask, head: Head) -> None:
     ask.ends = structured.boolean(fields.get(b"upload-complete"))
     if ask.ends is None:
         raise Refused(errors.UPLOAD_FIELD, "Upload-Complete must be ?0 or ?1")
-    if ask.version == LENGTH_ENDS and not ask.ends:
-        ask.ends = None
     if ask.act is Act.CREATE:  # tus-js-client names the file in this language too
         ask.metadata = metadata.sent(fields.get(b"upload-metadata"))
     ask.length = _length(ask, head)

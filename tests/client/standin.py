@@ -82,7 +82,9 @@ class Standin:
 
     resumable: bool = True
     limit: str = "min-size=0"
-    """Upload-Limit of its answers."""
+    """Upload-Limit of its answers, once there are no `limits` left."""
+    limits: deque[str] = field(default_factory=deque)
+    """The same of its first answers."""
     digests: bool = True
     """Whether it checks Repr-Digest and tells it."""
     ranges: bool = True
@@ -246,7 +248,9 @@ class Standin:
         }
 
     def _limited(self) -> dict[str, str]:
-        return {"Upload-Limit": self.limit} if self.resumable else {}
+        if not self.resumable:
+            return {}
+        return {"Upload-Limit": self.limits.popleft() if self.limits else self.limit}
 
     @staticmethod
     def _abort(request: web.BaseRequest) -> None:

@@ -73,7 +73,7 @@ def test_a_slots_upload_goes_on_after_each_cut(real: serving.Server, hmacfs: Com
     with Relay(real.host, real.port, up=CUTS) as relay:
         base = f"{relay.url}/upload/"
         ended = put(hmacfs, tmp_path, "--config", str(real.config), "--base-url", base, "a.bin")
-    assert relay.cuts == ended["retries"] == len(CUTS)
+    assert relay.cuts == len(CUTS) <= ended["retries"]
     assert real.request("GET", path_of(ended["url"])).body == DATA
 
 
@@ -83,7 +83,8 @@ def test_an_endpoints_upload_goes_on_after_each_cut(
     token = passes.sign(Secret(serving.SECRET.encode()), "alice", now=time.time(), ttl_s=3600)
     with Relay(real.host, real.port, up=CUTS) as relay:
         ended = put(hmacfs, tmp_path, "--token", token, "a.bin", f"{relay.url}/files/")
-    assert relay.cuts == ended["retries"] == len(CUTS)
+    assert ended["url"].endswith("/a.bin")
+    assert relay.cuts == len(CUTS) <= ended["retries"]
     assert real.request("GET", path_of(ended["url"])).body == DATA
 
 
@@ -93,7 +94,7 @@ def test_a_lost_answer_is_asked_for(real: serving.Server, hmacfs: Command, tmp_p
         ended = put(
             hmacfs, tmp_path, "--config", str(real.config), "--base-url", base, "--chunk", "1G", "a.bin"
         )
-    assert relay.cuts == ended["retries"] == 2
+    assert relay.cuts == 2 <= ended["retries"]
     assert real.request("GET", path_of(ended["url"])).body == DATA
 
 
@@ -103,7 +104,7 @@ def test_a_download_goes_on_after_each_cut(real: serving.Server, hmacfs: Command
     with Relay(real.host, real.port, down=CUTS) as relay:
         done = hmacfs("get", "--json", f"{relay.url}/upload/{rel}")
     assert done.returncode == 0, done.stderr
-    assert relay.cuts == json.loads(done.stdout)["retries"] == len(CUTS)
+    assert relay.cuts == len(CUTS) <= json.loads(done.stdout)["retries"]
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [DATA]
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DATA = bytes(range(256)) * 4 * KiB  # 1 MiB, of which no two blocks of an odd size are the same
 PART = 300_000
-TIMEOUT_S = 0.3
+TIMEOUT_S = 0.5
 
 
 @dataclass
@@ -92,13 +92,17 @@ def test_a_large_file_goes_in_parts(run: Run) -> None:
     assert run.server.bytes_of("PATCH") == [PART, PART, len(DATA) - 3 * PART]
 
 
-def test_the_servers_advice_is_followed(run: Run) -> None:
+def test_the_servers_advice_is_followed_as_it_changes(run: Run) -> None:
     run.chunk = None
     run.data = DATA * 9
-    run.server.limit = "max-append-size=5000000, max-age=60"
+    run.server.limits += [
+        "max-append-size=5000000",
+        "max-append-size=3000000, max-age=60",
+        "max-age=60",
+    ]
     assert run()
     assert run.server.bytes_of("PUT") == [5_000_000]
-    assert run.server.bytes_of("PATCH") == [len(DATA) * 9 - 5_000_000]
+    assert run.server.bytes_of("PATCH") == [3_000_000, len(DATA) * 9 - 8_000_000]
 
 
 def test_without_advice_the_rest_is_one_request(run: Run) -> None:
@@ -153,7 +157,7 @@ def test_an_upload_goes_on_where_it_broke(run: Run, method: str, fault: Fault) -
     assert run.server.files["/slot/file.bin"] == DATA
     sent = sum(request.body for request in run.server.seen)
     assert sent <= len(DATA) + PART
-    assert len(run.rests) == len(run.said) == 1
+    assert len(run.rests) == len(run.said) >= 1
 
 
 def test_bytes_that_came_are_not_sent_again(run: Run) -> None:
@@ -175,7 +179,7 @@ def test_a_whole_file_in_one_request_survives_too(
     run.server.faults["PUT"].append(fault)
     assert run() == f"{run.server.url}/slot/file.bin"
     assert run.server.files["/slot/file.bin"] == DATA
-    assert len(run.rests) == 1
+    assert run.rests
 
 
 def test_a_server_that_knows_no_parts_gets_one_plain_put(run: Run) -> None:

@@ -211,8 +211,7 @@ def test_an_upload_in_parts_with_an_empty_one_at_the_end(target: Target, body: b
     location = begun.fields["location"]
     more = target.append(location, MiB, "?0", body[MiB:]).final
     assert (more.status, more.fields["upload-complete"]) == (204, "?0")
-    told = target.tell(location)
-    assert (told.fields["upload-offset"], told.fields["upload-complete"]) == (str(SIZE), "?0")
+    assert target.tell(location).fields["upload-offset"] == str(SIZE)
     done = target.append(location, SIZE, "?1", b"").final
     assert 200 <= done.status < 300
     assert done.fields["upload-complete"] == "?1"

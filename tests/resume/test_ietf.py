@@ -59,17 +59,6 @@ def test_requests(
 
 
 @pytest.mark.parametrize(
-    ("version", "complete", "ends"), [(6, "?0", None), (6, "?1", True), (7, "?0", False), (8, "?0", False)]
-)
-def test_clients_of_an_old_version_may_end_an_upload_by_its_length(
-    version: int, complete: str, *, ends: bool | None
-) -> None:
-    interop = f"Upload-Draft-Interop-Version: {version}"
-    fields = [PART, "Upload-Offset: 50", f"Upload-Complete: {complete}"]
-    assert ietf.read(head(APPEND, interop, *fields, body=50)).ends is ends
-
-
-@pytest.mark.parametrize(
     ("line", "fields", "refusal"),
     [
         (CREATE, [], errors.UPLOAD_FIELD),

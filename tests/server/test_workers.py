@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import impatient
@@ -19,6 +18,7 @@ from serving import PATIENCE_S, Server
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
+    from pathlib import Path
 
 GET = serving.head("GET", "/health", None)
 
@@ -35,24 +35,12 @@ def everywhere(server: Server) -> dict[int, socket.socket]:
     while set(found) != wanted:
         sock = server.connect()
         ask(sock)
-        owner = next(pid for pid in wanted if sock.getsockname()[1] in ports_of(pid))
+        owner = next(pid for pid in wanted if sock.getsockname()[1] in procfs.remote_ports(pid))
         if owner in found:
             sock.close()
         else:
             found[owner] = sock
     return found
-
-
-def ports_of(pid: int) -> set[int]:
-    """Give the remote ports of a process's TCP connections."""
-    inodes = set()
-    for fd in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            target = str(fd.readlink())
-            if target.startswith("socket:["):
-                inodes.add(target[8:-1])
-    lines = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
-    return {int(line[2].rpartition(":")[2], 16) for line in lines if line[9] in inodes}
 
 
 def until(holds: Callable[[], bool]) -> None:

@@ -175,6 +175,23 @@ def test_a_cut_drops_what_the_request_brought_and_no_more(store: Store) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(("trusted", "offset"), [(False, 5), (True, 11)])
+def test_doubtful_bytes_count_once_they_are_trusted(store: Store, *, trusted: bool, offset: int) -> None:
+    async def main() -> None:
+        await store.sessions.begin(NAME, terms(), 100)
+        await append(store, NAME, b"hello")
+        with await store.sessions.take_over(NAME, mine) as writing:
+            await store.sessions.doubt(writing)
+            write(writing, b" world")
+            if trusted:
+                await store.sessions.trust(writing)
+        assert (await store.sessions.look(NAME, mine)).offset == offset
+        assert (await append(store, NAME, b"!")).offset == offset + 1
+        assert (await store.sessions.look(NAME, mine)).offset == offset + 1
+
+    asyncio.run(main())
+
+
 def test_bytes_count_even_if_nobody_came_to_keep_them(store: Store) -> None:
     async def main() -> None:
         await store.sessions.begin(NAME, terms(), 100)

@@ -145,6 +145,7 @@ def test_a_damaged_note_is_swept_like_any_other(store: Store, root: Path) -> Non
     assert asyncio.run(store.sweep_sessions()) == 0
     assert note(root).exists()
     os.utime(note(root), (0, 0))
+    os.utime(place(root), (0, 0))
     assert asyncio.run(store.sweep_sessions()) == 0
     assert not note(root).exists()
     assert not place(root).exists()

@@ -113,7 +113,7 @@ class Upload(RuleBasedStateMachine):
 
         async def main() -> None:
             if not self.published:
-                await sessions.agree(hold, (await sessions.keep(hold)).offset)
+                await sessions.expect(hold, (await sessions.keep(hold)).offset, 0)
             await sessions.publish(hold, slot("U/it"), None)
 
         asyncio.run(main())

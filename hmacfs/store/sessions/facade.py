@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from hmacfs.errors import Refused
 from hmacfs.model import Durability
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-# Of two who finish an upload the second looks so often whether the first is done: no thread waits for that,
-# since the first needs one.
-TURN_S: Final = 0.02
 
 
 class Sessions:
@@ -154,10 +150,9 @@ class Sessions:
         """Give a whole upload its name; nothing happens if a request before this one has done so.
 
         `digest` is the BLAKE3 of all of it, None if nobody has computed that. Raises Refused EXISTS,
-        UPLOAD_TAKEN_OVER, SIZE_MISMATCH.
+        UPLOAD_TAKEN_OVER, SIZE_MISMATCH; BUSY if such a request is still at it.
         """
-        while (fd := await self._run(self._ledger.seal, writing, slot.key)) is None:  # noqa: ASYNC110 - flock(2)
-            await asyncio.sleep(TURN_S)
+        fd = await self._seal(writing, slot.key)
         if fd == CLOSED:
             return
         terms, size = writing.found.terms, writing.found.offset
@@ -198,6 +193,15 @@ class Sessions:
         Blocks. Raises OSError.
         """
         return self._ledger.sweep(stop)
+
+    async def _seal(self, writing: Writing, key: str) -> int:
+        """Give what the ledger does; a request before this one may be through in a moment."""
+        for delay_s in self._resilience.delays():
+            try:
+                return await asyncio.wrap_future(self._pool.submit(self._ledger.seal, writing, key))
+            except BlockingIOError:
+                await asyncio.sleep(delay_s)
+        return await self._run(self._ledger.seal, writing, key)
 
     def _admit(self) -> None:
         if self._resilience.troubled:

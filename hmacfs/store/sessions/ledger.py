@@ -239,30 +239,30 @@ class Ledger:
         """
         with self._held(writing):
             writing.note.set_doubt(writing.found.offset)
+            writing.note.touch(self._clock_ns())
 
     def trust(self, writing: Writing) -> None:
         """Count what has come since `doubt`. Raises Refused UPLOAD_TAKEN_OVER."""
         with self._held(writing):
             writing.note.set_doubt(None)
+            writing.note.touch(self._clock_ns())
 
     def cut(self, writing: Writing) -> None:
         """Drop what this request has written. Raises Refused UPLOAD_TAKEN_OVER."""
         with self._held(writing):
             os.ftruncate(writing.fd, writing.found.offset)
 
-    def seal(self, writing: Writing, key: str) -> int | None:
+    def seal(self, writing: Writing, key: str) -> int:
         """Let nobody write to a whole file any more; give a descriptor of it to publish as `key`.
 
-        CLOSED if it is published already, by a request before this one; None while another is at it. Raises
-        Refused UPLOAD_TAKEN_OVER, SIZE_MISMATCH.
+        CLOSED if it is published already, by a request before this one. Raises Refused UPLOAD_TAKEN_OVER,
+        SIZE_MISMATCH, and BlockingIOError while such a request is at it.
         """
         if writing.fd == CLOSED:
             return CLOSED
-        try:
-            # Held until all descriptors of this opening are closed, so that an upload is published once.
-            fcntl.flock(writing.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return None
+        # Held until all descriptors of this opening are closed, so that an upload is published once. Not
+        # waited for: who holds it needs one of the threads that would all be waiting here.
+        fcntl.flock(writing.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with writing.note.locked():
             if writing.note.read().state is State.COMPLETE:
                 return CLOSED
