@@ -471,8 +471,9 @@ class Performance:
             meaning="Smallest buffer; sizes are powers of two, so this and the next are rounded down to one.",
         ),
     ] = 32 * KiB
-    # Larger ones gain next to nothing: 1, 2 and 4 MiB took 0.38 to 0.40 ns of CPU a byte, 32 KiB 0.64, 64 KiB
-    # 0.47, 128 KiB 0.42, 256 and 512 KiB 0.39 (`python -m benches.run --only buffers` has the whole server's).
+    # Larger ones gain next to nothing: 1, 2 and 4 MiB took 0.38 to 0.40 ns of CPU a byte, 32 KiB 0.64,
+    # 64 KiB 0.47, 128 KiB 0.42, 256 and 512 KiB 0.39; `python -m benches.run --only buffers` has the whole
+    # server's.
     max_buffer_size: Annotated[
         int,
         Key(
