@@ -216,17 +216,6 @@ ROWS: Final[dict[str, dict[str, Row]]] = {
     "streaming": {
         "connection_multiplexing": _ignored("HTTP/1.1 is spoken; the proxy in front may speak HTTP/2"),
     },
-    "performance": dict.fromkeys(
-        (
-            "adaptive_buffers",
-            "min_buffer_size",
-            "max_buffer_size",
-            "initial_buffer_size",
-            "buffer_optimization_interval",
-            "max_memory_usage",
-        ),
-        _later("buffers are chosen by fixed rules"),
-    ),
     "compression": dict.fromkeys(
         (
             "enabled",

@@ -121,6 +121,7 @@ def _settings(adopted: Adopted, report: Report, base_dir: str, environ: Mapping[
     _check_chunks(performance, tables["performance"], report)
     streaming = _table(Streaming, tables["streaming"], report, base_dir)
     _check_quality(streaming, tables["streaming"], report)
+    _check_buffers(performance, tables["performance"], report)
     security, ring = _security(tables["security"], report, base_dir, environ)
     return Settings(
         server=server,
@@ -245,6 +246,15 @@ def _check_quality(streaming: Streaming, table: Table, report: Report) -> None:
         if list(numbers) != sorted(numbers):
             cell = next(cell for name, cell in table.items() if name.endswith(kind))
             report.fault(cell.path, f"{kind}s that do not rise", f"{rising}: each at least the one before")
+
+
+def _check_buffers(performance: Performance, table: Table, report: Report) -> None:
+    """Find a largest buffer that is smaller than the smallest."""
+    least, most = performance.min_buffer_size, performance.max_buffer_size
+    if performance.adaptive_buffers and least > most:
+        cell = table.get("max_buffer_size") or table["min_buffer_size"]
+        found = f"min_buffer_size ({least} bytes) is larger than max_buffer_size ({most} bytes)"
+        report.fault(cell.path, found, "the smallest not above the largest")
 
 
 def _security(

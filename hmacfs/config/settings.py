@@ -509,8 +509,68 @@ class Streaming:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Performance:
-    """Table [performance]: what is remembered of clients, and the chunks that they are advised to send."""
+    """Table [performance]: buffers, what is remembered of clients, and the chunks advised to them."""
 
+    adaptive_buffers: Annotated[
+        bool,
+        Key(
+            kind=Kind.FLAG,
+            fixed=True,
+            meaning="Whether the size of an upload's buffer is chosen, and changed while it runs, by what is "
+            "measured of its client and of the site; else it is min_buffer_size.",
+        ),
+    ] = True
+    min_buffer_size: Annotated[
+        int,
+        Key(
+            kind=Kind.SIZE,
+            fixed=True,
+            least=16 * KiB,
+            most=16 * MiB,
+            meaning="Smallest buffer; sizes are powers of two, so this and the next are rounded down to one.",
+        ),
+    ] = 32 * KiB
+    # Larger ones gain next to nothing: 1, 2 and 4 MiB took 0.38 to 0.40 ns of CPU a byte, 32 KiB 0.64,
+    # 64 KiB 0.47, 128 KiB 0.42, 256 and 512 KiB 0.39; `python -m benches.run --only buffers` has the whole
+    # server's.
+    max_buffer_size: Annotated[
+        int,
+        Key(
+            kind=Kind.SIZE,
+            fixed=True,
+            least=16 * KiB,
+            most=16 * MiB,
+            meaning="Largest buffer; each worker has one that all its uploads use in turn.",
+        ),
+    ] = 1 * MiB
+    initial_buffer_size: Annotated[
+        int,
+        Key(
+            kind=Kind.SIZE,
+            fixed=True,
+            meaning="Buffer for the first client, of which nothing is known; kept between the other two.",
+        ),
+    ] = 256 * KiB
+    buffer_optimization_interval_s: Annotated[
+        float,
+        Key(
+            kind=Kind.DURATION,
+            name="buffer_optimization_interval",
+            least=1,
+            meaning="How often the size that costs the site least is looked for among all that were tried; "
+            "with few fast uploads, less often.",
+        ),
+    ] = 300
+    max_memory_usage: Annotated[
+        int,
+        Key(
+            kind=Kind.SIZE,
+            fixed=True,
+            least=1 * MiB,
+            meaning="Most memory for the buffers of all workers; each has at least 256KB. Where it is short "
+            "buffers are smaller, and then uploads to a slow disk wait for one.",
+        ),
+    ] = 256 * MiB
     client_profiling: Annotated[
         bool,
         Key(

@@ -449,6 +449,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         service = self._service
         body = self._exchange.body
         assert body is not None
+        plan.slab = min(plan.slab, service.turns.site.classes.most)
         poured = body.pour(service.loop, sink, plan)
         pending, self._pending = self._pending, b""
         direct = isinstance(sink, transfer.FileSink) and self._receive(pending, body, sink, plan)

@@ -106,7 +106,7 @@ def _family(metric: Metric, cells: list[tuple[tuple[str, ...], int]]) -> Family:
         return family
     for values, total in cells:
         if total or not metric.sparse:
-            family.add_metric(values, total)
+            family.add_metric(values, total if metric.scale == 1 else total / metric.scale)
     return family
 
 

@@ -39,6 +39,9 @@ DIALECTS: Final = (
     "chunked",
     OTHER,
 )
+CHANGES: Final = ("up", "down", "site")
+BUFFER_CLASSES: Final = tuple(16 * KiB << step for step in range(11))
+"""Sizes that buffers may have; equal to those of `hmacfs.policy.classes`, which may not be imported here."""
 
 NANOSECONDS: Final = 1_000_000_000
 """A row holds integers: sums of seconds are kept in nanoseconds, enough for 292 years."""
@@ -70,7 +73,7 @@ class Metric(NamedTuple):
     bounds: tuple[float, ...] = ()
     """Upper, inclusive bounds of a histogram's buckets, rising; the bucket beyond the last is implied."""
     scale: int = 1
-    """What a histogram's sum is multiplied by to be kept as an integer."""
+    """What a counter, or a histogram's sum, is multiplied by to be kept as an integer."""
     mean: bool = False
     """Whether a gauge is a mean: it has two columns, and is the sum of one divided by that of the other."""
     sparse: bool = False
@@ -162,6 +165,15 @@ def _by_dependency(metric: Metric) -> dict[Dependency, int]:
     return dict(zip(Dependency, _add(metric, ((name.value,) for name in Dependency)), strict=True))
 
 
+def _by_change(metric: Metric) -> dict[str, int]:
+    return dict(zip(CHANGES, _add(metric, ((change,) for change in CHANGES)), strict=True))
+
+
+def _by_class(metric: Metric) -> dict[int, int]:
+    columns = _add(metric, ((str(size),) for size in BUFFER_CLASSES))
+    return dict(zip(BUFFER_CLASSES, columns, strict=True))
+
+
 def _histogram(metric: Metric) -> Histogram:
     bounds = [str(float(bound)) for bound in metric.bounds]
     columns = _add(metric, ((bound,) for bound in (*bounds, "+Inf", "sum")))
@@ -238,6 +250,7 @@ _THROUGHPUT_BOUNDS = (
     GiB,
     4 * GiB,
 )
+_SHARE_BOUNDS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1)
 _LAG_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 
 REQUESTS: Final = _by_method_and_code(
@@ -308,6 +321,52 @@ LENT_BYTES: Final = _plain(
         Kind.GAUGE,
         "Memory lent now to transfers that wait for a slow disk.",
         "bytes",
+    )
+)
+BUFFER_UTILIZATION: Final = _histogram(
+    Metric(
+        "hmacfs_buffer_utilization_ratio",
+        Kind.HISTOGRAM,
+        "What came of each large upload, as a share of what its buffers would have held.",
+        "ratio",
+        bounds=_SHARE_BOUNDS,
+        scale=MiB,
+    )
+)
+OPTIMAL_BUFFER: Final = _plain(
+    Metric(
+        "hmacfs_optimal_buffer_size_bytes",
+        Kind.GAUGE,
+        "Size of the buffer with which the site receives fast uploads at least cost, as found so far.",
+        "bytes",
+    )
+)
+BUFFER_CHANGES: Final = _by_change(
+    Metric(
+        "hmacfs_buffer_size_changes_total",
+        Kind.COUNTER,
+        'Changes of buffer sizes: of running uploads that turned out faster ("up") or slower ("down"), '
+        'and of the size that costs the site least ("site").',
+        labels=("change",),
+    )
+)
+WEIGHED_BYTES: Final = _by_class(
+    Metric(
+        "hmacfs_buffer_weighed_bytes_total",
+        Kind.COUNTER,
+        "Bytes of fast uploads (1 MiB or more at a time), by the size of buffer in bytes that received them.",
+        "bytes",
+        labels=("size",),
+    )
+)
+WEIGHED_SECONDS: Final = _by_class(
+    Metric(
+        "hmacfs_buffer_weighed_seconds_total",
+        Kind.COUNTER,
+        "Processor time for receiving, digesting and writing those bytes, by the same size.",
+        "seconds",
+        labels=("size",),
+        scale=NANOSECONDS,
     )
 )
 UPLOAD_LATENCY: Final = _histogram(

@@ -30,7 +30,7 @@ UNITS: Final = {
     "bytes_per_second": "binBps",
     "ratio": "percentunit",
 }
-RATES: Final = {"": "cps", "bytes": "binBps"}
+RATES: Final = {"": "cps", "bytes": "binBps", "seconds": "percentunit"}
 
 _BY_NAME: Final = {metric.name: metric for metric in (*OF_THE_WHOLE, *METRICS)}
 
@@ -203,6 +203,16 @@ ROWS: Final = (
             ),
             _now_by("Workers that put uploads off", "breaker_open", "dependency"),
             _grow_by("Breakers opened", "breaker_opened_total", "dependency"),
+        ),
+    ),
+    (
+        "Buffers",
+        (
+            _now("Size that costs least", "optimal_buffer_size_bytes"),
+            _spread("How full they are", "buffer_utilization_ratio"),
+            _grow_by("Changes of size", "buffer_size_changes_total", "change"),
+            _grow_by("Fast uploads by size", "buffer_weighed_bytes_total", "size"),
+            _grow_by("Processor time of those", "buffer_weighed_seconds_total", "size"),
         ),
     ),
     (
