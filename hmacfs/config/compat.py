@@ -213,9 +213,6 @@ ROWS: Final[dict[str, dict[str, Row]]] = {
         ("enabled", "db_path", "purge_age"),
         _ignored("an index is always kept in storage_path/.hmacfs"),
     ),
-    "streaming": {
-        "connection_multiplexing": _ignored("HTTP/1.1 is spoken; the proxy in front may speak HTTP/2"),
-    },
     "compression": dict.fromkeys(
         (
             "enabled",

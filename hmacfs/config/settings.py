@@ -431,6 +431,15 @@ class Streaming:
             "that broke off begins anew.",
         ),
     ] = True
+    connection_multiplexing: Annotated[
+        bool,
+        Key(
+            kind=Kind.FLAG,
+            meaning="Whether one upload may come over several connections at the same time: as partial "
+            "uploads of tus that are joined (concatenation), or in chunks, if concurrent_chunk_uploads is "
+            "true.",
+        ),
+    ] = True
     bandwidth_estimation: Annotated[
         bool,
         Key(

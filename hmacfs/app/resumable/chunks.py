@@ -92,6 +92,7 @@ class Chunks:
             if sink.moved != span.stop:
                 raise Refused(errors.CHUNK_MISPLACED, f"chunk {ask.chunk} has {span.length} bytes")
             found = await sessions.keep_chunk(writing)
+            self._engine.count(span.length)
         found = await self._finish(ask, ask.session, found, allowed)
         return resume.appended(ask, self._state(found), self._limits(found))
 

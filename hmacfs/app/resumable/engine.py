@@ -242,8 +242,13 @@ class Engine:
                 raise resume.checksum_wrong(ask)
         if checked:
             await self.sessions.trust(writing)
+        self.count(sink.moved - found.offset)
         writing.found = found._replace(offset=sink.moved)
         return digests[_BLAKE3].digest() if alone else None
+
+    def count(self, size: int) -> None:
+        """Count a request that has brought `size` bytes of an upload."""
+        self._row.observe(metrics.CHUNK_UPLOAD_SIZE, size)
 
     async def cancel(self, ask: Ask, target: Target, link: Link) -> Reply:
         """Drop an upload. Raises Refused as `tell`."""
