@@ -147,7 +147,7 @@ def test_restarts(
                 upload,
                 lambda: servers[-1].connect(),
                 now_and_then(restart, ends),
-                tmp_path / "store",  # noqa: PLW0108
+                tmp_path / "store",
             )
             assert_whole(servers[-1], upload, body)
             assert_little_is_repeated(upload, journey, figure)
