@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from typing import TYPE_CHECKING
@@ -54,9 +55,14 @@ def told(server: Server, target: str, **holds: str) -> Answer:
 
 
 def put(server: Server, target: str, span: str, body: bytes) -> Answer:
-    return server.request(
-        "PUT", target, fields={"Content-Range": f"bytes {span}", "Content-Type": TYPE}, body=body
-    )
+    fields = {"Content-Range": f"bytes {span}", "Content-Type": TYPE}
+    return server.request("PUT", target, fields=fields, body=body)
+
+
+def age(server: Server) -> None:
+    """Have all unfinished uploads look as if nobody had used them for years."""
+    for path in (server.storage / ".hmacfs/uploads").iterdir():
+        os.utime(path, (1, 1))
 
 
 def test_a_plain_put_again_succeeds(server: Server) -> None:
