@@ -70,9 +70,8 @@ def parser() -> argparse.ArgumentParser:
     sign = commands.add_parser(
         "sign",
         help="print a signed upload URL",
-        description="Print a signed PUT URL, the header fields it needs and a curl command that uses it. With "
-        "--protocol tus: leave to upload one file of this name and type, of SIZE bytes at most, to the prefix "
-        "itself.",
+        description="Print a signed PUT URL, the header fields it needs and a curl command that uses it; "
+        "with --protocol tus a token for files of this name and type, of SIZE bytes at most.",
     )
     sign.add_argument("--config", metavar="FILE", help="whose secret to use; else the embedded default")
     sign.add_argument(

@@ -9,11 +9,11 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+import languages
 import pytest
-import resuming
 import serving
 import wire
-from resuming import refusal
+from languages import refusal
 from wire import Wire
 
 from hmacfs.auth import original
@@ -40,7 +40,7 @@ def bearer() -> dict[str, str]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     where = tmp_path_factory.mktemp("chunks")
-    with serving.running(where, rest=resuming.CONFIG, server=SERVER, workers=2) as server:
+    with serving.running(where, rest=languages.CONFIG, server=SERVER, workers=2) as server:
         yield server
         wire.settle(server)
 
@@ -219,13 +219,13 @@ def test_chunks_that_do_not_fit(server: Server) -> None:
         (10**30, b"x" * 10, 413),
     ):
         assert refusal(upload.bring(number, body))[0] == status, number
-    for number in ("x", "-1", ""):
-        answer = server.request("POST", UPLOAD, fields=upload.fields(number), body=b"x" * 10)
+    for named in ("x", "-1", ""):
+        answer = server.request("POST", UPLOAD, fields=upload.fields(named), body=b"x" * 10)
         assert refusal(answer)[0] == 400
     for body in (b"x" * 9, b"x" * 11):
         fields = {**upload.fields(0), "Transfer-Encoding": "chunked"}
         with Wire(server) as client:
-            client.send(serving.head("POST", UPLOAD, fields) + resuming.chunked(body))
+            client.send(serving.head("POST", UPLOAD, fields) + languages.chunked(body))
             assert client.expect().status in {400, 413}
     assert upload.status()["chunks"] == 0
     assert upload.bring(0).status == 200
@@ -260,13 +260,13 @@ def test_methods_that_the_doors_do_not_take(server: Server, method: str, path: s
 
 def test_an_upload_of_another_kind_is_no_chunked_one(server: Server) -> None:
     """Ids look alike; whose they are does not."""
-    url = resuming.create(server, 10)
+    url = languages.create(server, 10)
     name = url.rpartition("/")[2]
-    fields = {**resuming.ALICE, "X-Upload-Session-ID": name, "X-Chunk-Number": "0"}
+    fields = {**languages.ALICE, "X-Upload-Session-ID": name, "X-Chunk-Number": "0"}
     assert server.request("POST", UPLOAD, fields=fields, body=b"x" * 10).status == 404
-    assert server.request("GET", f"{STATUS}?session_id={name}", fields=resuming.ALICE).status == 404
+    assert server.request("GET", f"{STATUS}?session_id={name}", fields=languages.ALICE).status == 404
     chunked = Upload(server, 10)
-    assert resuming.patch(server, f"/files/{chunked.id}", 0, b"x").status == 404
+    assert languages.patch(server, f"/files/{chunked.id}", 0, b"x").status == 404
 
 
 def test_of_two_files_of_one_name_the_first_is_kept(server: Server) -> None:
@@ -278,7 +278,7 @@ def test_of_two_files_of_one_name_the_first_is_kept(server: Server) -> None:
 
 
 def test_one_chunk_at_a_time_if_the_site_says_so(tmp_path: Path) -> None:
-    rest = resuming.CONFIG + "[uploads]\nconcurrent_chunk_uploads = false\n"
+    rest = languages.CONFIG + "[uploads]\nconcurrent_chunk_uploads = false\n"
     with serving.running(tmp_path, rest=rest, server=SERVER) as server:
         upload = Upload(server, SIZE)
         fields = {**upload.fields(0), "Expect": "100-continue"}
@@ -294,7 +294,7 @@ def test_one_chunk_at_a_time_if_the_site_says_so(tmp_path: Path) -> None:
 
 
 def test_the_doors_can_be_shut(tmp_path: Path) -> None:
-    rest = resuming.CONFIG + "[uploads]\nchunked_uploads_enabled = false\n"
+    rest = languages.CONFIG + "[uploads]\nchunked_uploads_enabled = false\n"
     with serving.running(tmp_path, rest=rest, server=SERVER) as server:
         fields = {**bearer(), "X-Filename": "x.bin", "X-Total-Size": "5"}
         assert server.request("POST", UPLOAD, fields=fields).status in {404, 405}

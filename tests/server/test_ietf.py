@@ -8,11 +8,11 @@ import json
 import secrets
 from typing import TYPE_CHECKING
 
+import languages
 import pytest
-import resuming
 import serving
 import wire
-from resuming import ALICE, BOB, LIMIT, PART, append, file_of, refusal
+from languages import ALICE, BOB, LIMIT, PART, append, file_of, refusal
 from wire import Wire
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ VERSION = {"Upload-Draft-Interop-Version": "8"}
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     where = tmp_path_factory.mktemp("ietf")
-    with serving.running(where, rest=resuming.CONFIG, server=resuming.SERVER, workers=2) as server:
+    with serving.running(where, rest=languages.CONFIG, server=languages.SERVER, workers=2) as server:
         yield server
         wire.settle(server)
 
@@ -41,7 +41,7 @@ def begin(
 
 
 def begun(server: Server, body: bytes = b"", **more: str) -> str:
-    answer = begin(server, body, **more)
+    answer = begin(server, body, ends=False, method="POST", **more)
     assert (answer.status, answer.fields["upload-complete"]) == (201, "?0")
     return answer.fields["location"]
 
@@ -150,7 +150,7 @@ def test_a_wrong_offset(server: Server) -> None:
         assert refusal(answer) == (409, "upload_offset")
         assert (answer.fields["upload-offset"], answer.fields["upload-complete"]) == ("5", "?0")
         problem = json.loads(answer.body)
-        assert problem["type"] == f"{resuming.REGISTERED}mismatching-upload-offset"
+        assert problem["type"] == f"{languages.REGISTERED}mismatching-upload-offset"
         assert (problem["expected-offset"], problem["provided-offset"]) == (5, at)
 
 
@@ -158,14 +158,10 @@ def test_lengths_that_disagree(server: Server) -> None:
     for length, body, ends in (("4", b"hello", False), ("6", b"hello", True), ("4", b"hello", True)):
         assert refusal(begin(server, body, ends=ends, Upload_Length=length)) == (400, "upload_length")
     url = begun(server, b"hello", Upload_Length="11")
-    for body, ends, more in (
-        (b" world!", False, {}),
-        (b" wor", True, {}),
-        (b" wor", False, {"Upload_Length": "12"}),
-    ):
-        answer = append(server, url, 5, body, ends=ends, **more)
+    for body, ends, length in ((b" world!", False, "11"), (b" wor", True, "11"), (b" wor", False, "12")):
+        answer = append(server, url, 5, body, ends=ends, Upload_Length=length)
         assert refusal(answer) == (400, "upload_length"), body
-        assert json.loads(answer.body)["type"] == f"{resuming.REGISTERED}inconsistent-upload-length"
+        assert json.loads(answer.body)["type"] == f"{languages.REGISTERED}inconsistent-upload-length"
         assert look(server, url).fields["upload-offset"] == "5"
 
 
@@ -199,7 +195,7 @@ def test_digests_of_a_part(server: Server, algorithm: str) -> None:
     url = begun(server, b"hello", Content_Digest=digest(b"hello", algorithm))
     answer = append(server, url, 5, b" w0rld", ends=True, Content_Digest=digest(b" world", algorithm))
     assert refusal(answer) == (400, "digest_mismatch")
-    assert json.loads(answer.body)["type"].startswith(resuming.REGISTERED)
+    assert json.loads(answer.body)["type"].startswith(languages.REGISTERED)
     assert look(server, url).fields["upload-offset"] == "5"
     answer = append(server, url, 5, b" world", ends=True, Content_Digest=digest(b" world", algorithm))
     assert file_of(server, answer) == b"hello world"

@@ -7,11 +7,11 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
+import languages
 import pytest
-import resuming
 import serving
 import wire
-from resuming import OCTETS, PART, TUS, append, patch, refusal
+from languages import OCTETS, PART, TUS, append, patch, refusal
 from wire import Wire
 
 if TYPE_CHECKING:
@@ -29,15 +29,15 @@ HAVE = 12_000
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     where = tmp_path_factory.mktemp("slots")
-    with serving.running(where, rest=resuming.CONFIG, server=resuming.SERVER, workers=2) as server:
+    with serving.running(where, rest=languages.CONFIG, server=languages.SERVER, workers=2) as server:
         yield server
         wire.settle(server)
 
 
-def broken(server: Server, target: str, have: int = HAVE, **holds: str) -> None:
+def broken(server: Server, target: str, have: int = HAVE, holds: dict[str, str] | None = None) -> None:
     """PUT the first bytes of BODY and no more."""
     with Wire(server) as client:
-        client.send(serving.head("PUT", target, {"Content-Type": TYPE, **holds}, SIZE) + BODY[:have])
+        client.send(serving.head("PUT", target, {"Content-Type": TYPE, **(holds or {})}, SIZE) + BODY[:have])
         client.finish()
         assert refusal(client.expect()) == (400, "body_incomplete")
 
@@ -211,7 +211,7 @@ def test_a_token_that_ends_meanwhile_still_goes_on(server: Server) -> None:
     # Of the leeway of a minute this leaves the token two seconds.
     target, value = serving.bearer(rel, SIZE, TYPE, ttl_s=-58)
     holds = {"Authorization": value}
-    broken(server, target, **holds)
+    broken(server, target, holds=holds)
     deadline = time.monotonic() + 20
     other, value = serving.bearer(serving.fresh(), SIZE, TYPE, ttl_s=-58)
     fields = {"Authorization": value, **TUS, "Upload-Length": str(SIZE)}
@@ -223,9 +223,9 @@ def test_a_token_that_ends_meanwhile_still_goes_on(server: Server) -> None:
 
 
 def test_who_has_waited_too_long_learns_so_and_begins_again(tmp_path: Path) -> None:
-    rest = resuming.CONFIG + '[uploads]\nsessiontimeout = "1h"\n'
+    rest = languages.CONFIG + '[uploads]\nsessiontimeout = "1h"\n'
     interval = 'sweep_interval = "1s"\n'
-    with serving.running(tmp_path, rest=rest, server=resuming.SERVER + interval) as server:
+    with serving.running(tmp_path, rest=rest, server=languages.SERVER + interval) as server:
         uploads = server.storage / ".hmacfs/uploads"
         rel, target = slot(server)
         age(server)
@@ -240,7 +240,7 @@ def test_who_has_waited_too_long_learns_so_and_begins_again(tmp_path: Path) -> N
 
 
 def test_an_expired_upload_is_gone_until_it_is_swept_and_holds_nobody_up(tmp_path: Path) -> None:
-    with serving.running(tmp_path, rest=resuming.CONFIG, server=resuming.SERVER) as server:
+    with serving.running(tmp_path, rest=languages.CONFIG, server=languages.SERVER) as server:
         wire.settle(server)
         for way in ("put", "range", "tus"):
             rel, target = slot(server)
@@ -261,8 +261,8 @@ def test_an_expired_upload_is_gone_until_it_is_swept_and_holds_nobody_up(tmp_pat
 
 
 def test_the_doors_can_be_shut(tmp_path: Path) -> None:
-    rest = resuming.CONFIG + "[uploads]\nresumable_uploads_enabled = false\n"
-    with serving.running(tmp_path, rest=rest, server=resuming.SERVER) as server:
+    rest = languages.CONFIG + "[uploads]\nresumable_uploads_enabled = false\n"
+    with serving.running(tmp_path, rest=rest, server=languages.SERVER) as server:
         rel = serving.fresh()
         target = serving.signed(rel, SIZE)
         broken(server, target)
@@ -273,14 +273,14 @@ def test_the_doors_can_be_shut(tmp_path: Path) -> None:
         assert refusal(put(server, target, f"0-29999/{SIZE}", BODY)) == (400, "range_on_put")
         assert "tus-version" not in server.request("OPTIONS", target).fields
         assert server.request("PUT", target, fields={"Content-Type": TYPE}, body=BODY).status == 201
-        assert resuming.create(server, 5)  # an endpoint of protocol tus is one all the same
+        assert languages.create(server, 5)  # an endpoint of protocol tus is one all the same
 
 
 def test_a_slow_client_loses_nothing_to_a_draining_server(tmp_path: Path) -> None:
-    rest = resuming.CONFIG.replace("[timeouts]", '[timeouts]\nshutdown = "1s"')
+    rest = languages.CONFIG.replace("[timeouts]", '[timeouts]\nshutdown = "1s"')
     rel = serving.fresh()
     target = serving.signed(rel, SIZE)
-    with serving.running(tmp_path, rest=rest, server=resuming.SERVER) as server, Wire(server) as client:
+    with serving.running(tmp_path, rest=rest, server=languages.SERVER) as server, Wire(server) as client:
         fields = {"Content-Type": TYPE, "Expect": "100-continue"}
         client.send(serving.head("PUT", target, fields, SIZE))
         assert client.expect().status == 100

@@ -10,11 +10,11 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
+import languages
 import pytest
-import resuming
 import serving
 import wire
-from resuming import ALICE, BOB, LIMIT, OCTETS, TUS, create, file_of, offset, patch, refusal
+from languages import ALICE, BOB, LIMIT, OCTETS, TUS, create, file_of, offset, patch, refusal
 from wire import Wire
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ ORIGIN = {"Origin": "https://chat.example"}
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     where = tmp_path_factory.mktemp("tus")
-    with serving.running(where, rest=resuming.CONFIG, server=resuming.SERVER, workers=2) as server:
+    with serving.running(where, rest=languages.CONFIG, server=languages.SERVER, workers=2) as server:
         yield server
         wire.settle(server)
 
@@ -133,7 +133,7 @@ def test_a_deferred_length_has_the_same_limit(server: Server) -> None:
     assert (status, code) == (413, "too_large")
     fields = {**TUS, **ALICE, **OCTETS, "Upload-Offset": "0", "Transfer-Encoding": "chunked"}
     with Wire(server) as client:
-        client.send(serving.head("PATCH", url, fields) + resuming.chunked(bytes(LIMIT + 1), 1 << 16))
+        client.send(serving.head("PATCH", url, fields) + languages.chunked(bytes(LIMIT + 1), 1 << 16))
         assert client.expect().status == 413
     assert offset(server, url) <= LIMIT
 
@@ -184,7 +184,7 @@ def test_a_wrong_offset(server: Server) -> None:
         answer = patch(server, url, at, b"x" * min(5, 11 - at))
         assert refusal(answer) == (409, "upload_offset")
         problem = json.loads(answer.body)
-        assert problem["type"] == f"{resuming.REGISTERED}mismatching-upload-offset"
+        assert problem["type"] == f"{languages.REGISTERED}mismatching-upload-offset"
         assert (problem["expected-offset"], problem["provided-offset"]) == (5, at)
     assert offset(server, url) == 5
 
@@ -213,7 +213,7 @@ def test_bytes_beyond_the_length_are_never_stored(server: Server) -> None:
     assert offset(server, url) == 0
     fields = {**TUS, **ALICE, **OCTETS, "Upload-Offset": "0", "Transfer-Encoding": "chunked"}
     with Wire(server) as client:
-        client.send(serving.head("PATCH", url, fields) + resuming.chunked(b"hello!", 2))
+        client.send(serving.head("PATCH", url, fields) + languages.chunked(b"hello!", 2))
         assert refusal(client.expect()) == (413, "size_mismatch")
     at = offset(server, url)
     assert at <= 5
@@ -260,7 +260,7 @@ def test_a_checksum_after_the_body(server: Server, trailer: str, status: int, st
     fields = {**TUS, **ALICE, **OCTETS, "Upload-Offset": "0", "Transfer-Encoding": "chunked"}
     with Wire(server) as client:
         client.send(serving.head("PATCH", url, {**fields, "Trailer": "Upload-Checksum"}))
-        client.send(resuming.chunked(b"hello", 2, trailer))
+        client.send(languages.chunked(b"hello", 2, trailer))
         assert client.expect().status == status
     assert offset(server, url) == stands
 
@@ -301,8 +301,9 @@ def test_a_complete_upload_is_taken_back_with_its_file(server: Server) -> None:
     assert server.request("GET", place).status == 404
 
 
-def concat(server: Server, *urls: str, **fields: str) -> Answer:
-    return ask(server, "POST", "/files/", Upload_Concat=f"final;{' '.join(urls)}", **fields)
+def concat(server: Server, *urls: str, told: str = "") -> Answer:
+    final = f"final;{' '.join(urls)}"
+    return ask(server, "POST", "/files/", Upload_Concat=final, Upload_Metadata=told)
 
 
 def piece(server: Server, body: bytes, *, length: int | None = None) -> str:
@@ -316,7 +317,7 @@ def test_partial_uploads_become_one_in_the_order_asked_for(server: Server) -> No
     one, two, three = (piece(server, body) for body in (b"hello", b" ", b"world"))
     told = metadata(filename=b"joined.txt", filetype=b"text/plain")
     absolute = f"http://localhost{three}"
-    answer = concat(server, one, two, absolute, Upload_Metadata=told)
+    answer = concat(server, one, two, absolute, told=told)
     assert (answer.status, answer.fields["upload-offset"]) == (201, "11")
     assert file_of(server, answer) == b"hello world"
     final = answer.fields["location"]
@@ -358,9 +359,9 @@ def test_who_may(server: Server) -> None:
     assert patch(server, url, 0, b"hello").status == 204
     elsewhere = url.replace("/files/", "/others/")
     slot = {"Authorization": serving.bearer("a/b", 5)[1]}
-    strangers = {
+    strangers: dict[int, list[tuple[str, dict[str, str]]]] = {
         401: [(url, {})],
-        403: [(url, slot), (url, {"Authorization": "Bearer x.y.z"}), (url, resuming.holder(ttl_s=-120))],
+        403: [(url, slot), (url, {"Authorization": "Bearer x.y.z"}), (url, languages.holder(ttl_s=-120))],
         404: [(url, BOB), (elsewhere, ALICE), ("/files/" + "0" * 32, ALICE)],
     }
     for status, requests in strangers.items():
@@ -371,12 +372,12 @@ def test_who_may(server: Server) -> None:
     answer = server.request("HEAD", url, fields=TUS)
     assert answer.fields["www-authenticate"] == "Bearer"
     assert offset(server, url) == 5
-    renewed = resuming.holder(ttl_s=600)
+    renewed = languages.holder(ttl_s=600)
     assert file_of(server, patch(server, url, 5, b" world", holds=renewed)) == b"hello world"
 
 
 def test_what_the_token_says_goes_before_what_the_client_says(server: Server) -> None:
-    holds = resuming.holder(max_size=10, name="theirs.txt", type="text/plain")
+    holds = languages.holder(max_size=10, name="theirs.txt", type="text/plain")
     told = metadata(filename=b"mine.html", filetype=b"text/html")
     fields = {**TUS, **holds, "Upload-Length": "11"}
     answer = server.request("POST", "/files/", fields=fields)
@@ -429,7 +430,7 @@ def test_what_a_page_of_another_origin_may(server: Server) -> None:
         assert method in answer.fields["access-control-allow-methods"].split(", ")
         granted = answer.fields["access-control-allow-headers"].lower().split(", ")
         assert set(asked.split(", ")) <= set(granted)
-    url = create(server, 5, **ORIGIN)
+    url = create(server, 5)
     with Wire(server) as client:
         requests = [("HEAD", url, {}), ("PATCH", url, {"Upload-Offset": "9"}), ("HEAD", url + "0", {})]
         for method, target, more in requests:
