@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
 import serving
 
-from hmacfs.auth import passes
+from hmacfs.auth import original, passes
 from hmacfs.model import Secret
 
 if TYPE_CHECKING:
@@ -38,6 +39,13 @@ REGISTERED = "https://iana.org/assignments/http-problem-types#"
 def holder(owner: str = "alice@chat.test", *, ttl_s: float = serving.TTL_S, **claims: Any) -> dict[str, str]:
     """Give the field by which `owner` may use an endpoint of protocol tus."""
     token = passes.sign(Secret(serving.SECRET.encode()), owner, now=time.time(), ttl_s=ttl_s, **claims)
+    return {"Authorization": f"Bearer {token}"}
+
+
+def go_bearer() -> dict[str, str]:
+    token = original.sign_jwt(
+        Secret(serving.SECRET.encode()), now=time.time() + secrets.randbelow(99), ttl_s=900
+    )
     return {"Authorization": f"Bearer {token}"}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -13,11 +12,8 @@ import languages
 import pytest
 import serving
 import wire
-from languages import refusal
+from languages import go_bearer, refusal
 from wire import Wire
-
-from hmacfs.auth import original
-from hmacfs.model import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,13 +24,6 @@ if TYPE_CHECKING:
 UPLOAD, STATUS = "/chunked-upload", "/upload-status"
 SIZE = 20_000_000
 SERVER = f"max_upload_size = {SIZE}\n"
-
-
-def bearer() -> dict[str, str]:
-    token = original.sign_jwt(
-        Secret(serving.SECRET.encode()), now=time.time() + secrets.randbelow(99), ttl_s=900
-    )
-    return {"Authorization": f"Bearer {token}"}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +39,7 @@ class Upload:
 
     def __init__(self, server: Server, size: int, *, name: str = "", query: str = "") -> None:
         self.server = server
-        self.holds = {} if query else bearer()
+        self.holds = {} if query else go_bearer()
         self.query = f"?{query}" if query else ""
         self.name = name or f"{secrets.token_hex(8)}.bin"
         fields = {**self.holds, "X-Filename": self.name, "X-Total-Size": str(size)}
@@ -164,7 +153,7 @@ def test_a_hostile_name_leads_nowhere(server: Server, name: str) -> None:
     """Neither by a token, which takes what follows the last slash, nor by whoever signs anything."""
     before = {path for path in server.storage.parent.rglob("*") if ".hmacfs" not in path.parts}
     fields = {"X-Filename": name, "X-Total-Size": "0", "Content-Type": "application/octet-stream"}
-    answer = server.request("POST", UPLOAD, fields={**fields, **bearer()})
+    answer = server.request("POST", UPLOAD, fields={**fields, **go_bearer()})
     assert answer.status in {201, 400, 404, 409}
     query = urlsplit(serving.signed(name, 0)).query
     assert server.request("POST", f"{UPLOAD}?{query}", fields=fields).status in {201, 400, 404, 409}
@@ -176,7 +165,7 @@ def test_a_hostile_name_leads_nowhere(server: Server, name: str) -> None:
 
 def test_who_may(server: Server) -> None:
     upload = Upload(server, 10)
-    for holds in (bearer(), {}, {"Authorization": "Bearer x"}):
+    for holds in (go_bearer(), {}, {"Authorization": "Bearer x"}):
         fields = {**upload.fields(0), **holds} if holds else {
             name: value for name, value in upload.fields(0).items() if name != "Authorization"
         }  # fmt: skip
@@ -206,7 +195,7 @@ def test_who_may(server: Server) -> None:
     ],
 )
 def test_a_creation_that_is_refused(server: Server, fields: dict[str, str], status: int) -> None:
-    assert refusal(server.request("POST", UPLOAD, fields={**bearer(), **fields}))[0] == status
+    assert refusal(server.request("POST", UPLOAD, fields={**go_bearer(), **fields}))[0] == status
 
 
 def test_chunks_that_do_not_fit(server: Server) -> None:
@@ -251,7 +240,7 @@ def test_a_chunk_that_breaks_off_is_sent_again(server: Server) -> None:
     ],
 )
 def test_methods_that_the_doors_do_not_take(server: Server, method: str, path: str) -> None:
-    fields = {**bearer(), "X-Filename": "never.bin", "X-Total-Size": "0"}
+    fields = {**go_bearer(), "X-Filename": "never.bin", "X-Total-Size": "0"}
     answer = server.request(method, path, fields=fields)
     assert answer.status == 405
     assert answer.fields["allow"]
@@ -296,6 +285,6 @@ def test_one_chunk_at_a_time_if_the_site_says_so(tmp_path: Path) -> None:
 def test_the_doors_can_be_shut(tmp_path: Path) -> None:
     rest = languages.CONFIG + "[uploads]\nchunked_uploads_enabled = false\n"
     with serving.running(tmp_path, rest=rest, server=SERVER) as server:
-        fields = {**bearer(), "X-Filename": "x.bin", "X-Total-Size": "5"}
+        fields = {**go_bearer(), "X-Filename": "x.bin", "X-Total-Size": "5"}
         assert server.request("POST", UPLOAD, fields=fields).status in {404, 405}
         assert server.request("GET", f"{STATUS}?session_id={'0' * 32}").status == 404
