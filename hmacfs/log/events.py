@@ -31,6 +31,8 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "background-failed": "A task beside the requests, or a callback, failed; `error` says how.",
         "breaker-opened": "A worker puts uploads off, because `dependency` keeps failing; `error` says how.",
         "breaker-closed": "A worker takes uploads again: one of them found `dependency` well.",
+        "clients-unshared": "What is known of clients could not be stored or shared; `error` says why.",
+        "line-measured": "What TCP_INFO says of the line to a client, at the end of a transfer (debug).",
         "sweep-done": "Expired files were removed.",
         "uploads-dropped": "Unfinished uploads that nobody went on with for `sessiontimeout` were dropped.",
         "reconcile-done": "The index was brought into line with the files found.",

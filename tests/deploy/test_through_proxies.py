@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import http.client
 import json
+import re
 import secrets
 import socket
 import ssl
@@ -34,6 +35,8 @@ ENDPOINT = Endpoint(
     prefix="/upload/", directory="upload", protocols=("v2",), secrets=(Secret(SECRET.encode()),)
 )
 MiB = 1024 * 1024
+# Proxies connect from there; clients of the tests have any of loopback's addresses.
+TRUSTED = 'trusted_proxies = ["127.0.0.1"]\n'
 NAMES = {
     "plain": "photo.jpg",
     "spaces": "two words.txt",
@@ -53,11 +56,13 @@ class Site:
     certificate: Path
     folder: Path
 
-    def connect(self) -> http.client.HTTPConnection:
-        """Give a connection whose TLS is done and checked against the test's certificate."""
+    def connect(self, source: str = "") -> http.client.HTTPConnection:
+        """Give a connection, from `source`, whose TLS is done and checked against the test's certificate."""
         host, port = self.address.split(":")
         trust = ssl.create_default_context(cafile=str(self.certificate))
-        plain = socket.create_connection((host, int(port)), timeout=30)
+        plain = socket.create_connection(
+            (host, int(port)), timeout=30, source_address=(source, 0) if source else None
+        )
         connection = http.client.HTTPConnection(HOST)
         connection.sock = trust.wrap_socket(plain, server_hostname=HOST)
         return connection
@@ -91,7 +96,7 @@ def site(  # noqa: PLR0913, PLR0917 - fixtures
     config = tmp_path / "hmacfs.toml"
     config.write_text(
         f'[server]\nlisten_address = "{upstream}"\nstorage_path = "{tmp_path}/store"\nworkers = 1\n'
-        f'min_free_bytes = "1MB"\n{fronts.SETTINGS.get(proxy_name, "")}'
+        f'min_free_bytes = "1MB"\n{fronts.SETTINGS.get(proxy_name, TRUSTED)}'
         f'[metrics]\nlisten_address = "{metrics}"\n[security]\nsecret = "{SECRET}"\n'
         '[[endpoint]]\nprefix = "/upload/"\nprotocols = ["v2"]\n'
     )
@@ -246,6 +251,23 @@ def test_one_connection_carries_many_requests(site: Site) -> None:
         answer = connection.getresponse()
         assert (answer.status, answer.read()) == (200, b"often")
     connection.close()
+
+
+@pytest.mark.parametrize("proxy_name", ["nginx", "caddy", "apache", "haproxy"], indirect=True)
+def test_the_log_names_the_client_and_not_whom_it_claims_to_be(site: Site) -> None:
+    path = upload(site, "whose.png", b"whose")
+    client = "127.3.2.1"
+    claims = {"X-Forwarded-For": "198.51.100.1", "Forwarded": "for=198.51.100.2"}
+    for _ in range(4):  # the later ones are answered from memory
+        connection = site.connect(client)
+        connection.request("GET", path, headers=claims)
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b"whose")
+        connection.close()
+    (log,) = (file for file in site.folder.glob("python*.log"))
+    wanted = [f"client={client}"] * 4
+    while (named := re.findall(r"client=\S+(?= method=GET)", log.read_text())) != wanted:
+        assert len(named) < len(wanted), named
 
 
 def test_http2_outside(site: Site, program: Callable[[str], str]) -> None:

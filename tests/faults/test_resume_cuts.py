@@ -145,7 +145,7 @@ def test_restarts(
         for upload in uploads:
             body, journey = carry(
                 upload,
-                lambda: servers[-1].connect(),
+                lambda: servers[-1].connect(),  # noqa: PLW0108 - the last server changes
                 now_and_then(restart, ends),
                 tmp_path / "store",
             )

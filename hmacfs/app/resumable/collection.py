@@ -36,9 +36,13 @@ _ID_BYTES: Final = 16
 class Collection:
     """The endpoints whose prefix takes uploads."""
 
-    def __init__(self, engine: Engine, endpoints: tuple[Endpoint, ...]) -> None:
-        """Serve those of `endpoints`, ordered as by `places.by_length`, that name the protocol."""
+    def __init__(self, engine: Engine, endpoints: tuple[Endpoint, ...], *, joins: bool) -> None:
+        """Serve those of `endpoints`, ordered as by `places.by_length`, that name the protocol.
+
+        `joins`: partial uploads may be begun, and joined.
+        """
         self._engine = engine
+        self._joins = joins
         self._endpoints = endpoints
         self._serves = any(auth.TUS in endpoint.protocols for endpoint in endpoints)
 
@@ -83,6 +87,8 @@ class Collection:
 
     async def _create(self, ask: Ask, head: Head, link: Link, endpoint: Endpoint, held: Pass) -> Reply:
         engine = self._engine
+        if (ask.partial or ask.parts) and not self._joins:
+            raise Refused(errors.UPLOAD_FIELD, "partial uploads are switched off here")
         most = engine.most if held.most is None else min(held.most, engine.most)
         if (ask.length or head.length or 0) > most:
             raise resume.too_large(ask, engine.limits(most))

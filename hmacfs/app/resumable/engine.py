@@ -13,7 +13,7 @@ from blake3 import blake3
 from hmacfs import errors, metrics, resume, transfer
 from hmacfs.errors import Refused
 from hmacfs.model import Facts
-from hmacfs.policy import buffers, chunks, estimator
+from hmacfs.policy import buffers, chunks, profiles
 from hmacfs.resume import Ask, Limits, State, tus
 
 if TYPE_CHECKING:
@@ -32,8 +32,14 @@ class Link(transfer.Link, Protocol):
     def trailer(self) -> bytes | None:
         """Upload-Checksum, if it followed the body."""
 
-    def grant(self, dialect: str) -> None:
-        """Note that the request is authorised and has its place: 100 Continue may go out."""
+    def grant(self, dialect: str, owner: str = "") -> None:
+        """Note that the request is authorised and has its place: 100 Continue may go out.
+
+        `owner` is whom the token names as uploader.
+        """
+
+    def advise(self, upload: chunks.Upload) -> int:
+        """Give how many bytes the client should send of `upload` in its next request."""
 
     def inform(self, interim: bytes) -> None:
         """Send an interim answer."""
@@ -66,19 +72,26 @@ class Engine:
         self.most = settings.server.max_upload_size
         """Bytes of a file at most."""
         self._row = row
+        performance = settings.performance
+        self._chunks = profiles.chunk_rules(
+            intelligent=performance.intelligent_chunking,
+            algorithm=performance.chunk_adaptation_algorithm,
+            least=performance.min_chunk_size,
+            most=performance.max_chunk_size,
+        )
 
     def limits(self, most: int | None = None) -> Limits:
         """Give what a client is told about sizes."""
         return Limits(
             most=self.most if most is None else min(most, self.most),
-            chunk=self.advise(self.most, keeps_partial=True),
+            # Whoever the client is: in the languages that are told of this, nothing that arrived is lost.
+            chunk=profiles.advise(
+                profiles.UNKNOWN,
+                chunks.Upload(size=self.most, left=self.most, keeps_partial=True),
+                self._chunks,
+            ),
             lives_s=self.sessions.lives_s,
         )
-
-    def advise(self, size: int, *, keeps_partial: bool) -> int:
-        """Give the bytes that one request should carry of a file of `size` bytes."""
-        upload = chunks.Upload(size=size, left=size, keeps_partial=keeps_partial)
-        return chunks.advise(chunks.Algorithm.PREDICTIVE, estimator.STRANGER.network, upload)
 
     def state(self, found: Found, *, complete: bool | None = None) -> State:
         """Give what is stored as the languages want to know it."""
@@ -229,8 +242,13 @@ class Engine:
                 raise resume.checksum_wrong(ask)
         if checked:
             await self.sessions.trust(writing)
+        self.count(sink.moved - found.offset)
         writing.found = found._replace(offset=sink.moved)
         return digests[_BLAKE3].digest() if alone else None
+
+    def count(self, size: int) -> None:
+        """Count a request that has brought `size` bytes of an upload."""
+        self._row.observe(metrics.CHUNK_UPLOAD_SIZE, size)
 
     async def cancel(self, ask: Ask, target: Target, link: Link) -> Reply:
         """Drop an upload. Raises Refused as `tell`."""
