@@ -33,13 +33,6 @@ PATHS = (
     *("/files/", "/files/" + "0" * 32, "/upload/a/b", "/upload/a/b?v2=00", "/chunked-upload"),
     *("/upload-status", "/upload-status?session_id=" + "0" * 32),
 )
-    "/files/",
-    "/files/" + "0" * 32,
-    "/upload/a/b",
-    "/upload/a/b?v2=00",
-    "/chunked-upload",
-    "/upload-status",
-)
 METHODS = ("POST", "PATCH", "PUT", "HEAD", "DELETE", "GET", "OPTIONS")
 
 
