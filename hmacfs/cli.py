@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hmacfs.config import Loaded, Settings
     from hmacfs.model import Endpoint
 
+TUS: Final = "tus"  # `auth.TUS`, not imported before a command needs it
 SIGN_TTL_S: Final = 600.0  # Prosody 13's own validity of a slot
 
 
@@ -69,11 +70,15 @@ def parser() -> argparse.ArgumentParser:
     sign = commands.add_parser(
         "sign",
         help="print a signed upload URL",
-        description="Print a signed PUT URL, the header fields it needs and a curl command that uses it.",
+        description="Print a signed PUT URL, the header fields it needs and a curl command that uses it; "
+        "with --protocol tus a token for files of this name and type, of SIZE bytes at most.",
     )
     sign.add_argument("--config", metavar="FILE", help="whose secret to use; else the embedded default")
     sign.add_argument(
-        "--protocol", choices=client_options.PROTOCOLS, default="v2", help="token dialect (default: v2)"
+        "--protocol",
+        choices=(*client_options.PROTOCOLS, TUS),
+        default="v2",
+        help="token dialect (default: v2)",
     )
     sign.add_argument(
         "--base-url",
@@ -199,6 +204,8 @@ def _sign(options: argparse.Namespace) -> int:
     if loaded is None:
         return 1
     try:
+        if options.protocol == TUS:
+            return _sign_pass(options, loaded.settings)
         url, signed = _slot(options, loaded.settings, options.name, options.size, options.type)
     except ValueError as error:
         _say(f"hmacfs: {error}")
@@ -208,6 +215,30 @@ def _sign(options: argparse.Namespace) -> int:
         print(f"{name}: {value}")
     headers = "".join(f" -H {shlex.quote(f'{name}: {value}')}" for name, value in signed.fields)
     print(f"curl -T {shlex.quote(options.name.rpartition('/')[2])}{headers} {shlex.quote(url)}")
+    return 0
+
+
+def _sign_pass(options: argparse.Namespace, settings: Settings) -> int:
+    """Print what lets a client begin an upload at an endpoint of protocol tus. Raises ValueError."""
+    from hmacfs import auth
+
+    base = options.base_url if options.base_url.endswith("/") else f"{options.base_url}/"
+    endpoint = _able(settings, base, TUS)
+    name = options.name.rpartition("/")[2]
+    claims = {"max_size": options.size, "name": name, "type": options.type}
+    token = auth.sign_pass(endpoint.secrets[0], "hmacfs", now=time.time(), ttl_s=SIGN_TTL_S, **claims)
+    bearer = f"Authorization: Bearer {token}"
+    print(base)
+    print(bearer)
+    # All at once, as a creation with upload; a client of tus would go on where this breaks off.
+    fields = (
+        bearer,
+        "Tus-Resumable: 1.0.0",
+        f"Upload-Length: {options.size}",
+        "Content-Type: application/offset+octet-stream",
+    )
+    headers = "".join(f" -H {shlex.quote(field)}" for field in fields)
+    print(f"curl --data-binary {shlex.quote(f'@{name}')}{headers} {shlex.quote(base)}")
     return 0
 
 
@@ -221,9 +252,7 @@ def _slot(
     from hmacfs.http import target
 
     base = options.base_url if options.base_url.endswith("/") else f"{options.base_url}/"
-    endpoint = _endpoint(settings, urlsplit(base).path, options.protocol)
-    if endpoint is None:
-        raise ValueError(f"no endpoint takes {options.protocol}; name it in an [[endpoint]]'s protocols")
+    endpoint = _able(settings, base, options.protocol)
     rel = name if "/" in name else f"{secrets.token_urlsafe(18)}/{name}"
     try:
         # What the server would not take is not signed either.
@@ -264,11 +293,16 @@ def _get(options: argparse.Namespace) -> int:
     return command.get(options)
 
 
-def _endpoint(settings: Settings, path: str, protocol: str) -> Endpoint | None:
-    """Give the endpoint at `path` that takes `protocol`, else any that does: a proxy may map paths."""
+def _able(settings: Settings, base: str, protocol: str) -> Endpoint:
+    """Give the endpoint at `base` that takes `protocol`, else any that does: a proxy may map paths.
+
+    Raises ValueError if none does.
+    """
     able = [endpoint for endpoint in settings.endpoints if protocol in endpoint.protocols]
-    exact = [endpoint for endpoint in able if endpoint.prefix == path]
-    return next(iter(exact or able), None)
+    exact = [endpoint for endpoint in able if endpoint.prefix == urlsplit(base).path]
+    if not able:
+        raise ValueError(f"no endpoint takes {protocol}; name it in an [[endpoint]]'s protocols")
+    return (exact or able)[0]
 
 
 def _expire(options: argparse.Namespace) -> int:

@@ -136,6 +136,28 @@ def test_every_name_and_size_arrives_and_reads_back(site: Site) -> None:
         assert hashlib.sha256(got).digest() == hashlib.sha256(body).digest(), name
 
 
+def test_an_upload_goes_on_where_it_stopped(site: Site) -> None:
+    """In three languages, one after the other: no proxy drops their fields or refuses their methods."""
+    body = secrets.token_bytes(300_000)
+    path, query = target_for("pieces.png", len(body))
+    target = f"{path}?{query}"
+    span = f"bytes 0-99999/{len(body)}"
+    status, fields, said = site.ask(
+        "PUT", target, body[:100_000], Content_Type="image/png", Content_Range=span
+    )
+    assert (status, fields["upload-offset"]) == (204, "100000"), said
+    tus = {"Tus_Resumable": "1.0.0", "Content_Type": "application/offset+octet-stream"}
+    status, fields, said = site.ask("PATCH", target, body[100_000:200_000], Upload_Offset="100000", **tus)
+    assert (status, fields["upload-offset"], fields["tus-resumable"]) == (204, "200000", "1.0.0"), said
+    status, fields, _ = site.ask("HEAD", target)
+    assert (status, fields["upload-offset"], fields["upload-complete"]) == (204, "200000", "?0")
+    ietf = {"Upload_Complete": "?1", "Content_Type": "application/partial-upload"}
+    status, fields, said = site.ask("PATCH", target, body[200_000:], Upload_Offset="200000", **ietf)
+    assert (status, fields["upload-complete"]) == (201, "?1"), said
+    status, fields, got = site.ask("GET", path)
+    assert (status, fields["content-type"], got) == (200, "image/png", body)
+
+
 def test_ranges_and_validators_pass_unharmed(site: Site) -> None:
     body = secrets.token_bytes(100_000)
     path = upload(site, "whole.png", body)

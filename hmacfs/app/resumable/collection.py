@@ -60,7 +60,8 @@ class Collection:
 
     async def answer(self, head: Head, link: Link, endpoint: Endpoint, name: str) -> Reply:
         """Answer any request but GET and OPTIONS. Raises Refused."""
-        door = resume.speaks(head) or Door.IETF
+        # Who POSTs in neither language has most likely forgotten Tus-Resumable, and is told of it.
+        door = resume.speaks(head) or (Door.TUS if head.method == "POST" else Door.IETF)
         held = auth.uploader(head, endpoint, now=self._engine.now())
         ask = resume.read(door, head)
         if (ask.act is Act.CREATE) == bool(name) or door in {Door.RANGE, Door.CHUNKED}:
