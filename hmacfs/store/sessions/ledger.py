@@ -127,7 +127,7 @@ class Ledger:
         Raises Refused NOT_FOUND, also for somebody else's; UPLOAD_EXPIRED.
         """
         with self.folder.note(name) as note:
-            return _found(note, self._admit(note, allowed), 0)
+            return _found(note, self._admit(name, note, allowed), 0)
 
     def take_over(self, name: str, allowed: Allowed) -> Writing:
         """Take over the right to write what comes next. Raises Refused as `peek` does.
@@ -137,7 +137,7 @@ class Ledger:
         with contextlib.ExitStack() as undo:
             note = self.folder.note(name)
             undo.callback(os.close, note.fd)
-            self._admit(note, allowed)
+            self._admit(name, note, allowed)
             fence = Fence(note)
             fence.claim()  # before we wait, so that who writes now lets us in
             with note.locked():
@@ -163,7 +163,7 @@ class Ledger:
         with contextlib.ExitStack() as undo:
             note = self.folder.note(name)
             undo.callback(os.close, note.fd)
-            content = self._admit(note, allowed)
+            content = self._admit(name, note, allowed)
             fence = Fence(note, content.cell_at(number))
             with note.locked():
                 content = note.read()
@@ -380,11 +380,11 @@ class Ledger:
         self.folder.drop_bytes(name)
         self.folder.drop_note(name)
 
-    def _admit(self, note: Note, allowed: Allowed) -> Content:
+    def _admit(self, name: str, note: Note, allowed: Allowed) -> Content:
         content = note.read()
         if not allowed(content.terms, content.length):
             raise Refused(errors.NOT_FOUND)
-        if self._is_over(note.used_s()):
+        if self._is_over(note.used_s()) and self._is_abandoned(name, note):
             raise Refused(errors.UPLOAD_EXPIRED)
         return content
 
