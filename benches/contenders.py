@@ -43,14 +43,27 @@ class Contender:
 
 
 def _hmacfs(
-    title: str, *, durability: str = "full", workers: int = 1, cores: tuple[int, ...] = (SERVER_CORE,)
+    title: str,
+    *,
+    durability: str = "full",
+    workers: int = 1,
+    cores: tuple[int, ...] = (SERVER_CORE,),
+    buffer: str = "",
 ) -> Contender:
+    """Give hmacfs; `buffer` is the fixed size of its buffers, by default they are adaptive."""
     return Contender(
         title=title,
         command=("@python@", "-m", "hmacfs", "serve", "--config", "@config@"),
         version=("python", "hmacfs"),
         config="hmacfs.toml",
-        words={"durability": durability, "workers": str(workers), "secret": folder.SECRET},
+        words={
+            "durability": durability,
+            "workers": str(workers),
+            "secret": folder.SECRET,
+            "adaptive": "false" if buffer else "true",
+            "least": buffer or "32KB",
+            "most": buffer or "1MB",
+        },
         cores=cores,
         signed=True,
     )
@@ -66,7 +79,14 @@ def _nginx(title: str, extra: str = "") -> Contender:
     )
 
 
+FIXED: Final = {
+    f"hmacfs_{size.lower()}": _hmacfs(f"fixed {size}, relaxed", durability="relaxed", buffer=size)
+    for size in ("32KB", "64KB", "128KB", "256KB", "512KB", "1MB", "2MB", "4MB")
+}
+"""hmacfs with buffers of one size each; relaxed, since else the disk is what is compared."""
+
 CONTENDERS: Final = {
+    **FIXED,
     "hmacfs": _hmacfs("hmacfs"),
     "hmacfs_relaxed": _hmacfs("hmacfs, relaxed", durability="relaxed"),
     "hmacfs_1_of_2": _hmacfs("hmacfs, 1 worker on 2 cores", cores=BOTH_CORES),

@@ -37,6 +37,16 @@ class Trial:
     cores: tuple[int, ...] = (CLIENT_CORE,)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """What lies between a client and the server."""
+
+    rate: float  # bytes per second of each connection
+    delay_s: float = 0.0  # each way
+    stall_s: float = 0.0  # how long nothing passes, at the beginning of
+    every_s: float = 1.0  # each of these
+
+
 def missing() -> set[str]:
     """Give the programs that measuring needs and that are not installed."""
     return {program for program in PROGRAMS if shutil.which(program) is None}
@@ -91,14 +101,31 @@ def upload(trial: Trial, size: str, *, connections: int) -> Sample:
     return finish(start_upload(trial, size, connections=connections))
 
 
+def upload_over(trial: Trial, size: str, link: Link, *, connections: int) -> Sample:
+    """PUT new files of that size over a link."""
+    shape = (link.rate, link.delay_s, link.stall_s, link.every_s)
+    command = [sys.executable, str(CLIENTS / "link.py"), str(trial.server.port), *map(str, shape)]
+    with subprocess.Popen(
+        [*contenders.on(trial.cores), *command], stdout=subprocess.PIPE, text=True
+    ) as passing:
+        assert passing.stdout is not None
+        try:
+            port = int(passing.stdout.readline())
+            return finish(start_upload(trial, size, connections=connections, port=port))
+        finally:
+            passing.terminate()
+
+
 def start_download(trial: Trial, size: str, *, connections: int, nice: int = 0) -> subprocess.Popen[str]:
     """Begin to GET a large file again and again; `finish` waits for it."""
     head = folder.download(trial.folder.target(size), trial.server.address)
     return _start_streams(trial, {"heads": [head], "stored": [], "body": "", "size": 0}, connections, nice)
 
 
-def start_upload(trial: Trial, size: str, *, connections: int, nice: int = 0) -> subprocess.Popen[str]:
-    """Begin to PUT new files of that size; `finish` waits for it."""
+def start_upload(
+    trial: Trial, size: str, *, connections: int, nice: int = 0, port: int = 0
+) -> subprocess.Popen[str]:
+    """Begin to PUT new files of that size, at `port` if it is not the server's; `finish` waits for it."""
     length = folder.SIZES[size]
     count = connections + int(trial.seconds * min(UPLOADS_PER_S, UPLOAD_BYTES_PER_S / length))
     made = folder.uploads(
@@ -106,7 +133,7 @@ def start_upload(trial: Trial, size: str, *, connections: int, nice: int = 0) ->
     )
     work = {"heads": [upload.head for upload in made], "stored": [upload.stored for upload in made]}
     body = str(trial.folder.body(size))
-    return _start_streams(trial, {**work, "body": body, "size": length}, connections, nice)
+    return _start_streams(trial, {**work, "body": body, "size": length}, connections, nice, port)
 
 
 def finish(client: subprocess.Popen[str]) -> Sample:
@@ -118,7 +145,7 @@ def finish(client: subprocess.Popen[str]) -> Sample:
 
 
 def _start_streams(
-    trial: Trial, work: dict[str, object], connections: int, nice: int
+    trial: Trial, work: dict[str, object], connections: int, nice: int, port: int = 0
 ) -> subprocess.Popen[str]:
     client = subprocess.Popen(
         [
@@ -135,7 +162,7 @@ def _start_streams(
     order = {
         **work,
         "host": contenders.HOST,
-        "port": trial.server.port,
+        "port": port or trial.server.port,
         "connections": connections,
         "seconds": trial.seconds,
     }

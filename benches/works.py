@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from benches import contenders, figures, load, measure, memory
 from benches.figures import Bar
-from benches.load import Trial
+from benches.load import Link, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,6 +127,11 @@ def mixed(trial: Trial) -> dict[str, float]:
     }
 
 
+def over(size: str, link: Link, connections: int) -> Measure:
+    """PUT new files over a link of its own for each connection."""
+    return by(lambda trial: load.upload_over(trial, size, link, connections=connections))
+
+
 def everywhere(client: Callable[[Trial], Sample]) -> Measure:
     """Measure with the client on all cores, as the server is."""
     return by(
@@ -200,6 +205,19 @@ def _memory(title: str, measured: Measure, contenders: tuple[str, ...]) -> Work:
     )
 
 
+def _link(title: str, link: Link, size: str, connections: int) -> Work:
+    fixed = ("hmacfs_32kb", "hmacfs_256kb", "hmacfs_1mb", "hmacfs_4mb")
+    return Work(
+        title=f"PUT over {title}",
+        measure=over(size, link, connections),
+        figure="bytes_per_s",
+        columns=(VOLUME, *COLUMNS),
+        contenders=("hmacfs_relaxed", *fixed),
+        bars=tuple(Bar(one, 0.95, "bytes_per_s", ours="hmacfs_relaxed", at_least=True) for one in fixed),
+        traced=False,
+    )
+
+
 WORKS: Final = {
     "get_1k": _get(
         "GET 1 KiB, keep-alive",
@@ -254,6 +272,28 @@ WORKS: Final = {
     ),
     "put_1m": _put("PUT 1 MiB", "1m", 8, figure=VOLUME),
     "put_100m": _put("PUT 100 MiB", "100m", 4, Bar("nginx", 0.40, VOLUME), figure=VOLUME, quick=QUICK),
+    "buffers": Work(
+        title="PUT 100 MiB with adaptive buffers and with fixed ones",
+        measure=put("100m", 4),
+        figure=VOLUME,
+        columns=("bytes_per_s", *COLUMNS),
+        contenders=("hmacfs_relaxed", *contenders.FIXED),
+        bars=(
+            Bar("hmacfs_32kb", 0.5, VOLUME, ours="hmacfs_relaxed"),
+            Bar("hmacfs_32kb", 1.5, "bytes_per_s", ours="hmacfs_relaxed", at_least=True),
+            *(Bar(fixed, 1.05, VOLUME, ours="hmacfs_relaxed") for fixed in contenders.FIXED),
+        ),
+    ),
+    "link_slow": _link("slow links: 8 of 1 MB/s, 40 ms", Link(rate=1e6, delay_s=0.04), "1m", connections=8),
+    "link_fast": _link(
+        "fast links: 2 of 100 MB/s, 2 ms", Link(rate=1e8, delay_s=0.002), "32m", connections=2
+    ),
+    "link_stalls": _link(
+        "links that stall: 4 of 10 MB/s, 0.2 s in each 0.5 s",
+        Link(rate=1e7, delay_s=0.02, stall_s=0.2, every_s=0.5),
+        "1m",
+        connections=4,
+    ),
     "mixed": Work(
         title="GET 1 KiB beside 16 large uploads and 16 large downloads",
         measure=mixed,

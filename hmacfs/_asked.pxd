@@ -14,6 +14,10 @@ cdef struct Asked:
     Py_ssize_t range_size
     const char *match       # value of If-None-Match, NULL if absent
     Py_ssize_t match_size
+    const char *forwarded_for  # value of X-Forwarded-For, NULL if absent
+    Py_ssize_t forwarded_for_size
+    const char *forwarded   # value of Forwarded, NULL if absent
+    Py_ssize_t forwarded_size
 
 
 # What a head may be, so that it is not refused.

@@ -117,6 +117,18 @@ cdef Field weigh(
         if name_size > 8 and strncasecmp(name, "content-", 8) == 0:
             return UNUSUAL
         return HARMLESS
+    if first == b"x" and is_name(name, name_size, "x-forwarded-for", 15):
+        if asked.forwarded_for != NULL:
+            return UNUSUAL
+        asked.forwarded_for = value
+        asked.forwarded_for_size = size
+        return MEANT
+    if first == b"f" and is_name(name, name_size, "forwarded", 9):
+        if asked.forwarded != NULL:
+            return UNUSUAL
+        asked.forwarded = value
+        asked.forwarded_size = size
+        return MEANT
     if is_name(name, name_size, "origin", 6):
         if asked.from_origin or not bounds.any_origin:
             return UNUSUAL
@@ -149,6 +161,8 @@ cdef Py_ssize_t read_head(
     asked.from_origin = False
     asked.range = NULL
     asked.match = NULL
+    asked.forwarded_for = NULL
+    asked.forwarded = NULL
     if size > 5 and memcmp(data, "GET /", 5) == 0:
         asked.target = data + 4
     elif size > 6 and memcmp(data, "HEAD /", 6) == 0:

@@ -1,5 +1,7 @@
 """The front of a connection: what runs for each request that is answered from memory, and nothing else."""
 
+from collections.abc import Callable
+
 from typing_extensions import Buffer, Self, disjoint_base
 
 from hmacfs._hot import Hot
@@ -10,6 +12,7 @@ class Front:
 
     sock: int
     client: bytes
+    vouch: Callable[[bytes | None, bytes | None], bytes] | None
     waiting: bool
     watched: bool
     deadline: float

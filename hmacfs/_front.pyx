@@ -61,6 +61,7 @@ cdef class Front:
     cdef int served              # answers from memory, one after the other
     cdef public int sock
     cdef public bytes client     # the peer as the log shows it
+    cdef public object vouch     # says whom the peer speaks for; None unless it is one of our own proxies
     cdef public bint waiting     # whether what comes next begins a request on a plain socket
     cdef public bint watched     # whether the crowd reads instead of the transport
     cdef public double deadline  # loop time at which `expire` must look
@@ -87,7 +88,7 @@ cdef class Front:
         """Answer what begins the slab; give whether that was all of it and nothing is left to do."""
         cdef Py_ssize_t used = 0
         if self.waiting:
-            used = self.hot.serve(self.sock, size, self.client)
+            used = self.hot.serve(self.sock, size, self.client, self.vouch)
             if used:
                 self.deadline = self.hot.idle_until_s()
                 if self.hot.rest is not None:

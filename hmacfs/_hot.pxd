@@ -93,6 +93,7 @@ cdef class Hot:
     cdef Columns columns
     cdef Bounds bounds
     cdef int most_requests
+    cdef bint ranges            # whether parts of a file may be asked for
     cdef int64_t idle_ns
     cdef object keep            # takes full buffers of log lines
     cdef readonly uint64_t requests
@@ -102,7 +103,7 @@ cdef class Hot:
     # many bytes were sent, how many the request had.
     cdef readonly tuple rest
 
-    cpdef Py_ssize_t serve(self, int sock, Py_ssize_t size, bytes client)
+    cpdef Py_ssize_t serve(self, int sock, Py_ssize_t size, bytes client, object vouch)
     cdef double idle_until_s(self)
     cdef Entry find(self, const Asked *asked)
     cdef bint renew(self, Entry entry)

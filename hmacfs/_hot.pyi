@@ -55,6 +55,7 @@ class Hot:
         most_bytes: int,
         most_requests: int,
         any_origin: bool,
+        ranges: bool,
         idle_s: float,
     ) -> None:
         """Take the settings; forget every entry, since its fields were made under others."""
@@ -77,5 +78,7 @@ class Hot:
     def flush(self) -> None:
         """Give the log lines since the last time to whoever keeps them."""
 
-    def serve(self, sock: int, size: int, client: bytes) -> int:
+    def serve(
+        self, sock: int, size: int, client: bytes, vouch: Callable[[bytes | None, bytes | None], bytes] | None
+    ) -> int:
         """Answer requests at the start of the slab's first `size` bytes; give how many bytes that was."""

@@ -160,6 +160,10 @@ cdef class Entry:
             close(self.file)
 
 
+cdef bytes text_or_none(const char *text, Py_ssize_t size):
+    return None if text == NULL else PyBytes_FromStringAndSize(text, size)
+
+
 cdef class Hot:
     """The entries of one worker, and the one place that answers from them. For one thread."""
 
@@ -216,13 +220,13 @@ cdef class Hot:
         free(self.reply)
 
     def configure(self, *, tuple leads not None, int most_fields, Py_ssize_t most_bytes, int most_requests,
-                  bint any_origin, double idle_s) -> None:
+                  bint any_origin, bint ranges, double idle_s) -> None:
         """Take the settings; forget every entry, since its fields were made under others.
 
         `leads` are the pieces of a log line, as `Log.leads` gives them. A head of more fields or bytes is
         left to the cold path, which refuses it; at most `most_requests` are answered in one turn;
-        `any_origin` says that the answer is the same for every Origin; a connection may be idle for
-        `idle_s`.
+        `any_origin` says that the answer is the same for every Origin, `ranges` that parts of a file may be
+        asked for; a connection may be idle for `idle_s`.
         """
         self.leads = leads
         if leads:
@@ -233,6 +237,7 @@ cdef class Hot:
         self.bounds.fields = most_fields
         self.bounds.bytes = most_bytes
         self.bounds.any_origin = any_origin
+        self.ranges = ranges
         self.most_requests = most_requests
         self.idle_ns = <int64_t>(idle_s * SECOND_NS)
         self.forget()
@@ -334,13 +339,15 @@ cdef class Hot:
         """When a connection that was answered just now has been idle too long, by the loop's clock."""
         return <double>(self.started_ns + self.idle_ns) / SECOND_NS
 
-    cpdef Py_ssize_t serve(self, int sock, Py_ssize_t size, bytes client):
+    cpdef Py_ssize_t serve(self, int sock, Py_ssize_t size, bytes client, object vouch):
         """Answer requests at the start of the slab's first `size` bytes; give how many bytes that was.
 
         What follows is for the cold path. If the socket did not take an answer whole, `rest` says what is
-        missing and no more is answered.
+        missing and no more is answered. `vouch` is None unless `client` is one of our own proxies; then it
+        gives whom X-Forwarded-For and Forwarded name, b"" if nobody.
         """
         cdef Asked asked
+        cdef bytes named = client
         cdef Entry entry
         cdef Py_ssize_t at = 0
         cdef Py_ssize_t used
@@ -352,7 +359,12 @@ cdef class Hot:
             if used == 0:
                 break
             entry = self.find(&asked)
-            if entry is None or not self.answer(sock, &asked, entry, used, client):
+            if vouch is not None and entry is not None:
+                named = vouch(
+                    text_or_none(asked.forwarded_for, asked.forwarded_for_size),
+                    text_or_none(asked.forwarded, asked.forwarded_size),
+                ) or client
+            if entry is None or not self.answer(sock, &asked, entry, used, named):
                 break
             at += used
             most -= 1
@@ -413,7 +425,9 @@ cdef class Hot:
             line.kind, line.column = UNMODIFIED, self.columns.unmodified[asked.head_only]
             stop = 0
         elif asked.range != NULL:
-            if asked.head_only or not read_range(asked.range, asked.range_size, entry.size, &start, &stop):
+            if not self.ranges or asked.head_only:
+                return False
+            if not read_range(asked.range, asked.range_size, entry.size, &start, &stop):
                 return False
             line.kind, line.column = PARTIAL, self.columns.partial
         else:

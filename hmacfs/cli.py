@@ -1,4 +1,4 @@
-"""The command line: serve, check-config, gen-config, sign, expire, stats."""
+"""The command line: serve, check-config, gen-config, sign, put, get, expire, stats."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
 import hmacfs
+from hmacfs.client import options as client_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hmacfs.auth.signing import Signed
+    from hmacfs.client.upload import Place
     from hmacfs.config import Loaded, Settings
     from hmacfs.model import Endpoint
 
+TUS: Final = "tus"  # `auth.TUS`, not imported before a command needs it
 SIGN_TTL_S: Final = 600.0  # Prosody 13's own validity of a slot
-SIGN_PROTOCOLS: Final = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,10 +70,16 @@ def parser() -> argparse.ArgumentParser:
     sign = commands.add_parser(
         "sign",
         help="print a signed upload URL",
-        description="Print a signed PUT URL, the header fields it needs and a curl command that uses it.",
+        description="Print a signed PUT URL, the header fields it needs and a curl command that uses it; "
+        "with --protocol tus a token for files of this name and type, of SIZE bytes at most.",
     )
     sign.add_argument("--config", metavar="FILE", help="whose secret to use; else the embedded default")
-    sign.add_argument("--protocol", choices=SIGN_PROTOCOLS, default="v2", help="token dialect (default: v2)")
+    sign.add_argument(
+        "--protocol",
+        choices=(*client_options.PROTOCOLS, TUS),
+        default="v2",
+        help="token dialect (default: v2)",
+    )
     sign.add_argument(
         "--base-url",
         metavar="URL",
@@ -81,6 +90,14 @@ def parser() -> argparse.ArgumentParser:
     sign.add_argument("size", metavar="SIZE", type=_size, help="exact size in bytes")
     sign.add_argument("type", metavar="TYPE", nargs="?", default="application/octet-stream")
     sign.set_defaults(run=_sign)
+
+    put = commands.add_parser("put", help="upload files")
+    client_options.add_put(put)
+    put.set_defaults(run=_put)
+
+    get = commands.add_parser("get", help="download a file")
+    client_options.add_get(get)
+    get.set_defaults(run=_get)
 
     expire = commands.add_parser(
         "expire",
@@ -183,40 +200,16 @@ def _gen_config(options: argparse.Namespace) -> int:
 
 
 def _sign(options: argparse.Namespace) -> int:
-    from hmacfs import auth
-    from hmacfs.app import places
-    from hmacfs.errors import Refused
-    from hmacfs.http import target
-
     loaded = _load(options.config)
     if loaded is None:
         return 1
-    base = options.base_url if options.base_url.endswith("/") else f"{options.base_url}/"
-    endpoint = _endpoint(loaded.settings, urlsplit(base).path, options.protocol)
-    if endpoint is None:
-        _say(f"hmacfs: no endpoint takes {options.protocol}; name it in an [[endpoint]]'s protocols")
-        return 1
-    rel = options.name if "/" in options.name else f"{secrets.token_urlsafe(18)}/{options.name}"
     try:
-        # What the server would not take is not signed either.
-        path = target.decode_path(quote(endpoint.prefix + rel).encode())
-        places.find(path, (endpoint,))
-        signed = auth.sign(
-            options.protocol,
-            endpoint,
-            rel,
-            options.size,
-            options.type,
-            now=time.time(),
-            ttl_s=SIGN_TTL_S,
-        )
-    except Refused as refused:
-        _say(f"hmacfs: {rel!r} cannot be uploaded: {refused.refusal.words}")
-        return 1
+        if options.protocol == TUS:
+            return _sign_pass(options, loaded.settings)
+        url, signed = _slot(options, loaded.settings, options.name, options.size, options.type)
     except ValueError as error:
         _say(f"hmacfs: {error}")
         return 1
-    url = base + quote(rel, safe="/-._~") + (f"?{signed.query}" if signed.query else "")
     print(url)
     for name, value in signed.fields:
         print(f"{name}: {value}")
@@ -225,11 +218,91 @@ def _sign(options: argparse.Namespace) -> int:
     return 0
 
 
-def _endpoint(settings: Settings, path: str, protocol: str) -> Endpoint | None:
-    """Give the endpoint at `path` that takes `protocol`, else any that does: a proxy may map paths."""
+def _sign_pass(options: argparse.Namespace, settings: Settings) -> int:
+    """Print what lets a client begin an upload at an endpoint of protocol tus. Raises ValueError."""
+    from hmacfs import auth
+
+    base = options.base_url if options.base_url.endswith("/") else f"{options.base_url}/"
+    endpoint = _able(settings, base, TUS)
+    name = options.name.rpartition("/")[2]
+    claims = {"max_size": options.size, "name": name, "type": options.type}
+    token = auth.sign_pass(endpoint.secrets[0], "hmacfs", now=time.time(), ttl_s=SIGN_TTL_S, **claims)
+    bearer = f"Authorization: Bearer {token}"
+    print(base)
+    print(bearer)
+    # All at once, as a creation with upload; a client of tus would go on where this breaks off.
+    fields = (
+        bearer,
+        "Tus-Resumable: 1.0.0",
+        f"Upload-Length: {options.size}",
+        "Content-Type: application/offset+octet-stream",
+    )
+    headers = "".join(f" -H {shlex.quote(field)}" for field in fields)
+    print(f"curl --data-binary {shlex.quote(f'@{name}')}{headers} {shlex.quote(base)}")
+    return 0
+
+
+def _slot(
+    options: argparse.Namespace, settings: Settings, name: str, size: int, kind: str
+) -> tuple[str, Signed]:
+    """Give the upload URL of a file, and what signs it. Raises ValueError, whose text says why not."""
+    from hmacfs import auth
+    from hmacfs.app import places
+    from hmacfs.errors import Refused
+    from hmacfs.http import target
+
+    base = options.base_url if options.base_url.endswith("/") else f"{options.base_url}/"
+    endpoint = _able(settings, base, options.protocol)
+    rel = name if "/" in name else f"{secrets.token_urlsafe(18)}/{name}"
+    try:
+        # What the server would not take is not signed either.
+        path = target.decode_path(quote(endpoint.prefix + rel).encode())
+        places.find(path, (endpoint,))
+        signed = auth.sign(options.protocol, endpoint, rel, size, kind, now=time.time(), ttl_s=SIGN_TTL_S)
+    except Refused as refused:
+        raise ValueError(f"{rel!r} cannot be uploaded: {refused.refusal.words}") from refused
+    return base + quote(rel, safe="/-._~") + (f"?{signed.query}" if signed.query else ""), signed
+
+
+def _put(options: argparse.Namespace) -> int:
+    from hmacfs.client import command
+    from hmacfs.client.problem import Failed
+    from hmacfs.client.upload import Place
+
+    if options.base_url is None:
+        return command.put(options, None)
+    loaded = _load(options.config)
+    if loaded is None:
+        return 1
+
+    def sign(name: str, size: int, kind: str) -> Place:
+        try:
+            url, signed = _slot(options, loaded.settings, name, size, kind)
+        except ValueError as error:
+            raise Failed(str(error)) from error
+        # The client says of each request itself how long and of what type it is.
+        fields = {field: value for field, value in signed.fields if field == "Authorization"}
+        return Place(url=url, fields=fields, content_type=kind)
+
+    return command.put(options, sign)
+
+
+def _get(options: argparse.Namespace) -> int:
+    from hmacfs.client import command
+
+    return command.get(options)
+
+
+def _able(settings: Settings, base: str, protocol: str) -> Endpoint:
+    """Give the endpoint at `base` that takes `protocol`, else any that does: a proxy may map paths.
+
+    Raises ValueError if none does.
+    """
     able = [endpoint for endpoint in settings.endpoints if protocol in endpoint.protocols]
-    exact = [endpoint for endpoint in able if endpoint.prefix == path]
-    return next(iter(exact or able), None)
+    exact = [endpoint for endpoint in able if endpoint.prefix == urlsplit(base).path]
+    if not able:
+        raise ValueError(f"no endpoint takes {protocol}; name it in an [[endpoint]]'s protocols")
+    return (exact or able)[0]
 
 
 def _expire(options: argparse.Namespace) -> int:

@@ -188,6 +188,8 @@ class Facts:
     """Bytes to move; None if not known."""
     beside: int = 0
     """Transfers of the same direction under way in this worker."""
+    rate: float | None = None
+    """Bytes a second that the client may be expected to send; None if nothing is known."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -23,13 +23,13 @@ import uvloop
 from hmacfs import _core, _front, _hot, log, metrics, transfer
 from hmacfs.app import App
 from hmacfs.config import certificates
-from hmacfs.connection import Connection, Porch, Service, memory
+from hmacfs.connection import Clients, Connection, Porch, Service, Vouching, clients, memory
 from hmacfs.http import head as heads
 from hmacfs.http import reply as replies
-from hmacfs.policy import buffers
+from hmacfs.policy import buffers, classes, lending
 from hmacfs.policy import memory as bounds
 from hmacfs.policy.trust import Trusted
-from hmacfs.store import READING, Rules, Store
+from hmacfs.store import READING, Ledger, Rules, Store
 
 if TYPE_CHECKING:
     import ssl
@@ -44,6 +44,8 @@ BACKLOG: Final = 4096
 TICK_S: Final = 0.25
 # Each takes about 0.2 ms if it has to be told why: 250 at once kept a small request waiting for 60 ms.
 EXPIRED_PER_TURN: Final = 16
+# Where the first worker keeps what is known of the buffers' sizes.
+BUFFERS: Final = "buffers.json"
 # Descriptors that are not a client's: the store, the log, the loop, the standard library.
 RESERVED_FILES: Final = 128
 # A connection may need its socket, its file and a duplicate of the socket at once.
@@ -130,7 +132,9 @@ class Worker:
         self._pipe = pipe
         self._boot = boot
         self._settings = boot.settings
-        self._row = metrics.Row(metrics.attach(boot.counters), boot.slot)
+        counters = metrics.attach(boot.counters)
+        self._rows = [metrics.Row(counters, slot) for slot in range(metrics.slots_in(counters))]
+        self._row = self._rows[boot.slot]
         self._row.reset_gauges()
         self._row.add(metrics.WORKER_STARTS)
         self._log = log.open_log(boot.settings.logging)
@@ -145,7 +149,10 @@ class Worker:
         self._dropped = 0
         self._next_tick = 0.0
         self._next_sweep = 0.0
-        memory_lent = _core.Slab(buffers.SLAB_BYTES)
+        self._next_sharing = 0.0
+        self._next_ranking = 0.0
+        share = memory_share(boot.settings, len(self._rows))
+        memory_lent = _core.Slab(share.slab)
         slab = memoryview(memory_lent)
         self._hot = _hot.Hot(
             slab,
@@ -163,9 +170,26 @@ class Worker:
             most_age_s=replies.YEAR_S,
         )
         connections: set[Connection] = set()
-        lent = transfer.Slabs(buffers.SLABS_BYTES, functools.partial(self._row.add, metrics.LENT_BYTES))
+        lent = transfer.Slabs(share, functools.partial(self._row.add, metrics.LENT_BYTES))
         self._lane = transfer.Lane(loop, lent)
-        self._turns = transfer.Turns(loop, connections, slab=memory_lent, lane=self._lane)
+        self._site = transfer.Site(
+            self._row,
+            share.classes,
+            initial=boot.settings.performance.initial_buffer_size,
+            first_tried=boot.slot,
+        )
+        self._turns = transfer.Turns(loop, connections, slab=memory_lent, lane=self._lane, site=self._site)
+        self._optimiser: transfer.Optimiser | None = None
+        if boot.slot == 0:
+            known = self._store.recall(BUFFERS)
+            self._optimiser = transfer.Optimiser(self._rows, self._row, share.classes, known)
+        self._clients = Clients(
+            boot.settings,
+            Ledger(boot.settings.server.storage_path, clients.MOST),
+            self._row,
+            journal=self._log,
+        )
+        trusted = Trusted(boot.settings.server.trusted_proxies)
         self._service = Service(
             loop=loop,
             crowd=_front.Crowd(self._hot, buffers.HEAD_BYTES),
@@ -183,7 +207,9 @@ class Worker:
             max_connections=connection_limit(boot.settings.server.max_connections),
             send_slab=memoryview(_core.Slab(buffers.TLS_TURN_BYTES)),
             tls=tls_context(boot.settings),
-            trusted=Trusted(boot.settings.server.trusted_proxies),
+            trusted=trusted,
+            vouching=Vouching(trusted),
+            clients=self._clients,
         )
         self._porch = Porch(self._service, proxied=boot.settings.server.proxy_protocol)
         self._set_up_hot()
@@ -196,6 +222,7 @@ class Worker:
             most_bytes=service.head_limits.head_bytes,
             most_requests=service.max_pipelined,
             any_origin=service.app.any_origin,
+            ranges=service.app.ranges,
             idle_s=service.timeouts.idletimeout_s,
         )
 
@@ -205,6 +232,7 @@ class Worker:
         if self._boot.slot == 0:
             self._start(self._reconcile())
         self._next_tick = self._next_sweep = self._loop.time()
+        self._next_ranking = self._next_tick + self._settings.performance.buffer_optimization_interval_s
         self._tick()  # before the first client comes: it sets the date
         for sock in self._sockets:
             sock.setblocking(False)
@@ -264,6 +292,8 @@ class Worker:
         service.max_connections = connection_limit(settings.server.max_connections)
         service.tls = tls_context(settings)
         service.trusted = Trusted(settings.server.trusted_proxies)
+        service.vouching = Vouching(service.trusted)
+        self._clients.adopt(settings)
         self._set_up_hot()
 
     def _drain(self, seconds: float) -> None:
@@ -313,6 +343,7 @@ class Worker:
         self._log.flush()
         for dependency, column in metrics.BREAKER_OPEN.items():
             self._row.set(column, int(self._store.refuses(dependency)))
+        self._site.learn(self._rows[0].read(metrics.OPTIMAL_BUFFER))
         self._row.add(metrics.LOG_DROPPED_LINES, self._log.dropped - self._dropped)
         self._dropped = self._log.dropped
         if service.draining:
@@ -320,6 +351,13 @@ class Worker:
         elif self._boot.slot == 0 and now >= self._next_sweep:
             self._next_sweep = now + self._settings.server.sweep_interval_s
             self._start(self._sweep())
+        if now >= self._next_sharing:
+            self._next_sharing = now + clients.SHARE_S
+            self._start(self._clients.share())
+        if self._optimiser is not None and now >= self._next_ranking:
+            self._next_ranking = now + self._settings.performance.buffer_optimization_interval_s
+            if (known := self._optimiser.rank()) is not None:
+                self._start(self._store.remember(BUFFERS, known))
         self._next_tick = now + TICK_S
 
     def _expire(self, due: list[Connection]) -> None:
@@ -337,7 +375,8 @@ class Worker:
             self._row.add(metrics.EXPIRED_FILES, swept.removed)
             self._log.event("info", "sweep-done", removed=swept.removed)
         if dropped := await self._store.sweep_sessions():
-            self._log.event("info", "uploads-dropped", uploads=dropped)
+            self._row.add(metrics.EXPIRED_UPLOADS, dropped)
+            self._log.event("info", "uploads-dropped", dropped=dropped)
 
     async def _reconcile(self) -> None:
         done = await self._store.reconcile()
@@ -373,6 +412,7 @@ class Worker:
         # Answers whose client is gone: their bodies have ended, but a commit may be under way.
         errands = [errand.ended() for errand in self._service.errands]
         await asyncio.gather(*self._tasks, *errands, return_exceptions=True)
+        await self._clients.close()
         await self._lane.close()
         self._turns.close()
         self._loop.remove_reader(self._service.crowd.fileno())
@@ -407,6 +447,15 @@ def rules(settings: Settings) -> Rules:
         exponential_backoff=settings.streaming.exponential_backoff,
         circuit_breaker=settings.streaming.circuit_breaker,
     )
+
+
+def memory_share(settings: Settings, workers: int) -> lending.Share:
+    """Give what one of so many workers may use for buffers."""
+    performance = settings.performance
+    wanted = classes.between(
+        performance.min_buffer_size, performance.max_buffer_size, adaptive=performance.adaptive_buffers
+    )
+    return lending.share(performance.max_memory_usage, workers, wanted)
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:

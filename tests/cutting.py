@@ -173,7 +173,7 @@ class Relay:
                 link.to_client.write(data)
                 await link.to_client.drain()
         await self._keep_quiet(link)
-        link.to_client.close()
+        link.to_client.write_eof()  # the client may still be sending what nobody wants
 
     async def _keep_quiet(self, link: _Link) -> None:
         if link.cut is Break.SILENCE:

@@ -7,14 +7,40 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from hmacfs import _core, transfer
+from hmacfs import _core, metrics, transfer
 from hmacfs.model import KiB, MiB
-from hmacfs.policy import buffers
+from hmacfs.policy import classes, lending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sized
 
     from hmacfs.errors import Refused
+    from hmacfs.policy.classes import Classes
+
+SIZES = classes.between(32 * KiB, 4 * MiB)
+
+
+def turns(  # noqa: PLR0913 - what the tests vary
+    loop: asyncio.AbstractEventLoop,
+    *,
+    slab: int,
+    lent: Callable[[int], None] = lambda _: None,
+    connections: Sized = (),
+    row: metrics.Row | None = None,
+    sizes: Classes = SIZES,
+    initial: int = MiB,
+    memory: int = 16 * MiB,
+) -> transfer.Turns:
+    """Give what a worker's large transfers share; `lent` is told of memory that the lane lends."""
+    share = lending.share(memory, 1, sizes)
+    row = row or metrics.Row(memoryview(bytearray(metrics.memory_bytes(1))), 0)
+    return transfer.Turns(
+        loop,
+        connections,
+        slab=_core.Slab(slab),
+        lane=transfer.Lane(loop, transfer.Slabs(share, lent)),
+        site=transfer.Site(row, share.classes, initial=initial),
+    )
 
 
 class Stage:
@@ -30,13 +56,19 @@ class Stage:
         slow: bool = False,
         limit: int | None = None,
         path: str = "",
+        sizes: Classes = SIZES,
+        initial: int = MiB,
+        shared: transfer.Turns | None = None,
     ) -> None:
         self.loop = loop
         self.lent: list[int] = []
-        self.lane = transfer.Lane(loop, transfer.Slabs(buffers.SLABS_BYTES, self.lent.append))
+        self.row = metrics.Row(memoryview(bytearray(metrics.memory_bytes(1))), 0)
+        self.turns = shared or turns(
+            loop, slab=slab, lent=self.lent.append, row=self.row, sizes=sizes, initial=initial
+        )
+        self.lane = self.turns.lane
         if slow:
             self.lane.note(1.0)
-        self.turns = transfer.Turns(loop, (), slab=_core.Slab(slab), lane=self.lane)
         self.ours, self.theirs = socket.socketpair()
         for sock in (self.ours, self.theirs):
             sock.setblocking(False)
@@ -70,6 +102,10 @@ class Stage:
         self.receiving.abort()
         await self.lane.close()
         self.turns.close()
+        self.leave()
+
+    def leave(self) -> None:
+        """Close its own socket and file, and nothing that is shared."""
         self.ours.close()
         self.theirs.close()
         os.close(self.file)

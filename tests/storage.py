@@ -1,4 +1,4 @@
-"""What tests of the store need: slots, rules, a clock to set, an upload in one line."""
+"""What tests of the store need: slots, rules, a clock to set, an upload in one line or in many requests."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 from hmacfs.model import Durability, Endpoint, Secret, Slot
 from hmacfs.store import Rules
+from hmacfs.store.sessions import Terms
+from hmacfs.transfer import SharedSink
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from hmacfs.store import Store, Stored
+    from hmacfs.store.sessions import Found, Writing
 
 NOW_NS = 1_800_000_000 * 10**9
 NANO = 10**9
@@ -74,3 +77,35 @@ def rows(root: Path) -> list[tuple[str, int]]:
     """Give key and mtime of each row of the index."""
     with closing(sqlite3.connect(root / ".hmacfs/index.db")) as connection:
         return connection.execute("SELECT key, mtime_ns FROM file ORDER BY key").fetchall()
+
+
+def terms(
+    key: str = "upload/U/it",
+    *,
+    most: int = 1 << 20,
+    chunk: int = 0,
+    digests: tuple[tuple[str, str], ...] = (),
+) -> Terms:
+    """Give what an unfinished upload is begun with."""
+    return Terms(key=key, owner="me", content_type="text/plain", most=most, chunk=chunk, digests=digests)
+
+
+def anybody(_terms: Terms, _length: int | None) -> bool:
+    return True
+
+
+def mine(terms: Terms, _length: int | None) -> bool:
+    return terms.owner == "me"
+
+
+def write(writing: Writing, data: bytes) -> None:
+    """Write what comes next, as a request's body is: behind the fence."""
+    start = os.fstat(writing.fd).st_size if not writing.found.terms.chunk else writing.found.offset
+    SharedSink(writing.fd, start + len(data), writing.fence, start=start).take(memoryview(data))
+
+
+async def append(store: Store, name: str, data: bytes) -> Found:
+    """Do what one request that brings `data` does; give what then stands."""
+    with await store.sessions.take_over(name, anybody) as writing:
+        write(writing, data)
+        return await store.sessions.keep(writing)

@@ -64,6 +64,8 @@ class App:
         self._cors = settings.cors
         self._shared_unmodified = cors.unmodified_fields(None, settings.cors.allow_origins)
         self._offload = Offload(settings.server)
+        self.ranges = settings.streaming.range_requests
+        """Whether parts of files may be asked for."""
         self.any_origin = cors.same_for_all(settings.cors.allow_origins)
         """Whether answers to downloads are the same whatever Origin asks."""
         self._store = store
@@ -166,6 +168,7 @@ class App:
                 expires=known.expires,
                 now=self._now(),
                 attached=attached,
+                ranges=self.ranges,
             )
             place = self._offload.place(slot.key) if offloaded else None
             if place is None:
@@ -209,7 +212,7 @@ class App:
     async def _upload(self, head: Head, link: Link, slot: Slot, grant: Grant, size: int) -> Reply:
         started = self._now()
         with await self._store.begin(slot, size) as part:
-            link.grant(grant.dialect)
+            link.grant(grant.dialect, grant.owner)
             plan = buffers.for_upload(Facts(length=head.length))
             try:
                 digest = await transfer.receive(link, part, plan)
@@ -258,7 +261,7 @@ class App:
         started = self._now()
         reserve = self.max_body_bytes if head.length is None else min(head.length, self.max_body_bytes)
         with await self._store.begin(None, reserve) as part:
-            link.grant(form.grant.dialect)
+            link.grant(form.grant.dialect, form.grant.owner)
             plan = buffers.for_upload(Facts(length=head.length))
             name, size, digest = await transfer.receive_form(link, part, form.boundary, plan)
             slot = places.form_slot(form.endpoint, name)

@@ -15,6 +15,7 @@ from multipart import MultipartError, parse_options_header
 from hmacfs import errors
 from hmacfs.app import places
 from hmacfs.errors import Refused
+from hmacfs.http.target import host_of
 from hmacfs.model import KiB, Reply
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def form_reply(stored: Stored, *, client: str, now: float) -> Reply:
         "filename": stored.name,
         "size": stored.size,
         "duration": f"{stored.seconds:.6f}s",
-        "client_ip": client.rpartition(":")[0].strip("[]") or client,
+        "client_ip": host_of(client),
         "timestamp": int(now),
     }
     if stored.owner:

@@ -31,24 +31,40 @@ class Sheet:
     now: float
     etag: str
     modified: str
+    ranges: bool
+    """Whether parts of it may be asked for."""
 
     def fields(self) -> list[tuple[str, str]]:
         """Give the file's fields of a 200 or 206; Content-Type is the first."""
-        return replies.file_fields(
+        fields = replies.file_fields(
             self.name, self.served_type, self.etag, self.modified, expires=self.expires, now=self.now
         )
+        return fields if self.ranges else [_without_ranges(*field) for field in fields]
 
     def unmodified(self) -> list[tuple[str, str]]:
         """Give the file's fields of a 304."""
         return replies.unmodified_fields(self.etag, expires=self.expires, now=self.now)
 
 
+def _without_ranges(name: str, value: str) -> tuple[str, str]:
+    """Give a field of a file that is served whole or not at all (RFC 9110 14.3)."""
+    return name, "none" if name == "Accept-Ranges" else value
+
+
 def describe(  # noqa: PLR0913 - all that is known of a file
-    file: File, *, name: str, content_type: str | None, expires: float | None, now: float, attached: bool
+    file: File,
+    *,
+    name: str,
+    content_type: str | None,
+    expires: float | None,
+    now: float,
+    attached: bool,
+    ranges: bool,
 ) -> Sheet:
     """Give the sheet of an open file; `content_type` is the signed one.
 
-    `attached` serves it as the Go server's /download/ does: as bytes to save, never to show.
+    `attached` serves it as the Go server's /download/ does: as bytes to save, never to show; `ranges` says
+    whether parts of it may be asked for.
     """
     return Sheet(
         file=file,
@@ -58,6 +74,7 @@ def describe(  # noqa: PLR0913 - all that is known of a file
         now=now,
         etag=conditional.etag(file.size, file.mtime_ns),
         modified=conditional.last_modified(file.mtime_ns),
+        ranges=ranges,
     )
 
 
@@ -70,7 +87,7 @@ def reply(head: Head, sheet: Sheet) -> Reply:
     if verdict is Verdict.NOT_MODIFIED:
         return Reply(status=304, code="not_modified", fields=sheet.unmodified(), file=file)
     fields = sheet.fields()
-    spans = _spans(head, sheet.etag, file)
+    spans = _spans(head, sheet.etag, file) if sheet.ranges else None
     if spans is None:
         whole: list[bytes | Span] = [Span(0, file.size)] if file.size else []
         return Reply(status=200, code="ok", fields=fields, pieces=whole, file=file)

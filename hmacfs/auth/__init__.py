@@ -8,6 +8,7 @@ from __future__ import annotations
 from hmacfs.auth.grants import DIALECTS, delete, form, slot_dialects, upload
 from hmacfs.auth.passes import PROTOCOL as TUS
 from hmacfs.auth.passes import Pass, fingerprint
+from hmacfs.auth.passes import sign as sign_pass
 from hmacfs.auth.passes import verify as uploader
 from hmacfs.auth.signing import Signed, sign
 
@@ -20,6 +21,7 @@ __all__ = [
     "fingerprint",
     "form",
     "sign",
+    "sign_pass",
     "slot_dialects",
     "upload",
     "uploader",

@@ -54,7 +54,7 @@ class Adopted:
 def read(document: dict[str, object], report: Report) -> Adopted:
     """Sort the keys of a document; keys that nobody knows are faults."""
     adopted = Adopted(tables={name: {} for name in TABLES}, endpoints=[], foreign={})
-    known = (*TABLES, "endpoint", *compat.FOREIGN, *compat.PLANNED)
+    known = (*TABLES, "endpoint", *compat.FOREIGN)
     # Our own spellings of every table first, so that they win over variants wherever those stand.
     for name, names in NATIVE.items():
         found = document.get(name)
@@ -162,7 +162,7 @@ def _foreign(table: str, found: dict[str, object], report: Report) -> None:
     """Tell what becomes of each key in a table that is not ours."""
     rows = compat.ROWS.get(table, {})
     by_squashed = {_squash(name): row for name, row in rows.items()}
-    rest = compat.PLANNED.get(table) or compat.FOREIGN[table]
+    rest = compat.FOREIGN[table]
     for name, value in found.items():
         report.notice((table, name), _fate(by_squashed.get(_squash(name), rest), value))
 

@@ -213,12 +213,6 @@ ROWS: Final[dict[str, dict[str, Row]]] = {
         ("enabled", "db_path", "purge_age"),
         _ignored("an index is always kept in storage_path/.hmacfs"),
     ),
-    "streaming": {
-        "range_requests": _ignored("ranges are always served"),
-        "connection_multiplexing": _ignored("HTTP/1.1 is spoken; the proxy in front may speak HTTP/2"),
-        "bandwidth_estimation": _later("what is known of a client's line changes nothing yet"),
-        "quality_adaptation": _later("what is known of a client's line changes nothing yet"),
-    },
     "compression": dict.fromkeys(
         (
             "enabled",
@@ -233,17 +227,12 @@ ROWS: Final[dict[str, dict[str, Row]]] = {
 }
 """Every other key of the Go server, by table; a table of ours holds only its foreign keys."""
 
-PLANNED: Final[dict[str, Row]] = {
-    "performance": _later("buffers and chunks are chosen by fixed rules"),
-}
-"""Tables that hmacfs itself will have; all of their keys are taken and none obeyed."""
-
-OWN: Final = frozenset({*PLANNED, "streaming"})
+OWN: Final = frozenset({"performance", "streaming"})
 """Tables of which the Go server knows nothing, so that they tell nothing about where files lie."""
 
 FOREIGN: Final[dict[str, Row]] = {
     table: next(iter(rows.values()), _ignored("it says nothing about the server"))
     for table, rows in ROWS.items()
-    if table not in {"server", "logging", "timeouts", "security", "uploads", "streaming"}
+    if table not in {"server", "logging", "timeouts", "security", "uploads", *OWN}
 }
 """What to say of further keys in tables that only the Go server has: its templates are full of them."""

@@ -23,6 +23,7 @@ from hmacfs.config.settings import (
     Door,
     Logging,
     Metrics,
+    Performance,
     Security,
     Server,
     Settings,
@@ -116,6 +117,11 @@ def _settings(adopted: Adopted, report: Report, base_dir: str, environ: Mapping[
     tls = _table(Tls, tables["tls"], report, base_dir)
     _keep_apart(server, tls, metrics, tables, report)
     _check_proxies(server, tables["server"], report)
+    performance = _table(Performance, tables["performance"], report, base_dir)
+    _check_chunks(performance, tables["performance"], report)
+    streaming = _table(Streaming, tables["streaming"], report, base_dir)
+    _check_quality(streaming, tables["streaming"], report)
+    _check_buffers(performance, tables["performance"], report)
     security, ring = _security(tables["security"], report, base_dir, environ)
     return Settings(
         server=server,
@@ -127,7 +133,8 @@ def _settings(adopted: Adopted, report: Report, base_dir: str, environ: Mapping[
         logging=_table(Logging, tables["logging"], report, base_dir),
         cors=_table(Cors, tables["cors"], report, base_dir),
         uploads=_table(Uploads, tables["uploads"], report, base_dir),
-        streaming=_table(Streaming, tables["streaming"], report, base_dir),
+        streaming=streaming,
+        performance=performance,
         endpoints=_endpoints(adopted, security, ring),
     )
 
@@ -217,6 +224,37 @@ def _check_proxies(server: Server, table: Table, report: Report) -> None:
         near = name if name.isalnum() else "protected"
         expected = f'a path of letters, digits, ".", "_" and "-" between slashes: "/{near}/"'
         report.fault(table["offload_prefix"].path, show(server.offload_prefix), expected)
+
+
+def _check_chunks(performance: Performance, table: Table, report: Report) -> None:
+    """Find a largest chunk that is smaller than the smallest."""
+    least, most = performance.min_chunk_size, performance.max_chunk_size
+    if least > most:
+        cell = table.get("max_chunk_size") or table["min_chunk_size"]
+        found = f"min_chunk_size ({least} bytes) is larger than max_chunk_size ({most} bytes)"
+        report.fault(cell.path, found, "the smallest not above the largest")
+
+
+def _check_quality(streaming: Streaming, table: Table, report: Report) -> None:
+    """Find classes of lines of which the better asks for less."""
+    rates = (streaming.fair_rate, streaming.good_rate, streaming.excellent_rate)
+    round_trips = (streaming.excellent_latency_s, streaming.good_latency_s, streaming.fair_latency_s)
+    for kind, rising, numbers in (
+        ("rate", "fair, good, excellent", rates),
+        ("latency", "excellent, good, fair", round_trips),
+    ):
+        if list(numbers) != sorted(numbers):
+            cell = next(cell for name, cell in table.items() if name.endswith(kind))
+            report.fault(cell.path, f"{kind}s that do not rise", f"{rising}: each at least the one before")
+
+
+def _check_buffers(performance: Performance, table: Table, report: Report) -> None:
+    """Find a largest buffer that is smaller than the smallest."""
+    least, most = performance.min_buffer_size, performance.max_buffer_size
+    if performance.adaptive_buffers and least > most:
+        cell = table.get("max_buffer_size") or table["min_buffer_size"]
+        found = f"min_buffer_size ({least} bytes) is larger than max_buffer_size ({most} bytes)"
+        report.fault(cell.path, found, "the smallest not above the largest")
 
 
 def _security(

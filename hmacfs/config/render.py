@@ -177,8 +177,6 @@ def _go_rows() -> Iterator[str]:
     for table, rows in compat.ROWS.items():
         for name, row in rows.items():
             yield f"| `[{table}]` | `{name}` | {row.fate.value} | {_cell(row.words)} |\n"
-    for table, row in compat.PLANNED.items():
-        yield f"| `[{table}]` | all | {row.fate.value} | {_cell(row.words)} |\n"
 
 
 def _cell(text: str) -> str:

@@ -421,7 +421,75 @@ class Uploads:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Streaming:
-    """Table [streaming]: what is done about a storage or an index in trouble."""
+    """Table [streaming]: what is done about slow clients, and about a storage or an index in trouble."""
+
+    range_requests: Annotated[
+        bool,
+        Key(
+            kind=Kind.FLAG,
+            meaning="Whether a download may ask for a part of a file (206); else it gets all of it, and one "
+            "that broke off begins anew.",
+        ),
+    ] = True
+    connection_multiplexing: Annotated[
+        bool,
+        Key(
+            kind=Kind.FLAG,
+            meaning="Whether one upload may come over several connections at the same time: as partial "
+            "uploads of tus that are joined (concatenation), or in chunks, if concurrent_chunk_uploads is "
+            "true.",
+        ),
+    ] = True
+    bandwidth_estimation: Annotated[
+        bool,
+        Key(
+            kind=Kind.FLAG,
+            meaning="Whether rates and round trips of transfers are measured, for profiles and metrics.",
+        ),
+    ] = True
+    quality_adaptation: Annotated[
+        bool,
+        Key(
+            kind=Kind.FLAG,
+            meaning="Whether large transfers are treated by how good their client's line is known to be: the "
+            "worse, the smaller the turns of a download, the less of it waits in the kernel, and the longer "
+            "a body may take to average min_rate (twice readtimeout at most, and not above 2m).",
+        ),
+    ] = True
+    excellent_rate: Annotated[
+        int,
+        Key(kind=Kind.SIZE, least=1, meaning="Bytes a second from which on a line is excellent."),
+    ] = 10 * MiB
+    good_rate: Annotated[
+        int,
+        Key(kind=Kind.SIZE, least=1, meaning="The same for a good one."),
+    ] = 1 * MiB
+    fair_rate: Annotated[
+        int,
+        Key(kind=Kind.SIZE, least=1, meaning="The same for a fair one; below it a line is poor."),
+    ] = 128 * KiB
+    excellent_latency_s: Annotated[
+        float,
+        Key(
+            kind=Kind.DURATION,
+            name="excellent_latency",
+            least=0.001,
+            meaning="Round trip up to which a line is excellent; the worse of rate and round trip decides.",
+        ),
+    ] = 0.05
+    good_latency_s: Annotated[
+        float,
+        Key(kind=Kind.DURATION, name="good_latency", least=0.001, meaning="The same for a good one."),
+    ] = 0.15
+    fair_latency_s: Annotated[
+        float,
+        Key(
+            kind=Kind.DURATION,
+            name="fair_latency",
+            least=0.001,
+            meaning="The same for a fair one; above it a line is poor.",
+        ),
+    ] = 0.4
 
     automatic_retry: Annotated[
         bool,
@@ -449,6 +517,131 @@ class Streaming:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Performance:
+    """Table [performance]: buffers, what is remembered of clients, and the chunks advised to them."""
+
+    adaptive_buffers: Annotated[
+        bool,
+        Key(
+            kind=Kind.FLAG,
+            fixed=True,
+            meaning="Whether the size of an upload's buffer is chosen, and changed while it runs, by what is "
+            "measured of its client and of the site; else it is min_buffer_size.",
+        ),
+    ] = True
+    min_buffer_size: Annotated[
+        int,
+        Key(
+            kind=Kind.SIZE,
+            fixed=True,
+            least=16 * KiB,
+            most=16 * MiB,
+            meaning="Smallest buffer; sizes are powers of two, so this and the next are rounded down to one.",
+        ),
+    ] = 32 * KiB
+    # Larger ones gain next to nothing: 1, 2 and 4 MiB took 0.38 to 0.40 ns of CPU a byte, 32 KiB 0.64,
+    # 64 KiB 0.47, 128 KiB 0.42, 256 and 512 KiB 0.39; `python -m benches.run --only buffers` has the whole
+    # server's.
+    max_buffer_size: Annotated[
+        int,
+        Key(
+            kind=Kind.SIZE,
+            fixed=True,
+            least=16 * KiB,
+            most=16 * MiB,
+            meaning="Largest buffer; each worker has one that all its uploads use in turn.",
+        ),
+    ] = 1 * MiB
+    initial_buffer_size: Annotated[
+        int,
+        Key(
+            kind=Kind.SIZE,
+            fixed=True,
+            meaning="Buffer for the first client, of which nothing is known; kept between the other two.",
+        ),
+    ] = 256 * KiB
+    buffer_optimization_interval_s: Annotated[
+        float,
+        Key(
+            kind=Kind.DURATION,
+            name="buffer_optimization_interval",
+            least=1,
+            meaning="How often the size that costs the site least is looked for among all that were tried; "
+            "with few fast uploads, less often.",
+        ),
+    ] = 300
+    max_memory_usage: Annotated[
+        int,
+        Key(
+            kind=Kind.SIZE,
+            fixed=True,
+            least=1 * MiB,
+            meaning="Most memory for the buffers of all workers; each has at least 256KB. Where it is short "
+            "buffers are smaller, and then uploads to a slow disk wait for one.",
+        ),
+    ] = 256 * MiB
+    client_profiling: Annotated[
+        bool,
+        Key(
+            kind=Kind.FLAG,
+            meaning="Whether it is remembered how quick and how reliable each client is: by the owner that a "
+            "token names, else by IPv4 address or IPv6 /64 network.",
+        ),
+    ] = True
+    profile_persistence_duration_s: Annotated[
+        float,
+        Key(
+            kind=Kind.DURATION,
+            name="profile_persistence_duration",
+            least=60,
+            meaning="How long after its last transfer a client is remembered, over restarts too "
+            "(storage_path/.hmacfs/clients.db).",
+        ),
+    ] = 86_400
+    hash_client_addresses: Annotated[
+        bool,
+        Key(
+            kind=Kind.FLAG,
+            meaning="Whether clients are remembered under keyed hashes, so that the file tells nobody who "
+            "was here. The key follows from the first secret; with another one all are strangers again.",
+        ),
+    ] = True
+    connection_type_detection: Annotated[
+        bool,
+        Key(
+            kind=Kind.FLAG,
+            meaning="Whether Save-Data, ECT, Downlink, RTT and User-Agent make a first guess at the line of "
+            "a client that is not known yet.",
+        ),
+    ] = True
+    intelligent_chunking: Annotated[
+        bool,
+        Key(
+            kind=Kind.FLAG,
+            meaning="Whether chunks are advised by what is known of the client; else they are 2MB.",
+        ),
+    ] = True
+    min_chunk_size: Annotated[
+        int,
+        Key(kind=Kind.SIZE, least=1 * KiB, meaning="Smallest chunk that is advised."),
+    ] = 256 * KiB
+    max_chunk_size: Annotated[
+        int,
+        Key(kind=Kind.SIZE, least=1 * KiB, meaning="Largest chunk that is advised."),
+    ] = 10 * MiB
+    # The figures are in README, "Decisions".
+    chunk_adaptation_algorithm: Annotated[
+        str,
+        Key(
+            kind=Kind.CHOICE,
+            choices=("fixed", "adaptive", "predictive"),
+            meaning='"fixed": 2MB; "adaptive": a share of the file by the kind of line; "predictive": what '
+            "costs least time by rate, round trip and how often the client's connections break.",
+        ),
+    ] = "predictive"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything the server may know of its site; nothing reads the environment later."""
 
@@ -472,6 +665,8 @@ class Settings:
     """Table [uploads]."""
     streaming: Streaming = Streaming()
     """Table [streaming]."""
+    performance: Performance = Performance()
+    """Table [performance]."""
     endpoints: tuple[Endpoint, ...] = ()
     """Tables [[endpoint]], longest prefix first; `load` never leaves it empty."""
 
@@ -486,5 +681,6 @@ TABLES: Final[dict[str, type]] = {
     "cors": Cors,
     "uploads": Uploads,
     "streaming": Streaming,
+    "performance": Performance,
 }
 """The single tables by name, in the order in which they are printed."""

@@ -16,7 +16,20 @@ if TYPE_CHECKING:
 class Exchange:
     """A request from its first byte to its reply's last; a connection has one at a time."""
 
-    __slots__ = ("body", "dialect", "head", "head_bytes", "keep", "late", "request_id", "started")
+    __slots__ = (
+        "body",
+        "body_ended",
+        "dialect",
+        "head",
+        "head_bytes",
+        "keep",
+        "late",
+        "noted",
+        "noted_at",
+        "owner",
+        "request_id",
+        "started",
+    )
 
     def __init__(self) -> None:
         """Know nothing yet."""
@@ -25,9 +38,13 @@ class Exchange:
         self.head: Head | None = None
         self.head_bytes = 0
         self.body: Body | None = None
+        self.body_ended = 0.0  # monotonic time; 0 if the body came with its head, or is still coming
         self.dialect = ""
+        self.owner = ""  # whom the token names as uploader
         self.keep = True  # whether another request may follow
         self.late = False  # whether the reply outlived the turn in which it was begun
+        self.noted = 0  # bytes of a large body that its client's profile knows of
+        self.noted_at = 0.0  # monotonic time up to which it does
 
     @property
     def body_unread(self) -> bool:

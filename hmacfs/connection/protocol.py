@@ -20,6 +20,7 @@ import typing
 from typing import TYPE_CHECKING, Final, Protocol
 
 from hmacfs import _front, errors, metrics, transfer
+from hmacfs.connection.acquaintance import ADAPTED_FROM_BYTES, Acquaintance
 from hmacfs.connection.body import Body
 from hmacfs.connection.errand import Errand
 from hmacfs.connection.exchange import Exchange
@@ -27,14 +28,15 @@ from hmacfs.connection.life import NEXT, Event, Phase
 from hmacfs.errors import Refused
 from hmacfs.http import head as heads
 from hmacfs.http import reply as replies
-from hmacfs.http.target import authority
+from hmacfs.http.target import authority, host_of
 from hmacfs.model import Facts, Reply
 from hmacfs.policy import buffers
 from hmacfs.policy.trust import UNIX
 
 if TYPE_CHECKING:
     from hmacfs.connection.service import Service
-    from hmacfs.model import Plan, Span
+    from hmacfs.model import Head, Plan, Span
+    from hmacfs.policy import chunks
 
 # A refused client that goes on sending is listened to for so many times linger_s, as long as it is
 # never silent for one; nginx: lingering_timeout 5s, lingering_time 30s.
@@ -78,6 +80,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
     """The protocol of one accepted socket."""
 
     __slots__ = (
+        "_acquaintance",
         "_aside",
         "_checked",
         "_drained",
@@ -94,6 +97,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         "_service",
         "_transport",
         "_window",
+        "_window_s",
         "trusted",
     )
 
@@ -117,6 +121,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         self.deadline = NEVER
         self._exchange = Exchange()
         self._window = 0  # bytes moved when the current timeout window began
+        self._window_s = 0.0  # how long that of a body is
         self._receiving: transfer.Receiving | None = None
         self._aside = False  # whether a thread stores what the transport has read
         self._sending: Outgoing | None = None
@@ -130,10 +135,18 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         sock = transport.get_extra_info("socket")
         self.sock = sock.fileno()
         peer = transport.get_extra_info("peername")
+        named = bool(self._peer)
         # getpeername(2) of IPv6 has four parts.
         self._peer = self._peer or (authority(*peer[:2]) if isinstance(peer, tuple) else "unix")
         self.client = self._peer.encode()
-        self.trusted = service.trusted.includes(peer[0] if isinstance(peer, tuple) else UNIX)
+        host = peer[0] if isinstance(peer, tuple) else UNIX
+        self.trusted = service.trusted.includes(host)
+        # Whom a PROXY header names speaks for itself, unless it is a proxy of ours too.
+        speaker = host_of(self._peer) if named else host
+        if service.trusted.includes(speaker) if named else self.trusted:
+            self.vouch = service.vouching
+        behind = named or self.trusted or host == UNIX
+        self._acquaintance = Acquaintance(service.clients, None if behind else sock)
         self._from_memory = self._may_answer_from_memory()
         service.connections.add(self)
         service.row.add(metrics.CONNECTIONS)
@@ -227,6 +240,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         self.deadline = NEVER
         if self._sending is not None:
             self._sending.abort("client_gone")
+        self._acquaintance.leave()
         self._service.connections.discard(self)
         self._service.row.add(metrics.CONNECTIONS, -1)
 
@@ -241,6 +255,8 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         exchange.request_id = service.hot.last_id()
         exchange.head_bytes = received
         exchange.head = heads.parse(bytes(service.slab[used - received : used]), service.head_limits)
+        if self.vouch is not None:
+            self._peer = self._client_of(exchange.head)
         self._enter(Event.ASKED)
         # No more is read until it is out: what the slab holds beyond it must wait in `_pending`.
         self._pause()
@@ -315,7 +331,11 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         self._enter(Event.ASKED)
         self.deadline = NEVER
         try:
+            if self.vouch is not None:
+                self._peer = self.client.decode()  # that of the request before is none of this one's
             head = self._exchange.head = heads.parse(raw, service.head_limits)
+            if self.vouch is not None:
+                self._peer = self._client_of(head)
             self._exchange.keep = head.keep_alive and not (self._eof and not self._pending)
             if head.method in BODY_METHODS or head.has_body:
                 self._exchange.body = Body(head, service.app.max_body_bytes)
@@ -333,6 +353,17 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
                 service.errands.add(errand)
                 errand.run()
                 errand.late = True
+
+    @property
+    def _known_as(self) -> str:
+        """The address under which the client is remembered; "" if our proxy names nobody."""
+        return "" if self.vouch is not None and self._peer.encode() == self.client else self._peer
+
+    def _client_of(self, head: Head) -> str:
+        """Give whom our proxy names as the client of a request; itself if it names nobody."""
+        assert self.vouch is not None
+        fields = head.fields
+        return (self.vouch(fields.get(b"x-forwarded-for"), fields.get(b"forwarded")) or self.client).decode()
 
     def _worked(self, errand: Errand, outcome: Reply | BaseException) -> None:
         """Send what came of an answer that could not be given at once."""
@@ -377,16 +408,22 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         """Address and port of the client, or "unix"."""
         return self._peer
 
-    def grant(self, dialect: str) -> None:
+    def grant(self, dialect: str, owner: str = "") -> None:
         """Note which token dialect let the request in, and send 100 Continue if it is awaited.
 
-        RFC 9110 10.1.1: only now is it known that the body is wanted.
+        `owner` is whom the token names as uploader. RFC 9110 10.1.1: only now is it known that the body is
+        wanted.
         """
         self._exchange.dialect = dialect
+        self._exchange.owner = owner
         if self._phase is Phase.CLOSED:
             return  # by now the descriptor's number may be another client's
         if self._exchange.head is not None and self._exchange.head.expect_continue and not self._pending:
             self._write_now(replies.CONTINUE)
+
+    def advise(self, upload: chunks.Upload) -> int:
+        """Give how many bytes the client should send of `upload` in its next request."""
+        return self._acquaintance.advise(self._exchange, self._known_as, upload)
 
     def inform(self, interim: bytes) -> None:
         """Send an interim answer (RFC 9110 15.2)."""
@@ -412,6 +449,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         service = self._service
         body = self._exchange.body
         assert body is not None
+        plan.slab = min(plan.slab, service.turns.site.classes.most)
         poured = body.pour(service.loop, sink, plan)
         pending, self._pending = self._pending, b""
         direct = isinstance(sink, transfer.FileSink) and self._receive(pending, body, sink, plan)
@@ -423,10 +461,18 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         elif body.flowing and not gone:
             self._enter(Event.POURED)
             self._window = body.received
-            self.deadline = service.loop.time() + service.timeouts.readtimeout_s
+            self._begin_window(body, service.loop.time())
             if not (direct or self._aside):
                 self._resume()
         return poured
+
+    def _begin_window(self, body: Body, now: float) -> None:
+        """Allow a body time for its next bytes: more of it where the line is known to be poor."""
+        seconds = self._service.timeouts.readtimeout_s
+        if body.left >= ADAPTED_FROM_BYTES:
+            seconds = self._acquaintance.treatment(self._exchange, self._known_as).window_s(seconds)
+        self._window_s = seconds
+        self.deadline = now + seconds
 
     def _receive(self, pending: bytes, body: Body, sink: transfer.FileSink, plan: Plan) -> bool:
         """Receive a body that begins with `pending` without the transport, if it is large or the disk slow.
@@ -511,6 +557,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
                 self._receiving = None
                 if not self._transport.is_closing():
                     self._resume()
+            self._exchange.body_ended = time.monotonic()
             self._enter(Event.ENDED)
             self.deadline = NEVER
 
@@ -522,7 +569,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         if self._phase is Phase.CLOSED or self._transport.is_closing():
             if reply.file is not None:
                 os.close(reply.file.fd)
-            self._exchange.record(service, self._peer, reply, sent=0, broken="client_gone")
+            self._record(reply, sent=0, arrived=0, broken="client_gone")
             return
         if reply.close or self._exchange.body_unread or service.draining:
             self._exchange.keep = False
@@ -550,12 +597,21 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         self._window = sent
         self.deadline = service.loop.time() + service.timeouts.writetimeout_s
         beside = service.row.read(metrics.ACTIVE_DOWNLOADS)
-        plan = buffers.for_download(Facts(length=reply.length, beside=beside))
+        length = reply.length
+        plan = buffers.for_download(Facts(length=length, beside=beside))
+        if length >= ADAPTED_FROM_BYTES:
+            self._adapt(plan)
         self._sending = self._sender(reply, pieces, plan, sent)
         self._sending.run()
         self._exchange.late = self._sending is not None
         if self._exchange.late:
             service.row.add(metrics.ACTIVE_DOWNLOADS)
+
+    def _adapt(self, plan: Plan) -> None:
+        """Send as the client's line is worth."""
+        treatment = self._acquaintance.treatment(self._exchange, self._known_as)
+        plan.budget = min(plan.budget, treatment.turn_bytes)
+        self._acquaintance.prepare(treatment)
 
     def _sender(self, reply: Reply, pieces: tuple[bytes | Span, ...], plan: Plan, sent: int) -> Outgoing:
         return transfer.Sending(
@@ -574,8 +630,15 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         assert sending is not None
         if self._exchange.late:
             self._service.row.add(metrics.ACTIVE_DOWNLOADS, -1)
-        self._exchange.record(self._service, self._peer, sending.reply, sent=sending.moved, broken=why)
-        if self._phase is Phase.CLOSED:
+        gone = self._phase is Phase.CLOSED
+        sent = sending.moved
+        self._record(
+            sending.reply,
+            sent=sent,
+            arrived=0 if sent < ADAPTED_FROM_BYTES else self._arrived(sending),
+            broken=why,
+        )
+        if gone:
             return
         if why:
             self._close(abort=True)
@@ -587,6 +650,15 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
             self._enter(Event.SENT)
             if late:  # else whoever sent the reply is about to look for the next request
                 self._advance()
+
+    def _arrived(self, sending: Outgoing) -> int:
+        """Give how much of a large reply has arrived, also at one who is gone: its socket is still open."""
+        return sending.arrived
+
+    def _record(self, reply: Reply, *, sent: int, arrived: int, broken: str) -> None:
+        """Count and log an exchange, and note what it tells of the client."""
+        self._exchange.record(self._service, self._peer, reply, sent=sent, broken=broken)
+        self._acquaintance.finished(self._exchange, self._known_as, reply, arrived=arrived, broken=broken)
 
     # The end.
 
@@ -649,7 +721,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
             else:
                 self._close()
         elif self._phase is Phase.BODY and self._exchange.body is not None:
-            self._expire_body(self._exchange.body.received, now)
+            self._expire_body(self._exchange.body, now)
         elif self._sending is not None:
             arrived = self._sending.arrived
             if arrived - self._window < _least(timeouts.min_rate * timeouts.writetimeout_s):
@@ -657,6 +729,8 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
             else:
                 self._window = arrived
                 self.deadline = now + timeouts.writetimeout_s
+                self._acquaintance.progress(self._exchange, self._known_as, arrived, time.monotonic())
+                self._acquaintance.prepare(self._acquaintance.treatment(self._exchange, self._known_as))
         elif self._phase is Phase.LINGER:
             self._rounds += 1
             if self._drained == self._window or self._rounds == LINGER_ROUNDS:
@@ -665,15 +739,17 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
                 self._window = self._drained
                 self.deadline = now + timeouts.linger_s
 
-    def _expire_body(self, received: int, now: float) -> None:
+    def _expire_body(self, body: Body, now: float) -> None:
         """Refuse the body if its client is too slow; a slow disk is not the client's fault."""
-        timeouts = self._service.timeouts
+        received = body.received
+        least = _least(self._service.timeouts.min_rate * self._window_s)
         at_disk = self._aside or (self._receiving is not None and self._receiving.waits_for_disk)
-        if not at_disk and received - self._window < _least(timeouts.min_rate * timeouts.readtimeout_s):
+        if not at_disk and received - self._window < least:
             self._end_body(Refused(errors.BODY_TOO_SLOW))
         else:
+            self._acquaintance.progress(self._exchange, self._known_as, received, time.monotonic())
             self._window = received
-            self.deadline = now + timeouts.readtimeout_s
+            self._begin_window(body, now)
 
     # Its state.
 

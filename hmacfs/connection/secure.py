@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from hmacfs import transfer
     from hmacfs.connection.body import Body
+    from hmacfs.connection.protocol import Outgoing
     from hmacfs.connection.service import Service
     from hmacfs.model import Plan, Reply
 
@@ -96,6 +97,10 @@ class Secure(Connection):
         return Sending(
             self._service, self._transport, self, reply=reply, pieces=pieces, plan=plan, finished=self._sent
         )
+
+    def _arrived(self, sending: Outgoing) -> int:
+        """Give how much has arrived; nothing is known of one who is gone, since its socket is, too."""
+        return 0 if self._transport.is_closing() else sending.arrived
 
     def _finish(self, *, refused: bool) -> None:
         """End the connection; a client that may still be sending is read to its end first.

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from hmacfs._hot import Hot
     from hmacfs.app import App
     from hmacfs.config.settings import Timeouts
+    from hmacfs.connection.clients import Clients
     from hmacfs.connection.errand import Errand
     from hmacfs.connection.memory import Memory
     from hmacfs.connection.protocol import Connection
+    from hmacfs.connection.vouching import Vouching
     from hmacfs.http import head as heads
     from hmacfs.policy.trust import Trusted
     from hmacfs.transfer import Turns
@@ -51,6 +53,10 @@ class Service:
     """How clients of [tls] are greeted from now on; None if nobody is."""
     trusted: Trusted
     """Peers that are our own proxies."""
+    vouching: Vouching
+    """Finds the client of a request that one of these passes on."""
+    clients: Clients
+    """What is known of clients."""
     connections: set[Connection] = field(default_factory=set)
     errands: set[Errand] = field(default_factory=set)
     """Answers being worked on; some outlive their connection, since a commit goes on to its end."""

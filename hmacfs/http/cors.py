@@ -29,7 +29,7 @@ RESUMABLE: Final = (
     (
         "Upload-Offset, Upload-Length, Upload-Defer-Length, Upload-Metadata, Upload-Concat, Upload-Expires, "
         "Upload-Complete, Upload-Limit, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, "
-        "Tus-Checksum-Algorithm, Accept-Patch"
+        "Tus-Checksum-Algorithm, Accept-Patch, Content-Location"
     ),
 )
 """What a page may see of an answer about a resumable upload, beside what it may see of any other."""

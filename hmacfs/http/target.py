@@ -81,6 +81,13 @@ def authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def host_of(text: str) -> str:
+    """Give the address in `text`, which is one as `authority` writes it, or without a port."""
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0] if text.count(":") == 1 else text
+
+
 def decode_path(raw: bytes) -> str:
     """Give the path percent-decoded once, as UTF-8; "+" stays "+".
 

@@ -99,9 +99,14 @@ def _family(metric: Metric, cells: list[tuple[tuple[str, ...], int]]) -> Family:
         family = CounterMetricFamily(name, metric.help, labels=metric.labels, unit=metric.unit)
     else:
         family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels, unit=metric.unit)
+    if metric.mean:
+        (_, total), (_, weight) = cells
+        if weight:
+            family.add_metric((), total / weight)
+        return family
     for values, total in cells:
         if total or not metric.sparse:
-            family.add_metric(values, total)
+            family.add_metric(values, total if metric.scale == 1 else total / metric.scale)
     return family
 
 

@@ -39,6 +39,9 @@ DIALECTS: Final = (
     "chunked",
     OTHER,
 )
+CHANGES: Final = ("up", "down", "site")
+BUFFER_CLASSES: Final = tuple(16 * KiB << step for step in range(11))
+"""Sizes that buffers may have; equal to those of `hmacfs.policy.classes`, which may not be imported here."""
 
 NANOSECONDS: Final = 1_000_000_000
 """A row holds integers: sums of seconds are kept in nanoseconds, enough for 292 years."""
@@ -70,7 +73,9 @@ class Metric(NamedTuple):
     bounds: tuple[float, ...] = ()
     """Upper, inclusive bounds of a histogram's buckets, rising; the bucket beyond the last is implied."""
     scale: int = 1
-    """What a histogram's sum is multiplied by to be kept as an integer."""
+    """What a counter, or a histogram's sum, is multiplied by to be kept as an integer."""
+    mean: bool = False
+    """Whether a gauge is a mean: it has two columns, and is the sum of one divided by that of the other."""
     sparse: bool = False
     """Whether label combinations that never happened are left out of the scrape."""
 
@@ -92,6 +97,15 @@ class Histogram(NamedTuple):
     sum: int
     """Column of the sum of all values, in 1/scale of the unit."""
     scale: int
+
+
+class Mean(NamedTuple):
+    """Where a mean lies in a row."""
+
+    total: int
+    """Column of the sum of what is averaged, each times its weight."""
+    weight: int
+    """Column of the sum of the weights."""
 
 
 class Labelled(dict[LabelT, int]):
@@ -151,10 +165,23 @@ def _by_dependency(metric: Metric) -> dict[Dependency, int]:
     return dict(zip(Dependency, _add(metric, ((name.value,) for name in Dependency)), strict=True))
 
 
+def _by_change(metric: Metric) -> dict[str, int]:
+    return dict(zip(CHANGES, _add(metric, ((change,) for change in CHANGES)), strict=True))
+
+
+def _by_class(metric: Metric) -> dict[int, int]:
+    columns = _add(metric, ((str(size),) for size in BUFFER_CLASSES))
+    return dict(zip(BUFFER_CLASSES, columns, strict=True))
+
+
 def _histogram(metric: Metric) -> Histogram:
     bounds = [str(float(bound)) for bound in metric.bounds]
     columns = _add(metric, ((bound,) for bound in (*bounds, "+Inf", "sum")))
     return Histogram(metric.bounds, columns[0], columns[-1], metric.scale)
+
+
+def _mean(metric: Metric) -> Mean:
+    return Mean(*_add(metric._replace(mean=True), (("total",), ("weight",))))
 
 
 # From an avatar on a good line to 10 GiB on a bad one.
@@ -195,6 +222,21 @@ _SIZE_BOUNDS_BYTES = (
     4 * GiB,
     10 * GiB,
 )
+# What is advised lies between 256 KiB and 10 MiB; some clients choose for themselves.
+_CHUNK_BOUNDS_BYTES = (
+    16 * KiB,
+    64 * KiB,
+    256 * KiB,
+    512 * KiB,
+    MiB,
+    2 * MiB,
+    4 * MiB,
+    6 * MiB,
+    8 * MiB,
+    10 * MiB,
+    64 * MiB,
+    GiB,
+)
 # Steps of 4, from a phone at the edge of its cell to loopback.
 _THROUGHPUT_BOUNDS = (
     16 * KiB,
@@ -208,6 +250,7 @@ _THROUGHPUT_BOUNDS = (
     GiB,
     4 * GiB,
 )
+_SHARE_BOUNDS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1)
 _LAG_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 
 REQUESTS: Final = _by_method_and_code(
@@ -280,6 +323,52 @@ LENT_BYTES: Final = _plain(
         "bytes",
     )
 )
+BUFFER_UTILIZATION: Final = _histogram(
+    Metric(
+        "hmacfs_buffer_utilization_ratio",
+        Kind.HISTOGRAM,
+        "What came of each large upload, as a share of what its buffers would have held.",
+        "ratio",
+        bounds=_SHARE_BOUNDS,
+        scale=MiB,
+    )
+)
+OPTIMAL_BUFFER: Final = _plain(
+    Metric(
+        "hmacfs_optimal_buffer_size_bytes",
+        Kind.GAUGE,
+        "Size of the buffer with which the site receives fast uploads at least cost, as found so far.",
+        "bytes",
+    )
+)
+BUFFER_CHANGES: Final = _by_change(
+    Metric(
+        "hmacfs_buffer_size_changes_total",
+        Kind.COUNTER,
+        'Changes of buffer sizes: of running uploads that turned out faster ("up") or slower ("down"), '
+        'and of the size that costs the site least ("site").',
+        labels=("change",),
+    )
+)
+WEIGHED_BYTES: Final = _by_class(
+    Metric(
+        "hmacfs_buffer_weighed_bytes_total",
+        Kind.COUNTER,
+        "Bytes of fast uploads (1 MiB or more at a time), by the size of buffer in bytes that received them.",
+        "bytes",
+        labels=("size",),
+    )
+)
+WEIGHED_SECONDS: Final = _by_class(
+    Metric(
+        "hmacfs_buffer_weighed_seconds_total",
+        Kind.COUNTER,
+        "Processor time for receiving, digesting and writing those bytes, by the same size.",
+        "seconds",
+        labels=("size",),
+        scale=NANOSECONDS,
+    )
+)
 UPLOAD_LATENCY: Final = _histogram(
     Metric(
         "hmacfs_upload_latency_seconds",
@@ -342,6 +431,13 @@ COMMIT_SECONDS: Final = _histogram(
 EXPIRED_FILES: Final = _plain(
     Metric("hmacfs_expired_files_total", Kind.COUNTER, "Files removed because their time was over.")
 )
+EXPIRED_UPLOADS: Final = _plain(
+    Metric(
+        "hmacfs_expired_uploads_total",
+        Kind.COUNTER,
+        "Unfinished uploads dropped because nobody went on with them for long enough.",
+    )
+)
 DELETED_FILES: Final = _plain(
     Metric("hmacfs_deleted_files_total", Kind.COUNTER, "Files removed by a signed DELETE.")
 )
@@ -396,6 +492,41 @@ TLS_HANDSHAKE_ERRORS: Final = _plain(
         "hmacfs_tls_handshake_errors_total",
         Kind.COUNTER,
         "Connections to [tls] that ended before their handshake did.",
+    )
+)
+NETWORK_SPEED: Final = _mean(
+    Metric(
+        "hmacfs_network_speed_bytes_per_second",
+        Kind.GAUGE,
+        "Mean rate of the bodies moved in the last minute or so, both ways; absent if there were none.",
+        "bytes_per_second",
+    )
+)
+NETWORK_LATENCY: Final = _mean(
+    Metric(
+        "hmacfs_network_latency_seconds",
+        Kind.GAUGE,
+        "Mean round trip to the clients of the last minute or so (TCP_INFO); absent if there were none that "
+        "are not behind a proxy.",
+        "seconds",
+    )
+)
+NETWORK_RELIABILITY: Final = _mean(
+    Metric(
+        "hmacfs_network_reliability_ratio",
+        Kind.GAUGE,
+        "Share of the uploads begun in the last minute or so that did not break off; absent if there were "
+        "none.",
+        "ratio",
+    )
+)
+CHUNK_UPLOAD_SIZE: Final = _histogram(
+    Metric(
+        "hmacfs_chunk_upload_size_bytes",
+        Kind.HISTOGRAM,
+        "Bytes of each request of a resumable upload.",
+        "bytes",
+        bounds=_CHUNK_BOUNDS_BYTES,
     )
 )
 HEARTBEAT_MS: Final = _plain(

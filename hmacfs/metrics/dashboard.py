@@ -28,8 +28,9 @@ UNITS: Final = {
     "bytes": "bytes",
     "seconds": "s",
     "bytes_per_second": "binBps",
+    "ratio": "percentunit",
 }
-RATES: Final = {"": "cps", "bytes": "binBps"}
+RATES: Final = {"": "cps", "bytes": "binBps", "seconds": "percentunit"}
 
 _BY_NAME: Final = {metric.name: metric for metric in (*OF_THE_WHOLE, *METRICS)}
 
@@ -102,6 +103,13 @@ def _now_by(title: str, name: str, label: str) -> Panel:
     return Panel(title, (metric,), (Query(expression, f"{{{{{label}}}}}"),), UNITS[metric.unit])
 
 
+def _typical(title: str, *names: str) -> Panel:
+    """Show means, of which those of several servers are averaged and not added."""
+    metrics = tuple(_find(name) for name in names)
+    queries = [Query(f"avg({metric.name}{HERE})", _words(metric)) for metric in metrics]
+    return Panel(title, metrics, tuple(queries), UNITS[metrics[0].unit])
+
+
 def _spread(title: str, name: str) -> Panel:
     """Show quantiles of a histogram."""
     metric = _find(name)
@@ -153,6 +161,15 @@ ROWS: Final = (
         ),
     ),
     (
+        "Clients' lines",
+        (
+            _typical("Speed", "network_speed_bytes_per_second"),
+            _typical("Round trip", "network_latency_seconds"),
+            _typical("Uploads that did not break off", "network_reliability_ratio"),
+            _picture("Chunks of resumable uploads", "chunk_upload_size_bytes"),
+        ),
+    ),
+    (
         "Errors",
         (
             _grow_by("Uploads by code", "upload_errors_total", "code"),
@@ -178,9 +195,24 @@ ROWS: Final = (
         (
             _now("Disk", "disk_free_bytes", "disk_size_bytes"),
             _now("Lent memory", "lent_bytes"),
-            _happen("Files removed", "expired_files_total", "deleted_files_total"),
+            _happen(
+                "Files and uploads removed",
+                "expired_files_total",
+                "deleted_files_total",
+                "expired_uploads_total",
+            ),
             _now_by("Workers that put uploads off", "breaker_open", "dependency"),
             _grow_by("Breakers opened", "breaker_opened_total", "dependency"),
+        ),
+    ),
+    (
+        "Buffers",
+        (
+            _now("Size that costs least", "optimal_buffer_size_bytes"),
+            _spread("How full they are", "buffer_utilization_ratio"),
+            _grow_by("Changes of size", "buffer_size_changes_total", "change"),
+            _grow_by("Fast uploads by size", "buffer_weighed_bytes_total", "size"),
+            _grow_by("Processor time of those", "buffer_weighed_seconds_total", "size"),
         ),
     ),
     (

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Final
 from hmacfs.metrics.columns import COLUMNS, GAUGES
 
 if TYPE_CHECKING:
-    from hmacfs.metrics.columns import Histogram
+    from hmacfs.metrics.columns import Histogram, Mean
 
 CELL_BYTES: Final = 8
 LINE_BYTES: Final = 64
 HEADER_BYTES: Final = LINE_BYTES
+# A mean's two sums are kept in millionths, so that a rare one loses nothing that could be seen.
+MILLIONTHS: Final = 1_000_000
 ROW_BYTES: Final = -(-len(COLUMNS) * CELL_BYTES // LINE_BYTES) * LINE_BYTES
 
 # Never 0, which is what fresh memory holds.
@@ -110,6 +112,11 @@ class Row:
         cells = self._cells
         cells[histogram.first + bisect_left(histogram.bounds, value)] += 1
         cells[histogram.sum] += int(value * histogram.scale)
+
+    def set_mean(self, mean: Mean, total: float, weight: float) -> None:
+        """Make the mean what `weight` things that add up to `total` have; none with 0."""
+        self._cells[mean.total] = int(total * MILLIONTHS)
+        self._cells[mean.weight] = int(weight * MILLIONTHS)
 
     def reset_gauges(self) -> None:
         """Forget the state of the worker before; called as one starts, or for a slot left empty."""

@@ -5,6 +5,8 @@ Full jitter: Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -23,5 +25,13 @@ def delays(chance: Callable[[], float], *, exponential: bool) -> Iterator[float]
 
     `chance` gives numbers in [0, 1), one for each wait.
     """
-    for attempt in range(RETRIES):
-        yield chance() * FIRST_S * 2**attempt if exponential else STEADY_S
+    if exponential:
+        yield from growing(chance, first_s=FIRST_S, most_s=math.inf, retries=RETRIES)
+    else:
+        yield from itertools.repeat(STEADY_S, RETRIES)
+
+
+def growing(chance: Callable[[], float], *, first_s: float, most_s: float, retries: int) -> Iterator[float]:
+    """Give a share that `chance` chooses of bounds that begin with `first_s` and double up to `most_s`."""
+    for attempt in range(retries):
+        yield chance() * min(first_s * 2**attempt, most_s)

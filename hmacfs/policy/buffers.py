@@ -19,11 +19,8 @@ HEAD_BYTES: Final = 72 * KiB
 # Where no length tells more, the body is read in pieces of this size.
 LEAST_READ_BYTES: Final = 32 * KiB
 
-# One read of an upload: the cost is the call, and each one makes the kernel do some of the client's sending
-# on our account. Received by a `Receiving` on loopback, 100 MiB took 1.1 CPU s/GB with 256 KiB, 0.8 to 0.9
-# with 1 or 2 MiB, 0.7 with 4 MiB and no less with 8 MiB.
-SLAB_BYTES: Final = 4 * MiB
-# The same where the transport reads, for what the loop does with it in one go has no other bound.
+# What the transport reads in one go, for what the loop does with it has no other bound. A `Receiving`
+# reads as much as its class says (`classes`, `filling`).
 READ_BYTES: Final = 1 * MiB
 # Bodies from here on are worth a `Receiving`, whose set-up takes a few system calls.
 DIRECT_FROM_BYTES: Final = 256 * KiB
@@ -44,14 +41,12 @@ ITERATION_BYTES: Final = 1 * MiB
 # instead of our core on the client's account: 0.74 CPU s/GB with 4 MiB, 0.69 with 8 MiB.
 ALONE_BYTES: Final = 8 * MiB
 
-# Classes of the slabs for transfers that must hold bytes: powers of two.
-LEAST_SLAB_BYTES: Final = 16 * KiB
-MOST_SLAB_BYTES: Final = 1 * MiB
+# The most that is held for one transfer while a thread waits for the disk.
+MOST_LENT_BYTES: Final = 1 * MiB
 
 # Threads that wait for the disk in the loop's place: as many as a disk's queue gains from. Each works on one
 # slab, however many transfers there are, and that is all the memory there is for it.
 LANE_THREADS: Final = 4
-SLABS_BYTES: Final = LANE_THREADS * MOST_SLAB_BYTES
 
 # Whether a file is in memory is asked for so much of it at once, and only where that may spare a long wait.
 # Then the question costs a microsecond for 16 MiB; a cold part is read so far ahead of the part being sent.
@@ -82,18 +77,6 @@ def for_upload(facts: Facts) -> Plan:
     while slab // 2 >= least:
         slab //= 2
     return Plan(slab=slab, budget=TURN_BYTES, direct=(facts.length or 0) > DIRECT_FROM_BYTES)
-
-
-def slab_for(left: int, came: int) -> int:
-    """Give the class for a body of which `left` bytes are missing and `came` were there at the last look.
-
-    Twice as much may be there at the next; 0 if there was no look yet.
-    """
-    want = min(left, 2 * came if came else left)
-    slab = LEAST_SLAB_BYTES
-    while slab < want and slab < MOST_SLAB_BYTES:
-        slab *= 2
-    return slab
 
 
 def to_boundary(offset: int, slab: int) -> int:

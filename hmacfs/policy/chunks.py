@@ -2,7 +2,7 @@
 
 A chunk costs its round trip, so small ones waste time; a broken one is sent again, so large ones do too.
 Whether a disconnect loses the chunk depends on the protocol: tus and the IETF's resumable uploads keep each
-byte that arrived, the Go server's X-Chunk-Number keeps whole chunks only. Those protocols are still to come.
+byte that arrived, the Go server's X-Chunk-Number keeps whole chunks only.
 """
 
 from __future__ import annotations

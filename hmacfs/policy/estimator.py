@@ -82,18 +82,54 @@ STRANGER: Final = Estimate(
 """A client that has sent nothing yet."""
 
 
+@dataclass(slots=True, kw_only=True)
+class Seen:
+    """Several chunks, or uploads, of one client together; grows in place, since uploads are many."""
+
+    received: int = 0
+    """Bytes that arrived, of those whose time was taken."""
+    seconds: float = 0.0
+    """In which they did."""
+    served_s: float = 0.0
+    """From last bytes to replies, all together."""
+    started: int = 0
+    completed: int = 0
+    """Those that were answered."""
+
+
 def after(estimate: Estimate, sample: Sample) -> Estimate:
     """Give what is known after one more chunk."""
     broken = sample.served_s is None
-    served_s = estimate.served_s.value if sample.served_s is None else sample.served_s
-    exposed_s = sample.seconds + sample.round_trip_s + served_s
-    rate = sample.received / sample.seconds if sample.seconds > 0 else 0.0
+    seen = Seen(
+        received=sample.received,
+        seconds=sample.seconds,
+        served_s=sample.served_s or 0.0,
+        started=1,
+        completed=0 if broken else 1,
+    )
+    return after_all(estimate, seen, sample.round_trip_s)
+
+
+def after_all(estimate: Estimate, seen: Seen, round_trip_s: float | None) -> Estimate:
+    """Give what is known after several more; `round_trip_s` is the mean round trip, None if unknown."""
+    broken = seen.started - seen.completed
+    round_trips_s = seen.started * (estimate.round_trip_s.value if round_trip_s is None else round_trip_s)
+    exposed_s = seen.seconds + round_trips_s + seen.served_s + broken * estimate.served_s.value
+    rate = seen.received / seen.seconds if seen.seconds > 0 else 0.0
+    served_s, round_trip = estimate.served_s, estimate.round_trip_s
+    if seen.completed:
+        served_s = forecast.after(served_s, seen.served_s / seen.completed, exposed_s)
+    if round_trip_s is not None:
+        round_trip = forecast.after(round_trip, round_trip_s, exposed_s)
+    interruptions = estimate.interruptions
+    if exposed_s > 0:
+        interruptions = forecast.after(interruptions, broken / exposed_s, exposed_s)
     return replace(
         estimate,
-        rate=forecast.after(estimate.rate, rate, sample.seconds),
-        round_trip_s=forecast.after(estimate.round_trip_s, sample.round_trip_s, exposed_s),
-        served_s=estimate.served_s if broken else forecast.after(estimate.served_s, served_s, exposed_s),
-        interruptions=forecast.after(estimate.interruptions, broken / exposed_s, exposed_s),
-        started=estimate.started + 1,
-        completed=estimate.completed + (not broken),
+        rate=forecast.after(estimate.rate, rate, seen.seconds),
+        round_trip_s=round_trip,
+        served_s=served_s,
+        interruptions=interruptions,
+        started=estimate.started + seen.started,
+        completed=estimate.completed + seen.completed,
     )

@@ -146,7 +146,7 @@ def every(head: Head) -> list[tuple[str, str]]:
     return [*fields, cors.RESUMABLE] if b"origin" in head.fields else fields
 
 
-def options(limits: Limits) -> list[tuple[str, str]]:
-    """Give what OPTIONS tells of a resource that takes resumable uploads."""
+def options(limits: Limits, *, joins: bool) -> list[tuple[str, str]]:
+    """Give what OPTIONS tells of a resource that takes resumable uploads; `joins`: also partial ones."""
     patches = ("Accept-Patch", b", ".join((tus.TYPE, ietf.TYPE)).decode("ascii"))  # RFC 5789 3.1
-    return [*tus.options(limits), structured.limit(limits), patches]
+    return [*tus.options(limits, joins=joins), structured.limit(limits), patches]

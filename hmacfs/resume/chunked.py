@@ -28,16 +28,20 @@ UPLOAD: Final = "/chunked-upload"
 STATUS: Final = "/upload-status"
 """GET: how far one has come."""
 
+_METHODS: Final = {UPLOAD: ("POST", "PUT"), STATUS: ("GET", "HEAD")}
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def read(head: Head) -> Ask:
     """Give what `head` asks for: of UPLOAD by POST or PUT, of STATUS by GET.
 
-    Raises NOT_FOUND for an id that is none of ours, UPLOAD_FIELD, QUERY_MALFORMED and TOO_LARGE.
+    Raises METHOD_NOT_ALLOWED, NOT_FOUND for an id that is none of ours, UPLOAD_FIELD, QUERY_MALFORMED and
+    TOO_LARGE.
     """
-    fields = head.fields
-    if head.method == "GET":
+    fields, methods = head.fields, _METHODS.get(head.path, ())
+    if head.method not in methods:
+        raise Refused(errors.METHOD_NOT_ALLOWED, fields=(("Allow", ", ".join([*methods, "OPTIONS"])),))
+    if head.path == STATUS:
         return Ask(door=Door.CHUNKED, act=Act.TELL, session=_asked(head.query))
     session = fields.get(b"x-upload-session-id")
     if not session:

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 VERSION: Final = "1.0.0"
 EXTENSIONS: Final = (
-    "creation,creation-with-upload,creation-defer-length,expiration,checksum,checksum-trailer,termination,"
-    "concatenation"
+    "creation,creation-with-upload,creation-defer-length,expiration,checksum,checksum-trailer,termination"
 )
+JOINING: Final = "concatenation"
+"""The extension by which one upload comes over several connections, if the site permits that."""
 TYPE: Final = b"application/offset+octet-stream"
 ALGORITHMS: Final = ("sha1", "sha256")
 """Of Upload-Checksum; the protocol demands sha1."""
@@ -116,12 +117,12 @@ def finished_fields(ask: Ask, state: State) -> list[tuple[str, str]]:  # noqa: A
     return _progress(state)
 
 
-def options(limits: Limits) -> list[tuple[str, str]]:
-    """Give what OPTIONS tells of the protocol (Core, OPTIONS)."""
+def options(limits: Limits, *, joins: bool) -> list[tuple[str, str]]:
+    """Give what OPTIONS tells of the protocol (Core, OPTIONS); `joins`: with concatenation."""
     return [
         ("Tus-Resumable", VERSION),
         ("Tus-Version", VERSION),
-        ("Tus-Extension", EXTENSIONS),
+        ("Tus-Extension", f"{EXTENSIONS},{JOINING}" if joins else EXTENSIONS),
         ("Tus-Max-Size", str(limits.most)),
         ("Tus-Checksum-Algorithm", ",".join(ALGORITHMS)),
     ]

@@ -64,6 +64,23 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Buffer:
+    """What one size of buffer has given, since the server started."""
+
+    size: int
+    """Bytes."""
+    received: int
+    """Bytes of fast uploads that it received."""
+    busy_s: float
+    """Processor time that took."""
+
+    @property
+    def rate(self) -> float:
+        """Bytes for each second that a core was busy."""
+        return self.received / self.busy_s if self.busy_s else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
     """What happened in one interval, and the state at its end."""
 
@@ -84,6 +101,10 @@ class Figures:
     """By the names of LATENCIES."""
     throughput: dict[str, list[Bucket]]
     """By the names of THROUGHPUTS."""
+    buffers: list[Buffer]
+    """Those sizes that were used, rising."""
+    optimal_buffer_bytes: int
+    """The size found to cost least."""
     upload_errors: dict[str, Count]
     """By code, those that happened since the server started."""
     download_errors: dict[str, Count]
@@ -113,6 +134,8 @@ def between(before: Scrape, after: Scrape, interval_s: float) -> Figures:
             for kind, name in LATENCIES.items()
         },
         throughput={kind: _buckets(after, name) for kind, name in THROUGHPUTS.items()},
+        buffers=_used(after),
+        optimal_buffer_bytes=int(after.total("hmacfs_optimal_buffer_size_bytes")),
         upload_errors=_errors(grown, after, "hmacfs_upload_errors_total"),
         download_errors=_errors(grown, after, "hmacfs_download_errors_total"),
     )
@@ -143,6 +166,17 @@ def _buckets(scrape: Scrape, name: str) -> list[Bucket]:
         Bucket(above=low, upto=None if math.isinf(high) else high, count=int(upto - below))
         for (low, below), (high, upto) in pairwise([(0.0, 0.0), *scrape.buckets(name)])
     ]
+
+
+def _used(scrape: Scrape) -> list[Buffer]:
+    busy_s = scrape.by("hmacfs_buffer_weighed_seconds_total", "size")
+    received = scrape.by("hmacfs_buffer_weighed_bytes_total", "size")
+    found = [
+        Buffer(size=int(size), received=int(count), busy_s=busy_s.get(size, 0.0))
+        for size, count in received.items()
+        if count
+    ]
+    return sorted(found, key=lambda buffer: buffer.size)
 
 
 def _errors(grown: Scrape, after: Scrape, name: str) -> dict[str, Count]:

@@ -13,7 +13,7 @@ from hmacfs.model import GiB, KiB, MiB
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from hmacfs.stats.figures import Bucket, Count, Figures
+    from hmacfs.stats.figures import Bucket, Buffer, Count, Figures
 
 BAR_WIDTH: Final = 20
 TiB: Final = 1024 * GiB
@@ -30,6 +30,10 @@ def render(figures: Figures, console: Console) -> RenderableType:
     ]
     if any(bucket.count for row in figures.throughput.values() for bucket in row):
         page += ["", "Transfers by their bytes a second, since the start", _throughput(figures, bar)]
+    if figures.buffers:
+        best = size(figures.optimal_buffer_bytes)
+        page += ["", f"Fast uploads by size of buffer, bytes a busy second; best: {best}"]
+        page.append(_buffers(figures.buffers, bar))
     if figures.upload_errors or figures.download_errors:
         page += ["", "Errors since the start (of them in the interval)", _errors(figures)]
     return Group(*page)
@@ -82,7 +86,20 @@ def _throughput(figures: Figures, bar: str) -> Table:
     return table
 
 
-def _length(count: int, most: int) -> int:
+def _buffers(buffers: list[Buffer], bar: str) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(justify="right")
+    table.add_column(min_width=BAR_WIDTH)
+    table.add_column(justify="right")
+    table.add_column(justify="right")
+    most = max(buffer.rate for buffer in buffers)
+    for buffer in buffers:
+        drawn = bar * _length(buffer.rate, most)
+        table.add_row(size(buffer.size), drawn, size(buffer.rate), f"of {size(buffer.received)}")
+    return table
+
+
+def _length(count: float, most: float) -> int:
     """Give the length of a bar; whatever happened can be seen."""
     return max(round(BAR_WIDTH * count / most), 1) if count else 0
 

@@ -10,6 +10,7 @@ from hmacfs.store.facade import Known, Rules, Store
 from hmacfs.store.faults import StorageError
 from hmacfs.store.files import READING
 from hmacfs.store.health import check
+from hmacfs.store.ledger import Ledger
 from hmacfs.store.part import Part
 from hmacfs.store.upkeep import expire, list_expired
 from hmacfs.store.upload import Stored
@@ -17,6 +18,7 @@ from hmacfs.store.upload import Stored
 __all__ = [
     "READING",
     "Known",
+    "Ledger",
     "Part",
     "Rules",
     "StorageError",

@@ -21,7 +21,7 @@ from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.model import Durability
 from hmacfs.policy import pace
-from hmacfs.store import faults, recent, reconcile, start, sweep
+from hmacfs.store import faults, memo, recent, reconcile, start, sweep
 from hmacfs.store import part as parts
 from hmacfs.store.faults import StorageError
 from hmacfs.store.files import PRIVATE
@@ -269,6 +269,14 @@ class Store:
         return await self._keep_up(
             lambda index: reconcile.reconcile(self._tree, index, now=self._now(), stop=self._stop)
         )
+
+    def recall(self, name: str) -> bytes:
+        """Give what `remember` has kept under `name`; nothing if there is nothing."""
+        return memo.read(self._tree.private_fd, name)
+
+    async def remember(self, name: str, note: bytes) -> None:
+        """Keep a small `note` for the next start. Raises OSError."""
+        await self._run(self._pool, memo.write, self._tree.private_fd, name, note)
 
     def _now(self) -> float:
         return self._clock_ns() / NANO

@@ -8,8 +8,10 @@ gives them, and leave the bytes to `_core`.
 from hmacfs.transfer.bodies import Digest, Fence, FileSink, Link, Part, SharedSink, Sink, receive
 from hmacfs.transfer.forms import FORM_HEADER_BYTES, FORM_PARTS, Form, receive_form
 from hmacfs.transfer.lane import Lane
+from hmacfs.transfer.optimiser import Optimiser
 from hmacfs.transfer.receiving import Broken, Receiving
 from hmacfs.transfer.sending import NO_FILE, Sending
+from hmacfs.transfer.site import Site
 from hmacfs.transfer.slabs import Slabs
 from hmacfs.transfer.turns import Turns
 
@@ -24,11 +26,13 @@ __all__ = [
     "Form",
     "Lane",
     "Link",
+    "Optimiser",
     "Part",
     "Receiving",
     "Sending",
     "SharedSink",
     "Sink",
+    "Site",
     "Slabs",
     "Turns",
     "receive",

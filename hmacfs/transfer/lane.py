@@ -30,7 +30,7 @@ class Lane:
         self.slabs = slabs
         self._loop = loop
         self._threads = ThreadPoolExecutor(buffers.LANE_THREADS, "hmacfs-lane")
-        self._free = asyncio.Semaphore(buffers.LANE_THREADS)
+        self._free = asyncio.Semaphore(slabs.holders)
         self._tasks: set[asyncio.Task[None]] = set()
         self._disk = latency.Disk()
 
@@ -51,7 +51,7 @@ class Lane:
 
     @contextlib.asynccontextmanager
     async def lend(self, size: int) -> AsyncIterator[_core.Slab]:
-        """Lend a slab of that class; waits as long as one is lent for each thread."""
+        """Lend a slab of that class or, if memory is short, a smaller one; waits as long as all are lent."""
         async with self._free:
             with self.slabs.lend(size) as slab:
                 yield slab

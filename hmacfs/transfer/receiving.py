@@ -7,6 +7,7 @@ Here one turn reads until the socket is empty or the turn is used up.
 from __future__ import annotations
 
 import enum
+import time
 from typing import TYPE_CHECKING
 
 from hmacfs import _core
@@ -34,17 +35,20 @@ class Receiving:
     __slots__ = (
         "_advanced",
         "_aside",
-        "_came",
+        "_asked",
+        "_began",
+        "_filling",
         "_finished",
         "_first",
         "_lane",
         "_left",
         "_missed",
+        "_received",
         "_sink",
+        "_site",
         "_sock",
         "_stopped",
         "_turns",
-        "_view",
     )
 
     def __init__(  # noqa: PLR0913 - one call site; each is a different noun
@@ -65,17 +69,20 @@ class Receiving:
         """
         self._turns = turns
         self._lane = turns.lane
+        self._site = turns.site
         self._sock = sock
         self._sink = sink
         self._first = first
-        self._view = memoryview(turns.slab)
         self._left = left
         self._advanced = advanced
         self._finished = finished
         self._stopped = False
         self._aside = False  # whether the lane is at it
         self._missed = False  # whether a turn came meanwhile
-        self._came = 0  # bytes that the lane found at its last look
+        self._filling = turns.site.begin(left)
+        self._asked = 0  # bytes that would have fitted into what was read with
+        self._received = 0  # those that came
+        self._began = turns.loop.time()
         turns.watch(sock, self, READABLE)
         if first:
             turns.again(self)
@@ -87,22 +94,22 @@ class Receiving:
 
     def turn(self, limit: int) -> int:
         """Receive at most about `limit` bytes; give how many."""
-        moved = 0
-        while not self._stopped and moved < limit:
-            if self._aside:
-                self._missed = True
-                return moved
-            if self._lane.slow:
-                self._aside = True
-                self._lane.begin(self._step_aside())
-                return moved
-            data, why = self._draw(self._turns.slab, limit - moved)
-            count = self._store(data)
-            moved += count
-            if self._settle(count, why):
-                return moved
-        if not self._stopped:
-            self._turns.again(self)
+        if self._stopped:
+            return 0
+        if self._aside:
+            self._missed = True
+            return 0
+        if self._lane.slow:
+            self._step_aside()
+            return 0
+        top = self._site.top
+        if self._filling.size < top:
+            moved, dry = self._move(self._filling.size, limit)
+        else:  # it is fast enough to tell what that class costs
+            began_ns = time.thread_time_ns()
+            moved, dry = self._move(top, limit)
+            self._site.weigh(top, moved, time.thread_time_ns() - began_ns)
+        self._filling = self._site.look(self._filling, moved, dry=dry)
         return moved
 
     def abort(self) -> None:
@@ -110,18 +117,34 @@ class Receiving:
         if not self._stopped:
             self._stopped = True
             self._turns.leave(self._sock)
+            self._site.end(self._received, self._asked, self._turns.loop.time() - self._began)
 
-    def _draw(self, slab: _core.Slab, limit: int) -> tuple[memoryview, int]:
+    def _move(self, size: int, limit: int) -> tuple[int, bool]:
+        """Receive at most about `limit` bytes, `size` at a time; give how many, and if that was all."""
+        moved = 0
+        while moved < limit and not self._lane.slow:
+            data, why = self._draw(self._turns.slab, size, limit - moved)
+            count = self._store(data)
+            moved += count
+            if self._settle(count, why):
+                return moved, why == _core.WAIT
+        self._turns.again(self)
+        return moved, False
+
+    def _draw(self, slab: _core.Slab, size: int, limit: int) -> tuple[memoryview, int]:
         """Give the next bytes, which lie in `slab`, and why they are no more."""
         if self._first:
             first, self._first = self._first, b""
             return memoryview(first), _core.DONE
-        want = min(self._left, limit, buffers.to_boundary(self._sink.moved, slab.size))
+        room = min(buffers.to_boundary(self._sink.moved, size), slab.size)
+        want = min(self._left, limit, room)
         try:
             got, why = _core.draw(self._sock, slab, want)
         except OSError:
             self._end(Broken.LOST)
             return memoryview(b""), _core.ENDED
+        self._asked += want
+        self._received += got
         return memoryview(slab)[:got], why
 
     def _store(self, data: memoryview) -> int:
@@ -158,13 +181,20 @@ class Receiving:
             self._end(Broken.ENDED)
         return self._stopped or why == _core.WAIT
 
-    async def _step_aside(self) -> None:
+    def _step_aside(self) -> None:
+        """Leave the next bytes to the lane."""
+        self._aside = True
+        self._lane.begin(self._receive_aside())
+
+    async def _receive_aside(self) -> None:
         """Receive what fits into one slab, and write it on a thread."""
         count, why = 0, _core.DONE
-        async with self._lane.lend(buffers.slab_for(self._left, self._came)) as slab:
+        want = min(self._filling.size, self._site.classes.fit(self._left), buffers.MOST_LENT_BYTES)
+        async with self._lane.lend(want) as slab:
             if not self._stopped:
-                data, why = self._draw(slab, slab.size)
-                self._came = count = len(data)
+                data, why = self._draw(slab, slab.size, slab.size)
+                count = len(data)
+                self._filling = self._site.look(self._filling, count, dry=why == _core.WAIT)
                 if data:
                     await self._store_aside(data)
         self._aside = False

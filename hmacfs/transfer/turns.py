@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from hmacfs import _core
     from hmacfs.transfer.lane import Lane
+    from hmacfs.transfer.site import Site
 
 READABLE: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 WRITABLE: Final = select.EPOLLOUT | select.EPOLLET
@@ -34,18 +35,37 @@ class Mover(Protocol):
 class Turns:
     """The queue of one worker's large transfers."""
 
-    __slots__ = ("_connections", "_due", "_epoll", "_movers", "_queue", "_queued", "lane", "loop", "slab")
+    __slots__ = (
+        "_connections",
+        "_due",
+        "_epoll",
+        "_movers",
+        "_queue",
+        "_queued",
+        "lane",
+        "loop",
+        "site",
+        "slab",
+    )
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, connections: Sized, *, slab: _core.Slab, lane: Lane
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connections: Sized,
+        *,
+        slab: _core.Slab,
+        lane: Lane,
+        site: Site,
     ) -> None:
         """Share `loop` with the `connections` of the worker.
 
-        One turn at a time may use `slab`; what the disk delays goes to `lane`.
+        One turn at a time may use `slab`; what the disk delays goes to `lane`. `site` knows how much of the
+        slab a transfer should use.
         """
         self.loop = loop
         self.slab = slab
         self.lane = lane
+        self.site = site
         self._connections = connections
         self._epoll = select.epoll()
         self._movers: dict[int, Mover] = {}

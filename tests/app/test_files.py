@@ -53,9 +53,16 @@ def ask(  # noqa: PLR0913 - what an answer depends on
     content_type: str | None = None,
     expires: float | None = None,
     attached: bool = False,
+    ranges: bool = True,
 ) -> Reply:
     sheet = files.describe(
-        file, name=name, content_type=content_type, expires=expires, now=NOW, attached=attached
+        file,
+        name=name,
+        content_type=content_type,
+        expires=expires,
+        now=NOW,
+        attached=attached,
+        ranges=ranges,
     )
     return files.reply(head, sheet)
 
@@ -200,3 +207,9 @@ def test_ranges_never_send_a_byte_twice(header: bytes) -> None:
         return
     spans = sorted(piece for piece in reply.pieces if isinstance(piece, Span))
     assert all(left.stop <= right.start for left, right in itertools.pairwise(spans))
+
+
+def test_without_ranges_a_file_is_served_whole() -> None:
+    reply = ask(request(range=b"bytes=0-9"), ranges=False)
+    assert (reply.status, body(reply)) == (200, CONTENT)
+    assert dict(reply.fields)["Accept-Ranges"] == "none"

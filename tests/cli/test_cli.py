@@ -13,7 +13,11 @@ import pytest
 import serving
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+
+COMMANDS = ["serve", "check-config", "gen-config", "sign", "put", "get", "expire", "stats"]
 
 
 def hmacfs(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -28,7 +32,7 @@ def hmacfs(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("command", ["serve", "check-config", "gen-config", "sign", "expire", "stats"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str, tmp_path: Path) -> None:
     done = hmacfs(command, "--help", cwd=tmp_path)
     assert done.returncode == 0
@@ -116,6 +120,28 @@ protocols = ["{protocol}"]
         answer = server.request("GET", path)
         assert (answer.status, answer.body) == (200, b"hello world\n")
         assert answer.fields["content-type"] == "text/plain"
+
+
+def test_a_pass_for_tus_and_its_curl_line_upload(tmp_path: Path, program: Callable[[str], str]) -> None:
+    program("curl")
+    rest = '[[endpoint]]\nprefix = "/files/"\nprotocols = ["tus"]\n'
+    with serving.running(tmp_path, rest=rest) as server:
+        (tmp_path / "two words.txt").write_text("hello world\n")
+        base = f"http://{server.host}:{server.port}/files"
+        options = ["--config", str(server.config), "--protocol", "tus", "--base-url", base]
+        done = hmacfs("sign", *options, "two words.txt", "12", "text/plain", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        url, bearer, line = done.stdout.splitlines()
+        assert url == f"{base}/"
+        said = subprocess.check_output([*shlex.split(line), "-s", "-i"], cwd=tmp_path, text=True, timeout=60)
+        lines = (field.partition(": ") for field in said.splitlines())
+        fields = {name.lower(): value for name, _, value in lines}
+        answer = server.request("GET", fields["content-location"])
+        assert (answer.status, answer.body) == (200, b"hello world\n")
+        assert fields["content-location"].endswith("/two%20words.txt")
+        assert answer.fields["content-type"] == "text/plain"
+        larger = {"Authorization": bearer.partition(": ")[2], "Tus-Resumable": "1.0.0", "Upload-Length": "13"}
+        assert server.request("POST", "/files/", fields=larger).status == 413
 
 
 def test_sign_says_which_endpoint_is_missing(tmp_path: Path) -> None:

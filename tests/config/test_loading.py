@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hmacfs import auth, config
 from hmacfs.config import keys, render
 from hmacfs.config.settings import PROTOCOLS, TABLES, Settings
-from hmacfs.model import Durability, Endpoint, GiB, Secret
+from hmacfs.model import Durability, Endpoint, GiB, MiB, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -143,6 +143,16 @@ FAULTS = [
     ("[server]\noffload_prefix = '/'", 2, "server.offload_prefix", '"/protected/"'),
     ("[server]\noffload_prefix = '/a%20b/'", 2, "server.offload_prefix", "letters"),
     ("[server]\nproxy_protocol = true", 2, "server.proxy_protocol", "server.trusted_proxies"),
+    (
+        "[performance]\nchunk_adaptation_algorithm = 'adaptiv'",
+        2,
+        "performance.chunk_adaptation_algorithm",
+        "mean",
+    ),
+    ("[performance]\nmax_chunk_size = '100KB'", 2, "performance.max_chunk_size", "not above the largest"),
+    ("[performance]\nmin_chunk_size = '20MB'", 2, "performance.min_chunk_size", "not above the largest"),
+    ("[streaming]\ngood_rate = '64KB'", 2, "streaming.good_rate", "fair, good, excellent"),
+    ("[streaming]\nexcellent_latency = '1s'", 2, "streaming.excellent_latency", "excellent, good, fair"),
     ("[server]\nfile_ttl = 'soon'", 2, "server.file_ttl", "30s"),
     ("[server]\n[server.workers]\nx = 1", 2, "server.workers", "a table"),
     ("server = 3", None, "server", None),
@@ -150,6 +160,10 @@ FAULTS = [
     ("[metrics]\nlisten_address = ':8080'", 2, "metrics.listen_address", "of its own"),
     ("[metrics]\nlisten_address = 9090", 2, "metrics.listen_address", "host:port"),
     ("[timeouts]\nidletimeout = 0", 2, "timeouts.idletimeout", "at least 0.001s"),
+    ("[performance]\nmin_buffer_size = '2MB'", 2, "performance.min_buffer_size", "not above the largest"),
+    ("[performance]\nmax_buffer_size = '16KB'", 2, "performance.max_buffer_size", "not above the largest"),
+    ("[performance]\nmax_buffer_size = '1GB'", 2, "performance.max_buffer_size", "from 16KB to 16MB"),
+    ("[performance]\nmax_memory_usage = '64KB'", 2, "performance.max_memory_usage", "from 1MB"),
     ("[logging]\nlevel = 'loud'", 2, "logging.level", '"debug"'),
     ("[cors]\nallow_origins = ['https://a.example/']", 2, "cors.allow_origins[0]", "without a path"),
     ("[cors]\nallow_origin = ['*']", 2, "cors.allow_origin", 'mean "allow_origins"'),
@@ -181,6 +195,11 @@ def test_a_fault_has_its_line_and_advice(text: str, line: int, path: str, words:
         assert fault.path == path
         assert words in str(fault)
         assert str(fault).startswith(f"t.toml:{fault.line}: {path}: ")
+
+
+def test_a_fixed_buffer_may_be_larger_than_the_largest_of_others() -> None:
+    text = SECURITY + "[performance]\nadaptive_buffers = false\nmin_buffer_size = '2MB'"
+    assert parse(text).settings.performance.min_buffer_size == 2 * MiB
 
 
 def test_every_fault_comes_at_once_in_the_order_of_lines() -> None:

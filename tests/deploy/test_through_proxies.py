@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import http.client
 import json
+import re
 import secrets
 import socket
 import ssl
@@ -34,6 +35,8 @@ ENDPOINT = Endpoint(
     prefix="/upload/", directory="upload", protocols=("v2",), secrets=(Secret(SECRET.encode()),)
 )
 MiB = 1024 * 1024
+# Proxies connect from there; clients of the tests have any of loopback's addresses.
+TRUSTED = 'trusted_proxies = ["127.0.0.1"]\n'
 NAMES = {
     "plain": "photo.jpg",
     "spaces": "two words.txt",
@@ -53,11 +56,13 @@ class Site:
     certificate: Path
     folder: Path
 
-    def connect(self) -> http.client.HTTPConnection:
-        """Give a connection whose TLS is done and checked against the test's certificate."""
+    def connect(self, source: str = "") -> http.client.HTTPConnection:
+        """Give a connection, from `source`, whose TLS is done and checked against the test's certificate."""
         host, port = self.address.split(":")
         trust = ssl.create_default_context(cafile=str(self.certificate))
-        plain = socket.create_connection((host, int(port)), timeout=30)
+        plain = socket.create_connection(
+            (host, int(port)), timeout=30, source_address=(source, 0) if source else None
+        )
         connection = http.client.HTTPConnection(HOST)
         connection.sock = trust.wrap_socket(plain, server_hostname=HOST)
         return connection
@@ -91,7 +96,7 @@ def site(  # noqa: PLR0913, PLR0917 - fixtures
     config = tmp_path / "hmacfs.toml"
     config.write_text(
         f'[server]\nlisten_address = "{upstream}"\nstorage_path = "{tmp_path}/store"\nworkers = 1\n'
-        f'min_free_bytes = "1MB"\n{fronts.SETTINGS.get(proxy_name, "")}'
+        f'min_free_bytes = "1MB"\n{fronts.SETTINGS.get(proxy_name, TRUSTED)}'
         f'[metrics]\nlisten_address = "{metrics}"\n[security]\nsecret = "{SECRET}"\n'
         '[[endpoint]]\nprefix = "/upload/"\nprotocols = ["v2"]\n'
     )
@@ -129,6 +134,28 @@ def test_every_name_and_size_arrives_and_reads_back(site: Site) -> None:
         status, fields, got = site.ask("GET", path)
         assert (status, len(got), fields["content-type"]) == (200, size, "image/png"), name
         assert hashlib.sha256(got).digest() == hashlib.sha256(body).digest(), name
+
+
+def test_an_upload_goes_on_where_it_stopped(site: Site) -> None:
+    """In three languages, one after the other: no proxy drops their fields or refuses their methods."""
+    body = secrets.token_bytes(300_000)
+    path, query = target_for("pieces.png", len(body))
+    target = f"{path}?{query}"
+    span = f"bytes 0-99999/{len(body)}"
+    status, fields, said = site.ask(
+        "PUT", target, body[:100_000], Content_Type="image/png", Content_Range=span
+    )
+    assert (status, fields["upload-offset"]) == (204, "100000"), said
+    tus = {"Tus_Resumable": "1.0.0", "Content_Type": "application/offset+octet-stream"}
+    status, fields, said = site.ask("PATCH", target, body[100_000:200_000], Upload_Offset="100000", **tus)
+    assert (status, fields["upload-offset"], fields["tus-resumable"]) == (204, "200000", "1.0.0"), said
+    status, fields, _ = site.ask("HEAD", target)
+    assert (status, fields["upload-offset"], fields["upload-complete"]) == (204, "200000", "?0")
+    ietf = {"Upload_Complete": "?1", "Content_Type": "application/partial-upload"}
+    status, fields, said = site.ask("PATCH", target, body[200_000:], Upload_Offset="200000", **ietf)
+    assert (status, fields["upload-complete"]) == (201, "?1"), said
+    status, fields, got = site.ask("GET", path)
+    assert (status, fields["content-type"], got) == (200, "image/png", body)
 
 
 def test_ranges_and_validators_pass_unharmed(site: Site) -> None:
@@ -246,6 +273,23 @@ def test_one_connection_carries_many_requests(site: Site) -> None:
         answer = connection.getresponse()
         assert (answer.status, answer.read()) == (200, b"often")
     connection.close()
+
+
+@pytest.mark.parametrize("proxy_name", ["nginx", "caddy", "apache", "haproxy"], indirect=True)
+def test_the_log_names_the_client_and_not_whom_it_claims_to_be(site: Site) -> None:
+    path = upload(site, "whose.png", b"whose")
+    client = "127.3.2.1"
+    claims = {"X-Forwarded-For": "198.51.100.1", "Forwarded": "for=198.51.100.2"}
+    for _ in range(4):  # the later ones are answered from memory
+        connection = site.connect(client)
+        connection.request("GET", path, headers=claims)
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b"whose")
+        connection.close()
+    (log,) = (file for file in site.folder.glob("python*.log"))
+    wanted = [f"client={client}"] * 4
+    while (named := re.findall(r"client=\S+(?= method=GET)", log.read_text())) != wanted:
+        assert len(named) < len(wanted), named
 
 
 def test_http2_outside(site: Site, program: Callable[[str], str]) -> None:

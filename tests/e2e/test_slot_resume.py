@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import subprocess
 from typing import TYPE_CHECKING
@@ -39,43 +40,50 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("how", HOWS)
 def test_slixmpp_tries_again(how: Break, kind: str, relay: Relay, chat: Chat, path: Path) -> None:
-    """With the slot that it has; its PUT is of the whole file each time."""
+    """With the slot that it has, and from the beginning; its HTTP library does so once by itself."""
 
     async def scenario() -> str:
         async with people.online(chat.server, chat.domains[kind, "relay"], "alice") as alice:
             alice.keep_slot()
-            relay.change(Weather(cut_every_bytes=2 * MiB, cuts=1, how=how))
-            with pytest.raises(aiohttp.ClientError):
-                await alice.upload(path, TYPE)
+            relay.change(Weather(cut_every_bytes=2 * MiB, cuts=2, how=how))
+            for _ in range(2):
+                with contextlib.suppress(aiohttp.ClientError):
+                    return await alice.upload(path, TYPE)
             return await alice.upload(path, TYPE)
 
     kept = resumable.read(asyncio.run(scenario()))
+    assert relay.cuts == 2
     assert (kept.body, kept.content_type) == (path.read_bytes(), TYPE)
-    assert relay.passed_bytes > SIZE + MiB
 
 
 @pytest.mark.parametrize("how", HOWS)
-def test_curl_goes_on_with_what_slixmpp_began(  # noqa: PLR0913, PLR0917 - fixtures
+def test_curl_goes_on_where_it_was_cut(  # noqa: PLR0913, PLR0917 - fixtures
     how: Break, kind: str, relay: Relay, chat: Chat, path: Path, program: Callable[[str], str]
 ) -> None:
     """With Content-Range, which is how curl continues an upload; HEAD tells it where."""
 
     async def scenario() -> people.Slot:
-        domain = chat.domains[kind, "relay"]
-        async with people.online(chat.server, domain, "alice") as alice:
-            alice.keep_slot()
-            relay.change(Weather(cut_every_bytes=2 * MiB, cuts=1, how=how))
-            with pytest.raises(aiohttp.ClientError):
-                await alice.upload(path, TYPE)
+        async with people.online(chat.server, chat.domains[kind, "relay"], "alice") as alice:
             return await alice.slot(path.name, SIZE, TYPE)
 
     slot = asyncio.run(scenario())
-    assert slots.fetch(slot.get).status == 404
     curl = [program("curl"), "--silent", "--output", "/dev/null"]
     for name, value in {"Content-Type": TYPE, **slot.fields}.items():
         curl += ["--header", f"{name}: {value}"]
-    asking = [*curl, "--head", "--write-out", "%header{upload-offset}", slot.put]
-    offset = subprocess.check_output(asking, text=True)
+    relay.change(Weather(cut_every_bytes=2 * MiB, cuts=1, how=how))
+    assert subprocess.call([*curl, "--upload-file", str(path), slot.put]) != 0
+    assert slots.fetch(slot.get).status == 404
+    # the network has told curl of the reset, and it may ask before the server has put away what came
+    asking = [
+        "--head",
+        "--fail",
+        "--retry",
+        "9",
+        "--retry-all-errors",
+        "--write-out",
+        "%header{upload-offset}",
+    ]
+    offset = subprocess.check_output([*curl, *asking, slot.put], text=True)
     assert MiB < int(offset) < 2 * MiB
     rest = ["--upload-file", str(path), "--continue-at", offset, "--write-out", "%{http_code}", slot.put]
     assert subprocess.check_output([*curl, *rest], text=True) == "201"

@@ -22,7 +22,8 @@ LARGE = b"x" * (space.SMALL_BYTES + 1)
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[serving.Server]:
-    with serving.running(tmp_path) as running:
+    # Clients are shared now and then, which is no part of an upload.
+    with serving.running(tmp_path, rest="[performance]\nclient_profiling = false\n") as running:
         yield running
 
 

@@ -77,6 +77,7 @@ def configure(hot: _hot.Hot, leads: tuple[bytes, ...] = (), *, any_origin: bool 
         most_bytes=limits.head_bytes,
         most_requests=PIPELINED,
         any_origin=any_origin,
+        ranges=True,
         idle_s=75.0,
     )
     hot.tick(DATE)
@@ -154,7 +155,7 @@ class Paths:
         with ours, theirs:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * MiB)
             self.slab[: len(raw)] = raw
-            used = self.hot.serve(ours.fileno(), len(raw), b"127.0.0.1:5000")
+            used = self.hot.serve(ours.fileno(), len(raw), b"127.0.0.1:5000", None)
             assert self.hot.rest is None
             ours.shutdown(socket.SHUT_WR)
             received = bytearray()
@@ -558,7 +559,7 @@ def test_a_full_socket_leaves_the_rest_to_be_sent(fresh: Callable[..., Paths], h
             paths.warm(target)
             raw = request("GET", f"Range: bytes=7-{SPAN_BYTES - 1}", target=target)
         paths.slab[: len(raw)] = raw
-        assert paths.hot.serve(ours.fileno(), len(raw), b"c") == len(raw)
+        assert paths.hot.serve(ours.fileno(), len(raw), b"c", None) == len(raw)
         assert paths.hot.rest is not None
         missing, status, code, sent, received = paths.hot.rest
         assert (status, code) == ((200, "ok") if held == "memory" else (206, "partial"))
@@ -578,7 +579,7 @@ def test_a_socket_without_any_room_leaves_the_head_too(paths: Paths) -> None:
             paths.warm(target)
             raw = request("GET", "Range: bytes=0-99", target=target)
             paths.slab[: len(raw)] = raw
-            assert paths.hot.serve(ours.fileno(), len(raw), b"c") == len(raw)
+            assert paths.hot.serve(ours.fileno(), len(raw), b"c", None) == len(raw)
             assert paths.hot.rest is not None
             assert paths.hot.rest[3] == 0
             assert paths.hot.rest[0] == paths.cold(raw)

@@ -30,22 +30,6 @@ def test_slab_of_an_upload(length: int | None, slab: int) -> None:
 @given(st.integers(0, 1 << 50))
 def test_a_slab_is_filled_by_what_comes_and_fits_the_lent_one(length: int) -> None:
     plan = buffers.for_upload(Facts(length=length))
-    assert buffers.LEAST_READ_BYTES <= plan.slab <= buffers.SLAB_BYTES
+    assert buffers.LEAST_READ_BYTES <= plan.slab <= buffers.READ_BYTES
     assert plan.slab < 2 * max(length, buffers.LEAST_READ_BYTES)
     assert plan.budget >= plan.slab
-
-
-@pytest.mark.parametrize(
-    ("left", "came", "slab"),
-    [
-        (1, 0, 16 * KiB),
-        (100 * KiB, 0, 128 * KiB),  # nothing is known of the client yet
-        (1 << 40, 0, MiB),
-        (1 << 40, 100, 16 * KiB),  # the slowest
-        (1 << 40, 16 * KiB, 32 * KiB),  # it was full: more may come
-        (20 * KiB, 512 * KiB, 32 * KiB),
-        (1 << 40, MiB, MiB),
-    ],
-)
-def test_slab_of_a_body_that_waits_for_the_disk(left: int, came: int, slab: int) -> None:
-    assert buffers.slab_for(left, came) == slab

@@ -197,15 +197,15 @@ def test_a_page_may_see_the_fields_of_its_language_and_a_download_pays_for_none(
     assert resume.every(head("GET /files/a", TUS, origin)) == []
     assert resume.every(head("PUT /files/a", origin)) == []
     seen = {name.lower() for name in cors.RESUMABLE[1].split(", ")}
-    answers = [name.lower() for name, _ in resume.options(LIMITS)]
+    answers = [name.lower() for name, _ in resume.options(LIMITS, joins=True)]
     assert seen.issuperset(answers)
 
 
 def test_what_options_tells() -> None:
-    assert resume.options(LIMITS) == [
+    assert resume.options(LIMITS, joins=True) == [
         ("Tus-Resumable", "1.0.0"),
         ("Tus-Version", "1.0.0"),
-        ("Tus-Extension", tus.EXTENSIONS),
+        ("Tus-Extension", f"{tus.EXTENSIONS},{tus.JOINING}"),
         ("Tus-Max-Size", "1000"),
         ("Tus-Checksum-Algorithm", "sha1,sha256"),
         ("Upload-Limit", "max-size=1000, max-append-size=100, max-age=60"),

@@ -131,7 +131,7 @@ CASES = {
         status=400,
         code="range_on_put",
         target="/upload/a/b?v2=00",
-        fields=(("Content-Range", f"bytes 0-{LARGE - 1}/{LARGE}"),),
+        fields=(("Content-Range", f"bytes 0-{LARGE - 1}/*"),),
     ),
     "upgrade": Case(
         status=501,

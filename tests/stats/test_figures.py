@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from rich.console import Console
 
 from hmacfs.stats import figures, scrape, view
 
@@ -47,6 +50,22 @@ def test_a_restarted_server_counts_from_0() -> None:
 def test_a_disk_that_does_not_answer_has_no_size() -> None:
     got = figures.between(scraped(0, 0), scraped(0, 0), 1.0)
     assert (got.disk_free_bytes, got.disk_size_bytes) == (None, None)
+
+
+def test_sizes_of_buffers_that_were_used_are_compared() -> None:
+    lines = []
+    for number, (received, busy_s) in {65536: (9e6, 0.5), 16384: (0, 0), 262144: (4e6, 0.1)}.items():
+        lines.append(f'hmacfs_buffer_weighed_bytes_total{{size="{number}"}} {received}')
+        lines.append(f'hmacfs_buffer_weighed_seconds_total{{size="{number}"}} {busy_s}')
+    after = scrape.parse("\n".join([*lines, "hmacfs_optimal_buffer_size_bytes 262144", ""]))
+    got = figures.between(after, after, 1.0)
+    assert [(buffer.size, buffer.rate) for buffer in got.buffers] == [(65536, 18e6), (262144, 40e6)]
+    assert got.optimal_buffer_bytes == 262144
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(view.render(got, console))
+    shown = console.export_text()
+    assert "best: 256 KiB" in shown
+    assert shown.count("█") == view.BAR_WIDTH + round(view.BAR_WIDTH * 18 / 40)
 
 
 @pytest.mark.parametrize(

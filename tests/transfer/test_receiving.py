@@ -6,13 +6,14 @@ import asyncio
 import socket
 
 import pytest
+import stages
 from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import play
 from stages import Stage, until
 
-from hmacfs import _core, errors, transfer
+from hmacfs import errors, transfer
 from hmacfs.errors import Refused
 from hmacfs.model import KiB, MiB
 from hmacfs.policy import latency
@@ -158,8 +159,7 @@ def test_large_ones_take_turns_and_leave_the_loop_to_others() -> None:
     """Two bodies that are there already: their pieces alternate, and a third party runs in between."""
 
     async def scene(loop: asyncio.AbstractEventLoop) -> None:
-        lane = transfer.Lane(loop, transfer.Slabs(MiB, lambda _: None))
-        turns = transfer.Turns(loop, range(3), slab=_core.Slab(MiB), lane=lane)
+        turns = stages.turns(loop, slab=MiB, connections=range(3))
         order: list[str] = []
 
         class Mover:
@@ -182,6 +182,6 @@ def test_large_ones_take_turns_and_leave_the_loop_to_others() -> None:
         assert "ab" not in shown
         assert "ba" not in shown
         turns.close()
-        await lane.close()
+        await turns.lane.close()
 
     play(scene)

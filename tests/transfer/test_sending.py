@@ -9,13 +9,13 @@ import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
+import stages
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import play
 
-from hmacfs import _core, transfer
+from hmacfs import transfer
 from hmacfs.model import File, KiB, MiB, Plan, Reply, Span
-from hmacfs.policy import buffers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,8 +38,8 @@ class Stage:
     ) -> None:
         self.loop = loop
         self.lent: list[int] = []
-        self.lane = transfer.Lane(loop, transfer.Slabs(buffers.SLABS_BYTES, self.lent.append))
-        self.turns = transfer.Turns(loop, (), slab=_core.Slab(4 * KiB), lane=self.lane)
+        self.turns = stages.turns(loop, slab=4 * KiB, lent=self.lent.append)
+        self.lane = self.turns.lane
         self.ours, self.theirs = socket.socketpair()
         for sock in (self.ours, self.theirs):
             sock.setblocking(False)

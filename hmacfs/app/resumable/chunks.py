@@ -16,6 +16,7 @@ from hmacfs.app.resumable.engine import Target
 from hmacfs.errors import Refused
 from hmacfs.model import Facts
 from hmacfs.policy import buffers
+from hmacfs.policy.chunks import Upload
 from hmacfs.resume import Act, chunked
 from hmacfs.store.sessions import Terms
 from hmacfs.transfer import SharedSink
@@ -62,7 +63,7 @@ class Chunks:
             content_type=grant.content_type,
             expires=grant.expires,
             most=length,
-            chunk=engine.advise(length, keeps_partial=False) or 1,
+            chunk=link.advise(Upload(size=length, left=length, keeps_partial=False)) or 1,
             began=engine.now(),
         )
         name = secrets.token_hex(_ID_BYTES)
@@ -84,13 +85,14 @@ class Chunks:
             found = await self._finish(ask, ask.session, found, allowed)
             return chunked.repeated(ask)
         with writing:
-            await sessions.reserve(writing, span.length)
+            await sessions.expect(writing, found.length, span.length)
             link.grant(ask.door)
             sink = SharedSink(writing.fd, span.stop, writing.fence, start=span.start)
             await link.pour(sink, buffers.for_upload(Facts(length=head.length)))
             if sink.moved != span.stop:
                 raise Refused(errors.CHUNK_MISPLACED, f"chunk {ask.chunk} has {span.length} bytes")
             found = await sessions.keep_chunk(writing)
+            self._engine.count(span.length)
         found = await self._finish(ask, ask.session, found, allowed)
         return resume.appended(ask, self._state(found), self._limits(found))
 

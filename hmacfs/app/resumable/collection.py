@@ -6,6 +6,7 @@ Whoever shows a token of the same sub may go on with an upload; for all others t
 from __future__ import annotations
 
 import contextlib
+import email.message
 import hashlib
 import re
 import secrets
@@ -35,9 +36,13 @@ _ID_BYTES: Final = 16
 class Collection:
     """The endpoints whose prefix takes uploads."""
 
-    def __init__(self, engine: Engine, endpoints: tuple[Endpoint, ...]) -> None:
-        """Serve those of `endpoints`, ordered as by `places.by_length`, that name the protocol."""
+    def __init__(self, engine: Engine, endpoints: tuple[Endpoint, ...], *, joins: bool) -> None:
+        """Serve those of `endpoints`, ordered as by `places.by_length`, that name the protocol.
+
+        `joins`: partial uploads may be begun, and joined.
+        """
         self._engine = engine
+        self._joins = joins
         self._endpoints = endpoints
         self._serves = any(auth.TUS in endpoint.protocols for endpoint in endpoints)
 
@@ -55,7 +60,8 @@ class Collection:
 
     async def answer(self, head: Head, link: Link, endpoint: Endpoint, name: str) -> Reply:
         """Answer any request but GET and OPTIONS. Raises Refused."""
-        door = resume.speaks(head) or Door.IETF
+        # Who POSTs in neither language has most likely forgotten Tus-Resumable, and is told of it.
+        door = resume.speaks(head) or (Door.TUS if head.method == "POST" else Door.IETF)
         held = auth.uploader(head, endpoint, now=self._engine.now())
         ask = resume.read(door, head)
         if (ask.act is Act.CREATE) == bool(name) or door in {Door.RANGE, Door.CHUNKED}:
@@ -81,11 +87,13 @@ class Collection:
 
     async def _create(self, ask: Ask, head: Head, link: Link, endpoint: Endpoint, held: Pass) -> Reply:
         engine = self._engine
+        if (ask.partial or ask.parts) and not self._joins:
+            raise Refused(errors.UPLOAD_FIELD, "partial uploads are switched off here")
         most = engine.most if held.most is None else min(held.most, engine.most)
         if (ask.length or head.length or 0) > most:
             raise resume.too_large(ask, engine.limits(most))
         name = secrets.token_hex(_ID_BYTES)
-        slot = self._slot(endpoint, name, held.name or _told_name(ask))
+        slot = self._slot(endpoint, name, held.name or _told_name(ask, head))
         terms = Terms(
             key="" if ask.partial else slot.key,
             owner=_owner(endpoint, held),
@@ -104,7 +112,7 @@ class Collection:
         await engine.sessions.begin(name, terms, ask.length)
         if head.has_body or ask.ends is not None or ask.length == 0:
             return await engine.append(ask, head, link, target, created=True)
-        found = await engine.sessions.look(name, target.allowed)
+        found = await engine.sessions.peek(name, target.allowed)
         link.grant(ask.door)
         return resume.created(ask, engine.state(found), target.location, engine.limits(most))
 
@@ -162,10 +170,15 @@ class Collection:
         return places.find(f"{endpoint.prefix}{name}/{places.bare_name(bare)}", (endpoint,))
 
 
-def _told_name(ask: Ask) -> str:
-    """Give the file's name as tus clients tell it."""
+def _told_name(ask: Ask, head: Head) -> str:
+    """Give the file's name as the client tells it: in its metadata, or in Content-Disposition (RFC 6266)."""
     told = metadata.read(ask.metadata) if ask.metadata else {}
-    return (told.get("filename") or told.get("name") or b"").decode(errors="replace") or NAMELESS
+    name = (told.get("filename") or told.get("name") or b"").decode(errors="replace")
+    if not name and (disposition := head.fields.get(b"content-disposition")):
+        message = email.message.Message()
+        message["Content-Disposition"] = disposition.decode("latin-1")
+        name = message.get_filename() or ""
+    return name or NAMELESS
 
 
 def _owner(endpoint: Endpoint, held: Pass) -> str:

@@ -13,7 +13,7 @@ from blake3 import blake3
 from hmacfs import errors, metrics, resume, transfer
 from hmacfs.errors import Refused
 from hmacfs.model import Facts
-from hmacfs.policy import buffers, chunks, estimator
+from hmacfs.policy import buffers, chunks, profiles
 from hmacfs.resume import Ask, Limits, State, tus
 
 if TYPE_CHECKING:
@@ -32,8 +32,14 @@ class Link(transfer.Link, Protocol):
     def trailer(self) -> bytes | None:
         """Upload-Checksum, if it followed the body."""
 
-    def grant(self, dialect: str) -> None:
-        """Note that the request is authorised and has its place: 100 Continue may go out."""
+    def grant(self, dialect: str, owner: str = "") -> None:
+        """Note that the request is authorised and has its place: 100 Continue may go out.
+
+        `owner` is whom the token names as uploader.
+        """
+
+    def advise(self, upload: chunks.Upload) -> int:
+        """Give how many bytes the client should send of `upload` in its next request."""
 
     def inform(self, interim: bytes) -> None:
         """Send an interim answer."""
@@ -66,19 +72,26 @@ class Engine:
         self.most = settings.server.max_upload_size
         """Bytes of a file at most."""
         self._row = row
+        performance = settings.performance
+        self._chunks = profiles.chunk_rules(
+            intelligent=performance.intelligent_chunking,
+            algorithm=performance.chunk_adaptation_algorithm,
+            least=performance.min_chunk_size,
+            most=performance.max_chunk_size,
+        )
 
     def limits(self, most: int | None = None) -> Limits:
         """Give what a client is told about sizes."""
         return Limits(
             most=self.most if most is None else min(most, self.most),
-            chunk=self.advise(self.most, keeps_partial=True),
+            # Whoever the client is: in the languages that are told of this, nothing that arrived is lost.
+            chunk=profiles.advise(
+                profiles.UNKNOWN,
+                chunks.Upload(size=self.most, left=self.most, keeps_partial=True),
+                self._chunks,
+            ),
             lives_s=self.sessions.lives_s,
         )
-
-    def advise(self, size: int, *, keeps_partial: bool) -> int:
-        """Give the bytes that one request should carry of a file of `size` bytes."""
-        upload = chunks.Upload(size=size, left=size, keeps_partial=keeps_partial)
-        return chunks.advise(chunks.Algorithm.PREDICTIVE, estimator.STRANGER.network, upload)
 
     def state(self, found: Found, *, complete: bool | None = None) -> State:
         """Give what is stored as the languages want to know it."""
@@ -101,7 +114,8 @@ class Engine:
         """Answer how far an upload has come. Raises Refused NOT_FOUND, UPLOAD_EXPIRED, UPLOAD_TAKEN_OVER."""
         found = await self.sessions.look(target.name, target.allowed)
         if found.offset == found.length and found.terms.key and not found.complete:
-            # Whoever was to finish it was killed. A client that hears that all has come asks no more.
+            # Whoever brought the last byte was killed, or has lost the right to finish to this very request.
+            # A client that hears that all has come asks no more.
             with await self.sessions.take_over(target.name, target.allowed) as writing:
                 await self.finish(ask, writing, target, None)
             found = found._replace(complete=True)
@@ -121,9 +135,8 @@ class Engine:
             if ask.offset != writing.found.offset and not writing.found.complete:
                 await self.sessions.keep(writing)  # the client is about to be told how far it is
             self._check(ask, head, writing)
-            await self._agree(ask, writing)
-            if head.length:
-                await self.sessions.reserve(writing, head.length)
+            if not writing.found.complete:
+                await self.sessions.expect(writing, ask.length, head.length or 0)
             link.grant(ask.door)
             location = target.location if created else None
             limits = self.limits(writing.found.terms.most)
@@ -134,8 +147,9 @@ class Engine:
             except Refused:
                 await self.sessions.let_go(writing)
                 raise
-            length = writing.found.length
-            whole = writing.found.offset == length if ask.ends is None else ask.ends
+            found = writing.found
+            # The draft wants Upload-Complete: ?1 for that, which tus-js-client 4 forgets as it resumes.
+            whole = ask.ends or found.offset == found.length
             if not (whole and writing.found.terms.key):
                 found = await self.sessions.keep(writing)
                 state = self.state(found)
@@ -156,10 +170,15 @@ class Engine:
         return reply
 
     async def finish(self, ask: Ask, writing: Writing, target: Target, digest: bytes | None) -> None:
-        """Publish a whole file. Raises Refused: UPLOAD_LENGTH, DIGEST_MISMATCH, EXISTS, UPLOAD_TAKEN_OVER."""
+        """Publish a whole file, unless that is done.
+
+        Raises Refused: UPLOAD_LENGTH, CHECKSUM_MISMATCH or DIGEST_MISMATCH, EXISTS, UPLOAD_TAKEN_OVER, BUSY.
+        """
         found = writing.found
+        if found.complete:
+            return
         if found.length is None:
-            await self.sessions.agree(writing, found.offset)
+            await self.sessions.expect(writing, found.offset, 0)
         elif found.offset != found.length:
             raise resume.length_wrong(ask, self.state(found))
         wanted = [*found.terms.digests, *((c.algorithm, c.value.hex()) for c in ask.checksums if c.whole)]
@@ -190,20 +209,18 @@ class Engine:
         if max(end, length or 0) > found.terms.most:
             raise resume.too_large(ask, self.limits(found.terms.most))
 
-    async def _agree(self, ask: Ask, writing: Writing) -> None:
-        if ask.length is not None and writing.found.length is None:
-            await self.sessions.agree(writing, ask.length)
-
     async def _receive(self, ask: Ask, head: Head, link: Link, writing: Writing) -> bytes | None:
         """Take the body; give the BLAKE3 of the file if this is all of it.
 
-        Raises Refused CHECKSUM_MISMATCH or DIGEST_MISMATCH; then nothing of the body stays.
+        Raises Refused CHECKSUM_MISMATCH or DIGEST_MISMATCH; then nothing of the body stays, and nothing of
+        one with a checksum that broke off.
         """
         found = writing.found
         if not head.has_body or found.complete:
             return None
         limit = found.terms.most if found.length is None else found.length
-        algorithms = {checksum.algorithm for checksum in ask.checksums if not checksum.whole}
+        sent = [checksum for checksum in ask.checksums if not checksum.whole]
+        algorithms = {checksum.algorithm for checksum in sent}
         digests: dict[str, Any] = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
         if ask.trailer:
             digests = {name: hashlib.new(name, usedforsecurity=False) for name in tus.ALGORITHMS}
@@ -213,16 +230,25 @@ class Engine:
         sink = transfer.SharedSink(
             writing.fd, limit, writing.fence, start=found.offset, digests=[*digests.values()]
         )
+        checked = bool(sent) or ask.trailer
+        if checked:  # of a body that breaks off nothing tells whether it is right
+            await self.sessions.doubt(writing)
         await link.pour(sink, buffers.for_upload(Facts(length=head.length)))
-        sent = [checksum for checksum in ask.checksums if not checksum.whole]
         if ask.trailer:
             sent.append(tus.checksum(link.trailer))
         for checksum in sent:
             if not hmac.compare_digest(digests[checksum.algorithm].digest(), checksum.value):
                 await self.sessions.cut(writing)
                 raise resume.checksum_wrong(ask)
+        if checked:
+            await self.sessions.trust(writing)
+        self.count(sink.moved - found.offset)
         writing.found = found._replace(offset=sink.moved)
         return digests[_BLAKE3].digest() if alone else None
+
+    def count(self, size: int) -> None:
+        """Count a request that has brought `size` bytes of an upload."""
+        self._row.observe(metrics.CHUNK_UPLOAD_SIZE, size)
 
     async def cancel(self, ask: Ask, target: Target, link: Link) -> Reply:
         """Drop an upload. Raises Refused as `tell`."""

@@ -42,10 +42,13 @@ class Resumable:
         self._engine = engine = Engine(settings, store, row, now)
         uploads = settings.uploads
         self._slots = Slots(engine) if uploads.resumable_uploads_enabled else None
-        self._collection = Collection(engine, endpoints)
+        self._joins = settings.streaming.connection_multiplexing
+        self._collection = Collection(engine, endpoints, joins=self._joins)
         self._chunks = None
         if uploads.chunked_uploads_enabled:
-            self._chunks = Chunks(engine, endpoints, concurrent=uploads.concurrent_chunk_uploads)
+            self._chunks = Chunks(
+                engine, endpoints, concurrent=self._joins and uploads.concurrent_chunk_uploads
+            )
 
     def answer(self, head: Head, link: Link) -> Coroutine[None, None, Reply] | None:
         """Give a coroutine that answers, or None if this is an ordinary request. Raises Refused NOT_FOUND."""
@@ -62,7 +65,9 @@ class Resumable:
 
     def unfinished(self, head: Head, link: Link, slot: Slot) -> Coroutine[None, None, Reply] | None:
         """Give the answer to a HEAD of a file that is not there, if it shows a token; else None."""
-        if self._slots is None or head.method != "HEAD" or not head.query:
+        if self._slots is None or head.method != "HEAD":
+            return None
+        if not (head.query or b"authorization" in head.fields):
             return None
         return self._slots.answer(Door.IETF, head, link, slot)
 
@@ -70,7 +75,7 @@ class Resumable:
         """Give what OPTIONS says of resumable uploads."""
         if self._slots is None and self._collection.find(head.path) is None:
             return []
-        return resume.options(self._engine.limits())
+        return resume.options(self._engine.limits(), joins=self._joins)
 
     async def salvage(self, broken: Refused, head: Head, slot: Slot, grant: Grant, part: Part) -> None:
         """Keep what has come of a plain PUT, if it broke off in a way that leaves it worth keeping."""

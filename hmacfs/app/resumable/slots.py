@@ -6,6 +6,7 @@ a bad network may take longer than the token lives.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 from typing import TYPE_CHECKING, Final
@@ -58,9 +59,10 @@ class Slots:
         await self._engine.sessions.salvage(part, name_of(slot), terms)
 
     async def forget(self, slot: Slot) -> None:
-        """Drop what is left of a broken upload after another has stored the file. Raises Refused."""
+        """Drop what is left of a broken upload after another has stored the file."""
         if self._engine.sessions.has(name_of(slot)):
-            await self._engine.sessions.drop(name_of(slot), _anybody)
+            with contextlib.suppress(Refused):  # the file is stored, whatever becomes of the rest
+                await self._engine.sessions.clear(name_of(slot))
 
     async def _tell(self, ask: Ask, slot: Slot, target: Target) -> Reply:
         if (size := self._engine.store.size_of(slot.key)) is None:
@@ -71,19 +73,19 @@ class Slots:
     async def _create(self, ask: Ask, head: Head, link: Link, slot: Slot, target: Target) -> Reply:
         """Begin an upload, from its beginning even if one was under way."""
         engine = self._engine
-        length = ask.length
-        if length is None:
-            raise Refused(errors.LENGTH_REQUIRED, "say Upload-Length: the token is for a file of that size")
         grant = auth.upload(_as_put(head, ask), slot, now=engine.now())
+        length = grant.size if ask.length is None else ask.length
+        if length is None:
+            raise Refused(errors.LENGTH_REQUIRED)
         if length > engine.most:
             raise resume.too_large(ask, engine.limits())
         terms = self._terms(head, slot, grant, ask, length)
         sessions = engine.sessions
         if not await sessions.begin(target.name, terms, length):
-            await sessions.drop(target.name, _anybody)  # the token was verified just now
+            await sessions.clear(target.name)  # the token was verified just now
             await sessions.begin(target.name, terms, length)
         if ask.door is Door.TUS and ask.act is Act.CREATE and not head.has_body and length:
-            found = await sessions.look(target.name, target.allowed)
+            found = await sessions.peek(target.name, target.allowed)
             link.grant(ask.door)
             return resume.created(ask, engine.state(found), target.location, engine.limits())
         created = ask.act is Act.CREATE
@@ -141,12 +143,12 @@ def sent_type(head: Head, ask: Ask) -> str | None:
 
 
 def _as_put(head: Head, ask: Ask) -> Head:
-    """Give the plain PUT of the whole file that the token was made for."""
+    """Give the plain PUT of the whole file that the token was made for.
+
+    One without a length may do where the token itself tells it.
+    """
     fields = {name: value for name, value in head.fields.items() if name != b"content-type"}
     if (content_type := sent_type(head, ask)) is not None:
         fields[b"content-type"] = content_type.encode()
-    return dataclasses.replace(head, method="PUT", length=ask.length, chunked=False, fields=fields)
-
-
-def _anybody(_terms: Terms, _length: int | None) -> bool:
-    return True
+    unmeasured = ask.length is None
+    return dataclasses.replace(head, method="PUT", length=ask.length, chunked=unmeasured, fields=fields)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from hmacfs.errors import Refused
 from hmacfs.model import Durability
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-# Of two who finish an upload the second looks so often whether the first is done: no thread waits for that,
-# since the first needs one.
-TURN_S: Final = 0.02
 
 
 class Sessions:
@@ -82,41 +78,43 @@ class Sessions:
         return await self._run(self._ledger.begin, name, terms, length)
 
     async def look(self, name: str, allowed: Allowed) -> Found:
-        """Give how far an upload is; whoever was writing to it is through with that.
-
-        Raises Refused NOT_FOUND, also for somebody else's; UPLOAD_EXPIRED, UPLOAD_TAKEN_OVER.
-        """
+        """Give how far an upload is; whoever was writing is through with that. Raises as `take_over`."""
         return await self._run(self._ledger.look, name, allowed)
 
     async def peek(self, name: str, allowed: Allowed) -> Found:
-        """Give how far an upload in numbered chunks is, while others go on writing. Raises as `look`."""
+        """Give how far an upload is by its note, while others go on writing. The offset is not told.
+
+        Raises Refused NOT_FOUND, also for somebody else's; UPLOAD_EXPIRED.
+        """
         return await self._run(self._ledger.peek, name, allowed)
 
     async def take_over(self, name: str, allowed: Allowed) -> Writing:
-        """Take over the right to write what comes next; a context. Raises as `look`."""
+        """Take over the right to write what comes next; a context.
+
+        Raises as `peek`, and Refused UPLOAD_TAKEN_OVER.
+        """
         self._admit()
         return await self._run(self._ledger.take_over, name, allowed)
 
     async def take_chunk(self, name: str, allowed: Allowed, number: int, *, alone: bool) -> Writing | None:
-        """Take over the right to write one numbered chunk; None if that is stored. Raises as `look`.
+        """Take over the right to write one numbered chunk; None if that is stored. Raises as `peek`.
 
         If it is to be `alone`, Refused BUSY while another chunk of the upload is being written.
         """
         self._admit()
         return await self._run(self._ledger.take_chunk, name, allowed, number, alone=alone)
 
-    async def reserve(self, writing: Writing, count: int) -> None:
-        """Find room for the next `count` bytes."""
-        await self._run(self._ledger.reserve, writing, count)
+    async def expect(self, writing: Writing, length: int | None, count: int) -> None:
+        """Prepare for `count` bytes more, and note how long the file will be if nobody has said so before.
+
+        Raises Refused UPLOAD_TAKEN_OVER.
+        """
+        await self._run(self._ledger.expect, writing, length, count)
 
     async def let_go(self, writing: Writing) -> None:
         """Give back what was reserved for bytes that do not come any more."""
         with contextlib.suppress(Refused):  # somebody else has it, or the storage fails: a request says so
             await self._run(self._ledger.let_go, writing)
-
-    async def agree(self, writing: Writing, length: int) -> None:
-        """Note how long the file will be, which nobody has said before. Raises Refused UPLOAD_TAKEN_OVER."""
-        await self._run(self._ledger.agree, writing, length)
 
     async def keep(self, writing: Writing) -> Found:
         """Make what was written last as long as the site's durability promises; give what now stands."""
@@ -126,6 +124,14 @@ class Sessions:
     async def keep_chunk(self, writing: Writing) -> Found:
         """Do so with a whole chunk, and count it as stored. Raises Refused UPLOAD_TAKEN_OVER."""
         return await self._run(self._ledger.keep_chunk, writing)
+
+    async def doubt(self, writing: Writing) -> None:
+        """Count what comes now only once it is found right. Raises Refused UPLOAD_TAKEN_OVER."""
+        await self._run(self._ledger.doubt, writing)
+
+    async def trust(self, writing: Writing) -> None:
+        """Count what has come since `doubt`. Raises Refused UPLOAD_TAKEN_OVER."""
+        await self._run(self._ledger.trust, writing)
 
     async def cut(self, writing: Writing) -> None:
         """Drop what was written since the upload was taken over. Raises Refused UPLOAD_TAKEN_OVER."""
@@ -144,10 +150,9 @@ class Sessions:
         """Give a whole upload its name; nothing happens if a request before this one has done so.
 
         `digest` is the BLAKE3 of all of it, None if nobody has computed that. Raises Refused EXISTS,
-        UPLOAD_TAKEN_OVER, SIZE_MISMATCH.
+        UPLOAD_TAKEN_OVER, SIZE_MISMATCH; BUSY if such a request is still at it.
         """
-        while (fd := await self._run(self._ledger.seal, writing, slot.key)) is None:  # noqa: ASYNC110 - flock(2)
-            await asyncio.sleep(TURN_S)
+        fd = await self._seal(writing, slot.key)
         if fd == CLOSED:
             return
         terms, size = writing.found.terms, writing.found.offset
@@ -175,12 +180,28 @@ class Sessions:
         await self._run(self._ledger.adopt, name, terms, part.length, part.fd)
 
     async def drop(self, name: str, allowed: Allowed) -> Found:
-        """Drop an upload and give what it was; what is published stays. Raises as `look`."""
+        """Drop an upload and give what it was; what is published stays. Raises as `peek`."""
         return await self._run(self._ledger.drop, name, allowed)
 
+    async def clear(self, name: str) -> None:
+        """Drop whatever there is of this name: for whoever has a right to the place."""
+        await self._run(self._ledger.clear, name)
+
     def sweep(self, stop: threading.Event) -> int:
-        """Drop what has been out of use for too long; give how many uploads. Blocks. Raises OSError."""
+        """Drop what has been out of use for too long; give how many unfinished uploads that were.
+
+        Blocks. Raises OSError.
+        """
         return self._ledger.sweep(stop)
+
+    async def _seal(self, writing: Writing, key: str) -> int:
+        """Give what the ledger does; a request before this one may be through in a moment."""
+        for delay_s in self._resilience.delays():
+            try:
+                return await asyncio.wrap_future(self._pool.submit(self._ledger.seal, writing, key))
+            except BlockingIOError:
+                await asyncio.sleep(delay_s)
+        return await self._run(self._ledger.seal, writing, key)
 
     def _admit(self) -> None:
         if self._resilience.troubled:

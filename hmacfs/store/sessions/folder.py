@@ -7,6 +7,7 @@ NAME.note says the rest (`note`). Blocks, and raises OSError.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -46,18 +47,26 @@ class Folder:
         """Whether there is such an upload; quick enough for the event loop."""
         return os.access(name + _NOTE, os.F_OK, dir_fd=self.fd)
 
-    def begin(self, name: str, note: bytes, now_ns: int, *, durable: bool) -> bool:
-        """Begin an upload by its note, whole or not at all; give whether there was none before."""
+    def begin(self, name: str, note: bytes, now_ns: int, *, durable: bool, come: int | None = None) -> bool:
+        """Begin an upload by its note, whole or not at all; give whether there was none before.
+
+        `come` is an unnamed file with what has come of it already; nobody is told of it without that.
+        """
         with lent(os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=self.fd)) as fd:
             os.write(fd, note)
             os.utime(fd, ns=(now_ns, now_ns))
             if durable:
                 os.fsync(fd)
+            if come is not None:
+                fcntl.flock(fd, fcntl.LOCK_EX)  # until it is closed: who asks meanwhile waits (`Note.locked`)
             try:
                 os.link(f"/proc/self/fd/{fd}", name + _NOTE, src_dir_fd=self.fd, dst_dir_fd=self.fd)
             except FileExistsError:
                 return False
-        os.close(self._make(name))  # now, so that one sync is for both names
+            if come is None:
+                os.close(self._make(name))  # now, so that one sync is for both names
+            else:
+                self.adopt(come, name, durable=False)
         if durable:
             os.fsync(self.fd)
         return True

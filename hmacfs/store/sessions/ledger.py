@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
@@ -99,39 +100,44 @@ class Ledger:
         """How long an upload may be out of use before it is dropped."""
         self.min_free_bytes = 0
 
-    def begin(self, name: str, terms: Terms, length: int | None) -> bool:
-        """Begin an upload; give whether there was none of this name. Raises Refused EXISTS, DISK_FULL."""
+    def begin(self, name: str, terms: Terms, length: int | None, come: int | None = None) -> bool:
+        """Begin an upload; give whether there was none of this name. Raises Refused EXISTS, DISK_FULL.
+
+        `come` is an unnamed file with what has come of it already.
+        """
         if terms.key and self._tree.look(terms.key) is not None:
             raise Refused(errors.EXISTS)
         if self._tree.free_bytes() - (length or 0) < self.min_free_bytes:
             raise Refused(errors.DISK_FULL)
         note = notes.written(terms, length)
-        return self.folder.begin(name, note, self._clock_ns(), durable=self.durable)
+        return self.folder.begin(name, note, self._clock_ns(), durable=self.durable, come=come)
 
     def look(self, name: str, allowed: Allowed) -> Found:
         """Give how far an upload is, for good: whoever was writing is through with it.
 
-        Raises Refused NOT_FOUND, also for somebody else's, and UPLOAD_EXPIRED.
+        Raises Refused as `take_over` does.
         """
         with self.take_over(name, allowed) as writing:
-            if writing.fd != CLOSED:
-                self._sync(writing)
+            self.keep(writing)
             return writing.found
 
     def peek(self, name: str, allowed: Allowed) -> Found:
-        """Give how far an upload in numbered chunks is, and keep nobody from writing. Raises as `look`."""
+        """Give how far an upload is by its note, and keep nobody from writing. The offset is not told.
+
+        Raises Refused NOT_FOUND, also for somebody else's; UPLOAD_EXPIRED.
+        """
         with self.folder.note(name) as note:
-            return _found(note, self._admit(note, allowed), 0)
+            return _found(note, self._admit(name, note, allowed), 0)
 
     def take_over(self, name: str, allowed: Allowed) -> Writing:
-        """Take over the right to write what comes next. Raises Refused as `look` does.
+        """Take over the right to write what comes next. Raises Refused as `peek` does.
 
         UPLOAD_TAKEN_OVER if somebody else does so at the same time and is the later one.
         """
         with contextlib.ExitStack() as undo:
             note = self.folder.note(name)
             undo.callback(os.close, note.fd)
-            self._admit(note, allowed)
+            self._admit(name, note, allowed)
             fence = Fence(note)
             fence.claim()  # before we wait, so that who writes now lets us in
             with note.locked():
@@ -139,7 +145,7 @@ class Ledger:
                 if not fence.holds:
                     raise Refused(errors.UPLOAD_TAKEN_OVER)
                 fd, size = CLOSED, content.length or 0
-                if content.state is State.OPEN:
+                if content.is_open:
                     fd = self.folder.bytes_of(name)
                     undo.callback(os.close, fd)
                     size = _extent(fd, note, content)
@@ -150,18 +156,18 @@ class Ledger:
         return Writing(name, note, fd, fence, found)
 
     def take_chunk(self, name: str, allowed: Allowed, number: int, *, alone: bool) -> Writing | None:
-        """Take over the right to write one numbered chunk; None if that is stored. Raises as `look`.
+        """Take over the right to write one numbered chunk; None if that is stored. Raises as `peek`.
 
         If it is to be `alone`, Refused BUSY while another chunk of the upload is being written.
         """
         with contextlib.ExitStack() as undo:
             note = self.folder.note(name)
             undo.callback(os.close, note.fd)
-            content = self._admit(note, allowed)
+            content = self._admit(name, note, allowed)
             fence = Fence(note, content.cell_at(number))
             with note.locked():
                 content = note.read()
-                if content.state is not State.OPEN or fence.settled:
+                if not content.is_open or fence.settled:
                     return None
                 fd = self.folder.bytes_of(name)
                 undo.callback(os.close, fd)
@@ -173,15 +179,22 @@ class Ledger:
             undo.pop_all()
         return Writing(name, note, fd, fence, found)
 
-    def reserve(self, writing: Writing, count: int) -> None:
-        """Find room for the next `count` bytes. Raises Refused DISK_FULL."""
-        parts.take_room(
-            self._tree,
-            writing.fd,
-            count,
-            start=writing.found.offset,
-            min_free_bytes=self.min_free_bytes,
-        )
+    def expect(self, writing: Writing, length: int | None, count: int) -> None:
+        """Prepare for `count` bytes more, and note how long the file will be if nobody has said so before.
+
+        Raises Refused DISK_FULL, UPLOAD_TAKEN_OVER.
+        """
+        found = writing.found
+        if length is not None and found.length is None:
+            with self._held(writing):
+                writing.note.set_length(length)
+            if self.durable:
+                os.fdatasync(writing.note.fd)
+            writing.found = found._replace(length=length)
+        if count:
+            parts.take_room(
+                self._tree, writing.fd, count, start=found.offset, min_free_bytes=self.min_free_bytes
+            )
 
     def let_go(self, writing: Writing) -> None:
         """Give the room back that was reserved for what now does not come, unless a newer request has it."""
@@ -190,18 +203,14 @@ class Ledger:
             if writing.fd != CLOSED and writing.fence.holds:
                 _give_back(writing.fd, note.read())
 
-    def agree(self, writing: Writing, length: int) -> None:
-        """Note how long the file will be, which nobody has said before. Raises Refused UPLOAD_TAKEN_OVER."""
-        with self._held(writing):
-            writing.note.set_length(length)
-        if self.durable:
-            os.fdatasync(writing.note.fd)
-        writing.found = writing.found._replace(length=length)
-
     def keep(self, writing: Writing) -> None:
         """Make what was written last, as far as the site promises."""
+        if writing.fd == CLOSED:
+            return
+        size = os.fstat(writing.fd).st_size  # before the sync: whatever comes behind it is not meant
         self._sync(writing)
         writing.note.touch(self._clock_ns())
+        writing.found = writing.found._replace(offset=size)
 
     def keep_chunk(self, writing: Writing) -> Found:
         """Make a chunk that was written whole last, and note that it is there. Give what now is.
@@ -223,24 +232,37 @@ class Ledger:
             file.seek(0)
             return hashlib.file_digest(file, algorithm).hexdigest()
 
+    def doubt(self, writing: Writing) -> None:
+        """Count what comes now only from `trust` on; who takes over before that drops it.
+
+        Raises Refused UPLOAD_TAKEN_OVER.
+        """
+        with self._held(writing):
+            writing.note.set_doubt(writing.found.offset)
+            writing.note.touch(self._clock_ns())
+
+    def trust(self, writing: Writing) -> None:
+        """Count what has come since `doubt`. Raises Refused UPLOAD_TAKEN_OVER."""
+        with self._held(writing):
+            writing.note.set_doubt(None)
+            writing.note.touch(self._clock_ns())
+
     def cut(self, writing: Writing) -> None:
         """Drop what this request has written. Raises Refused UPLOAD_TAKEN_OVER."""
         with self._held(writing):
             os.ftruncate(writing.fd, writing.found.offset)
 
-    def seal(self, writing: Writing, key: str) -> int | None:
+    def seal(self, writing: Writing, key: str) -> int:
         """Let nobody write to a whole file any more; give a descriptor of it to publish as `key`.
 
-        CLOSED if it is published already, by a request before this one; None while another is at it. Raises
-        Refused UPLOAD_TAKEN_OVER, SIZE_MISMATCH.
+        CLOSED if it is published already, by a request before this one. Raises Refused UPLOAD_TAKEN_OVER,
+        SIZE_MISMATCH, and BlockingIOError while such a request is at it.
         """
         if writing.fd == CLOSED:
             return CLOSED
-        try:
-            # Held until all descriptors of this opening are closed, so that an upload is published once.
-            fcntl.flock(writing.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return None
+        # Held until all descriptors of this opening are closed, so that an upload is published once. Not
+        # waited for: who holds it needs one of the threads that would all be waiting here.
+        fcntl.flock(writing.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with writing.note.locked():
             if writing.note.read().state is State.COMPLETE:
                 return CLOSED
@@ -262,25 +284,33 @@ class Ledger:
 
     def end(self, writing: Writing) -> None:
         """Note that the file is published. The note stays for whoever asks again."""
-        with writing.note.locked():
-            writing.note.set_state(State.COMPLETE)
-            self.folder.drop_bytes(writing.name)
+        note = writing.note
+        with note.locked():
+            if note.named:  # else it was dropped meanwhile, and the name may be another upload's
+                note.set_state(State.COMPLETE)
+                note.touch(self._clock_ns())
+                self.folder.drop_bytes(writing.name)
 
     def adopt(self, name: str, terms: Terms, length: int, fd: int) -> None:
         """Keep what has come of an upload in the unnamed file `fd`, unless as much stands there already."""
         size = os.fstat(fd).st_size
+        if not size:
+            return
         os.ftruncate(fd, size)  # gives the rest of its reservation back
         if self.durable:
             os.fdatasync(fd)
-        if not self.begin(name, terms, length):
-            self._drop_unlike(name, terms, length)
-            self.begin(name, terms, length)
-        with self.folder.note(name) as note:
-            Fence(note).claim()
-            with note.locked():
-                if note.read().state is State.OPEN and self._size(name) < size:
-                    self.folder.adopt(fd, name, durable=self.durable)
-                    note.set_boot()
+        if self.begin(name, terms, length, fd):
+            return
+        self._drop_if(name, lambda note: _is_unlike(note, terms, length))
+        if self.begin(name, terms, length, fd):
+            return
+        with self.folder.note(name) as note, note.locked():
+            if note.read().is_open and self._size(name) < size:
+                Fence(note).claim()  # who writes to the other bytes must not go on
+                self.folder.adopt(fd, name, durable=self.durable)
+                note.set_boot()
+                note.set_doubt(None)
+            note.touch(self._clock_ns())
 
     def join(self, writing: Writing, sources: Sequence[Writing]) -> None:
         """Put the bytes of `sources` together in their order. Raises Refused UPLOAD_TAKEN_OVER.
@@ -301,53 +331,49 @@ class Ledger:
         writing.found = writing.found._replace(offset=start)
 
     def drop(self, name: str, allowed: Allowed) -> Found:
-        """Drop an upload and give what it was; what is published stays. Raises as `look` does."""
+        """Drop an upload and give what it was; what is published stays. Raises as `peek` does."""
         with self.take_over(name, allowed) as writing:
             self.discard(writing)
             return writing.found
 
     def discard(self, writing: Writing) -> None:
-        """Drop what is held. Raises Refused NOT_FOUND if another has done so."""
+        """Drop what is held, unless another has done so: by now the name may belong to a new upload."""
         with writing.note.locked():
-            writing.note.read()  # by now the name may belong to a new upload
-            self._remove(writing.name, writing.note)
+            if writing.note.named:
+                self._remove(writing.name, writing.note)
+
+    def clear(self, name: str) -> None:
+        """Drop whatever there is of this name, whoever's and in whatever state it is."""
+        self._drop_if(name, lambda _note: True)
 
     def sweep(self, stop: threading.Event) -> int:
-        """Drop what has been out of use for too long; give how many uploads that were."""
+        """Drop what has been out of use for too long; give how many unfinished uploads that were."""
         dropped = seen = 0
         for name, used_s in list(self.folder.list()):
             if not self._is_over(used_s):
                 continue
-            dropped += self._drop_unused(name)
+            if self.folder.has(name):
+                dropped += self._drop_if(name, functools.partial(self._is_abandoned, name))
+            else:
+                self.folder.drop_bytes(name)
             seen += 1
             if seen % BATCH == 0 and stop.wait(REST_S):
                 break
         return dropped
 
-    def _drop_unused(self, name: str) -> bool:
+    def _drop_if(self, name: str, applies: Callable[[Note], bool]) -> bool:
+        """Drop an upload of whose note that is true under its lock; give whether it was unfinished."""
         try:
             note = self.folder.note(name)
-        except Refused:  # bytes without a note, or another has been here
-            self.folder.drop_bytes(name)
+        except Refused:  # another has been here
             return False
-        with note:
-            Fence(note).claim()
-            with note.locked(), contextlib.suppress(Refused):  # another has dropped it
-                note.read()
-                # While bytes come, only their file tells of it.
-                if self._is_over(max(note.used_s(), self._written_s(name))):
-                    self._remove(name, note)
-                    return True
-        return False
-
-    def _drop_unlike(self, name: str, terms: Terms, length: int) -> None:
-        """Drop an upload that was begun under other terms: another token is for this place now."""
-        with self.folder.note(name) as note:
-            Fence(note).claim()
-            with note.locked():
-                content = note.read()
-                if content.state is State.OPEN and (content.terms, content.length) != (terms, length):
-                    self._remove(name, note)
+        with note, note.locked():
+            if not (note.named and applies(note)):
+                return False
+            unfinished = note.is_open
+            Fence(note).claim()  # only now: to write the note is to use it
+            self._remove(name, note)
+        return unfinished
 
     def _remove(self, name: str, note: Note) -> None:
         """Remove all of an upload, under its lock; the note last, since that is what guards the name."""
@@ -355,21 +381,21 @@ class Ledger:
         self.folder.drop_bytes(name)
         self.folder.drop_note(name)
 
-    def _admit(self, note: Note, allowed: Allowed) -> Content:
+    def _admit(self, name: str, note: Note, allowed: Allowed) -> Content:
         content = note.read()
         if not allowed(content.terms, content.length):
             raise Refused(errors.NOT_FOUND)
-        if self._is_over(note.used_s()):
+        if self._is_over(note.used_s()) and self._is_abandoned(name, note):
             raise Refused(errors.UPLOAD_EXPIRED)
         return content
 
     def _now(self, name: str, note: Note) -> Content:
         """Give what a note says, under its lock; mended if the file stands and it does not say so.
 
-        The power may be cut as an upload ends: then its name has lasted, and the note's last word not.
+        The power may be cut as an upload ends: then its name lasts, and the last word of the note does not.
         """
         content = note.read()
-        if content.state is State.OPEN and content.terms.key and not self._size(name):
+        if content.is_open and content.terms.key and not self._size(name):
             stands = self._tree.look(content.terms.key)
             if stands is not None and stands.st_size == content.length:
                 note.set_state(State.COMPLETE)
@@ -399,9 +425,12 @@ class Ledger:
         try:
             os.fdatasync(writing.fd)
         except OSError:
-            with contextlib.suppress(Refused):
-                self.discard(writing)
+            self.discard(writing)
             raise
+
+    def _is_abandoned(self, name: str, note: Note) -> bool:
+        """Whether nobody has used an upload for too long. While bytes come, only their file tells of it."""
+        return self._is_over(max(note.used_s(), self._written_s(name)))
 
     def _written_s(self, name: str) -> float:
         """Give when the last byte came, in wall-clock seconds; 0 if none has."""
@@ -422,6 +451,15 @@ def _found(note: Note, content: Content, offset: int) -> Found:
         note.used_s(),
         note.stored_chunks(content),
     )
+
+
+def _is_unlike(note: Note, terms: Terms, length: int) -> bool:
+    """Whether an upload was begun under other terms than these: another token is for this place now."""
+    try:
+        content = note.read()
+    except Refused:
+        return True
+    return content.is_open and (content.terms, content.length) != (terms, length)
 
 
 def _keep_others_out(fd: int) -> None:
@@ -446,6 +484,11 @@ def _extent(fd: int, note: Note, content: Content) -> int:
     may have noted it before the bytes were written. Those read as a hole (lseek(2), SEEK_HOLE).
     """
     size = os.fstat(fd).st_size
+    if content.doubt is not None:
+        if content.doubt < size:
+            os.ftruncate(fd, content.doubt)
+            size = content.doubt
+        note.set_doubt(None)
     if content.boot != notes.boot():
         hole = os.lseek(fd, 0, os.SEEK_HOLE) if size else 0
         if hole < size and not content.terms.chunk:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-# Magic, nonce, length (-1: not known), state, bytes of the terms, boot of the last writer.
-_HEAD: Final = struct.Struct("<8sQqII16s16x")
+# Magic, nonce, length (-1: not known), state, bytes of the terms, boot of the last writer, doubt (-1: none).
+_HEAD: Final = struct.Struct("<8sQqII16sq8x")
 _MAGIC: Final = b"hmacfs1\n"
 _CELL: Final = struct.Struct("<Q")
 _LENGTH: Final = struct.Struct("<q")
@@ -42,7 +42,8 @@ _NONCE_AT: Final = 8
 _LENGTH_AT: Final = 16
 _STATE_AT: Final = 24
 _BOOT_AT: Final = 32
-_ALL_BYTES: Final = 64 * 1024  # more than a head and its terms can take
+_DOUBT_AT: Final = 48
+_FIRST_BYTES: Final = 4096  # as good as always a head and all of its terms
 _UNKNOWN: Final = -1
 _STORED: Final = 2**64 - 1  # in the cell of a chunk that is stored
 
@@ -93,8 +94,15 @@ class Content:
     length: int | None
     state: State
     boot: bytes
+    doubt: int | None
+    """Where the bytes begin whose checksum was not compared yet; None if there are none."""
     cells_at: int
     """Where the cells of its chunks begin."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the upload is not complete."""
+        return self.state is State.OPEN
 
     def cell_at(self, chunk: int) -> int:
         """Give where the cell of a chunk is."""
@@ -105,10 +113,8 @@ def written(terms: Terms, length: int | None) -> bytes:
     """Give a new note's bytes."""
     text = json.dumps(dataclasses.asdict(terms)).encode()
     text += b" " * (-len(text) % _CELL.size)
-    head = _HEAD.pack(
-        _MAGIC, secrets.randbits(63), _UNKNOWN if length is None else length, State.OPEN, len(text), boot()
-    )
-    return head + text
+    nonce, known = secrets.randbits(63), _UNKNOWN if length is None else length
+    return _HEAD.pack(_MAGIC, nonce, known, State.OPEN, len(text), boot(), _UNKNOWN) + text
 
 
 class Note:
@@ -131,19 +137,41 @@ class Note:
         os.close(self.fd)
 
     def read(self) -> Content:
-        """Give what it says. Raises Refused NOT_FOUND if it is none of ours or gone."""
-        data = os.pread(self.fd, _ALL_BYTES, 0)
+        """Give what it says. Raises Refused NOT_FOUND if it is none of ours, damaged or gone."""
+        data = os.pread(self.fd, _FIRST_BYTES, 0)
         if len(data) < _HEAD.size or not data.startswith(_MAGIC):
             raise Refused(errors.NOT_FOUND)
-        _, _, length, state, size, at_boot = _HEAD.unpack_from(data)
-        if state == State.GONE:
+        _, _, length, state, size, at_boot, doubt = _HEAD.unpack_from(data)
+        end = _HEAD.size + size
+        if end > len(data):
+            data += os.pread(self.fd, min(end, os.fstat(self.fd).st_size) - len(data), len(data))
+        try:
+            terms, state = _terms(data[_HEAD.size : end]), State(state)
+        except (ValueError, TypeError, KeyError):
+            raise Refused(errors.NOT_FOUND) from None
+        if state is State.GONE:
             raise Refused(errors.NOT_FOUND)
-        values = json.loads(data[_HEAD.size : _HEAD.size + size])
-        values["parts"] = tuple(values["parts"])
-        values["digests"] = tuple((name, digits) for name, digits in values["digests"])
         return Content(
-            Terms(**values), None if length == _UNKNOWN else length, State(state), at_boot, _HEAD.size + size
+            terms,
+            None if length == _UNKNOWN else length,
+            state,
+            at_boot,
+            None if doubt == _UNKNOWN else doubt,
+            end,
         )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is the note of an upload that is not complete."""
+        try:
+            return self.read().is_open
+        except Refused:
+            return False
+
+    @property
+    def named(self) -> bool:
+        """Whether it still stands under its name; under its lock that stays so."""
+        return os.fstat(self.fd).st_nlink > 0
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -162,12 +190,19 @@ class Note:
         """Note how far the session is."""
         os.pwrite(self.fd, _WORD.pack(state), _STATE_AT)
 
+    def set_doubt(self, offset: int | None) -> None:
+        """Note from where on the bytes are not known to be right."""
+        os.pwrite(self.fd, _LENGTH.pack(_UNKNOWN if offset is None else offset), _DOUBT_AT)
+
     def set_boot(self) -> None:
         """Note that what stands in the file now was written, or looked at, since this boot."""
         os.pwrite(self.fd, boot(), _BOOT_AT)
 
     def touch(self, now_ns: int) -> None:
-        """Note that the upload is in use: it is dropped when it was not for long enough."""
+        """Note that the upload is in use: it is dropped when it was not for long enough.
+
+        Whatever else is written into the note sets that time as well, but by the kernel's clock.
+        """
         os.utime(self.fd, ns=(now_ns, now_ns))
 
     def used_s(self) -> float:
@@ -182,6 +217,13 @@ class Note:
         cells = os.pread(self.fd, count * _CELL.size, content.cells_at)
         cells = cells[: len(cells) // _CELL.size * _CELL.size]
         return [number for number, (cell,) in enumerate(_CELL.iter_unpack(cells)) if cell == _STORED]
+
+
+def _terms(text: bytes) -> Terms:
+    values = json.loads(text)
+    values["parts"] = tuple(values["parts"])
+    values["digests"] = tuple((name, digits) for name, digits in values["digests"])
+    return Terms(**values)
 
 
 class Fence:

@@ -22,6 +22,8 @@ window.prepare = (options) => {
             bar.value = bytesUploaded / bytesTotal;
             page.progress.push(bytesUploaded);
         })
-        .on("upload-success", (_, { uploadURL }) => done.resolve(uploadURL))
+        .on("upload-success", (_, { uploadURL, body }) => {
+            done.resolve({ url: uploadURL, content: body.xhr.getResponseHeader("Content-Location") });
+        })
         .on("upload-error", (_, error) => done.reject(error));
 };

@@ -1,0 +1,205 @@
+"""An HTTP answer and what its fields say; pure.
+
+The fields of resumable uploads are those of draft-ietf-httpbis-resumable-upload (interop version 8):
+structured fields (RFC 9651), of which a malformed one counts as absent, as the draft demands.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import email.utils
+import json
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urljoin
+
+from hmacfs.client.problem import Failed, Passing, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+WANTED: Final = {"Want-Repr-Digest": "sha-256=10"}
+"""The field that asks for a file's digest (RFC 9530 4)."""
+
+_INTEGER: Final = re.compile(r"\d{1,15}", re.ASCII)
+_SHA256: Final = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]+):\s*(?:$|,)")
+_MEMBER: Final = re.compile(r"([a-z*][a-z0-9_.*-]*)=(\d{1,15})", re.ASCII)
+_CONTENT_RANGE: Final = re.compile(
+    r"bytes (?:(\d{1,15})-(\d{1,15})|\*)/(\d{1,15}|\*)", re.ASCII | re.IGNORECASE
+)
+
+# What may pass although it is of the client's class (RFC 9110 15.5.9, RFC 4918 11.3, RFC 8470, RFC 6585).
+_PASSING: Final = frozenset({408, 423, 425, 429})
+# What cannot pass although it is the server's class.
+_LASTING: Final = frozenset({501, 505})
+# RFC 9530 has no status for a wrong digest; tus has this one, and http.HTTPStatus none of it.
+_PHRASES: Final = {460: "Checksum Mismatch"}
+_SERVER_ERROR: Final = 500
+_DETAIL_LIMIT: Final = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One final HTTP response."""
+
+    status: int
+    url: str
+    """Of the request that it answers."""
+    fields: Mapping[str, str]
+    """By name; looking one up ignores case."""
+    body: bytes = b""
+    """Its beginning, enough for a problem's words."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is of the class of successes."""
+        return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
+
+    @property
+    def offset(self) -> int | None:
+        """Upload-Offset; None if absent."""
+        return self._integer("Upload-Offset")
+
+    @property
+    def length(self) -> int | None:
+        """Upload-Length; None if absent."""
+        return self._integer("Upload-Length")
+
+    @property
+    def content_length(self) -> int | None:
+        """Content-Length; None if absent."""
+        return self._integer("Content-Length")
+
+    @property
+    def complete(self) -> bool | None:
+        """Upload-Complete; None if absent."""
+        return {"?1": True, "?0": False}.get(self.fields.get("Upload-Complete", "").strip())
+
+    @property
+    def limits(self) -> dict[str, int] | None:
+        """The members of Upload-Limit; None if the field is absent.
+
+        A member that is no integer is passed over; we obey the rest.
+        """
+        text = self.fields.get("Upload-Limit")
+        if text is None:
+            return None
+        members = (_MEMBER.fullmatch(part.strip()) for part in text.split(","))
+        return {member[1]: int(member[2]) for member in members if member}
+
+    @property
+    def etag(self) -> str | None:
+        """The strong entity tag, by which alone bytes of two answers may be joined; None if there is none."""
+        tag = self.fields.get("ETag", "").strip()
+        return tag if tag.startswith('"') and tag.endswith('"') else None
+
+    def link(self, name: str) -> str | None:
+        """Give the absolute URL in the field `name`; None if there is none.
+
+        Guards terminals and requests: what is no printable ASCII is no URL.
+        """
+        text = self.fields.get(name, "").strip()
+        if not (text and text.isascii() and text.isprintable()):
+            return None
+        try:
+            return urljoin(self.url, text)
+        except ValueError:
+            return None
+
+    @property
+    def sha256(self) -> bytes | None:
+        """The SHA-256 of the whole file by Repr-Digest (RFC 9530 3); None if it does not say."""
+        match = _SHA256.search(self.fields.get("Repr-Digest", ""))
+        try:
+            return base64.b64decode(match[1], validate=True) if match else None
+        except binascii.Error:
+            return None
+
+    @property
+    def content_range(self) -> tuple[int | None, int | None]:
+        """First byte and whole size of Content-Range (RFC 9110 14.4), each None if it is not said."""
+        match = _CONTENT_RANGE.fullmatch(self.fields.get("Content-Range", "").strip())
+        if match is None:
+            return None, None
+        return (
+            int(match[1]) if match[1] else None,
+            None if match[3] == "*" else int(match[3]),
+        )
+
+    def _integer(self, name: str) -> int | None:
+        text = self.fields.get(name, "").strip()
+        return int(text) if _INTEGER.fullmatch(text) else None
+
+
+def digest_field(sha256: bytes) -> str:
+    """Write Repr-Digest (RFC 9530 3)."""
+    return f"sha-256=:{base64.b64encode(sha256).decode('ascii')}:"
+
+
+def trouble(answer: Answer, *, now: float) -> Failed | Passing:
+    """Give what an answer that is no success means: an exception to raise.
+
+    `now` is the wall clock, since Retry-After may be a date.
+    """
+    told = _problem(answer)
+    code = told.get("code")
+    words = [f"{answer.status} {code or _phrase(answer.status)}"]
+    title, detail = told.get("title"), told.get("detail")
+    words += [": ".join(text for text in (title, detail) if text)] if title or detail else []
+    location = answer.fields.get("Location")
+    if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST and location:
+        words.append(f"uploads follow no redirection; the server says {plain(location)}")
+    request_id = answer.fields.get("X-Request-Id")
+    line = ": ".join(words) + (f" (request {plain(request_id)})" if request_id else "")
+    problem = Problem(
+        words=line,
+        status=answer.status,
+        code=code,
+        request_id=plain(request_id) if request_id else None,
+        retry_after_s=_retry_after_s(answer.fields.get("Retry-After", ""), now),
+    )
+    passing = answer.status in _PASSING or (answer.status >= _SERVER_ERROR and answer.status not in _LASTING)
+    return Passing(problem) if passing else Failed(problem)
+
+
+def plain(text: str) -> str:
+    """Guard terminals: what a server wrote comes out short and without escape sequences."""
+    short = text if len(text) <= _DETAIL_LIMIT else f"{text[:_DETAIL_LIMIT]}..."
+    return short if short.isprintable() else ascii(short)[1:-1]
+
+
+def _problem(answer: Answer) -> dict[str, str]:
+    """Give the texts of a problem document (RFC 9457); none if the body is something else."""
+    if not answer.fields.get("Content-Type", "").lower().startswith("application/problem+json"):
+        return {}
+    try:
+        told = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(told, dict):
+        return {}
+    return {
+        name: plain(text)
+        for name, text in told.items()
+        if name in {"code", "title", "detail"} and isinstance(text, str)
+    }
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return _PHRASES.get(status, "is no status that is known here")
+
+
+def _retry_after_s(text: str, now: float) -> float:
+    """Read Retry-After: seconds or a date (RFC 9110 10.2.3); 0 if it is neither."""
+    if _INTEGER.fullmatch(text.strip()):
+        return float(text)
+    try:
+        return max(email.utils.parsedate_to_datetime(text).timestamp() - now, 0.0)
+    except ValueError:
+        return 0.0

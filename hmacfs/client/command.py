@@ -1,0 +1,240 @@
+"""`hmacfs put` and `hmacfs get`: options in, transfers, what became of them out, exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import random
+import shlex
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from hmacfs.client import download, options, outcome, source
+from hmacfs.client.download import Download
+from hmacfs.client.outcome import End, Outcome
+from hmacfs.client.patience import Patience
+from hmacfs.client.problem import Failed, GaveUp, Problem
+from hmacfs.client.screen import Screen
+from hmacfs.client.sink import Part, Pipe
+from hmacfs.client.source import Source
+from hmacfs.client.upload import Place, Upload
+from hmacfs.client.wire import Wire
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Coroutine, Iterator
+
+    Sign = Callable[[str, int, str], Place]
+    """Name, size and media type of a file in, its place out. Raises Failed."""
+
+MISUSED: Final = 2
+INTERRUPTED: Final = 130
+
+
+class _Misused(Exception):  # noqa: N818 - its text is a whole sentence for the user
+    """The options do not go together; the text says why."""
+
+
+def put(chosen: argparse.Namespace, sign: Sign | None) -> int:
+    """Upload what `chosen` names; give the exit status. `sign` gives each file a URL, if none is named."""
+    try:
+        files, place = _targets(chosen.files, sign)
+    except _Misused as misused:
+        return _misused(str(misused))
+    desk = Desk(chosen, show_url=True)
+    return desk.run(lambda wire: _put_all(desk, wire, files, place))
+
+
+def get(chosen: argparse.Namespace) -> int:
+    """Download what `chosen` names; give the exit status."""
+    target = chosen.output or download.name_of(chosen.url)
+    if target is None:
+        return _misused("the URL ends in no name that a file should get; name one with -o")
+    desk = Desk(chosen, show_url=False)
+    return desk.run(lambda wire: _get(desk, wire, target))
+
+
+def _targets(words: list[str], sign: Sign | None) -> tuple[list[str], Sign]:
+    """Give the files, and what gives each of them its place. Raises _Misused."""
+    if sign is not None:
+        return words, sign
+    *files, last = words
+    try:
+        url = options.place_url(last)
+    except ValueError as error:
+        raise _Misused(str(error)) from error
+    if not files:
+        raise _Misused("name the files to upload, then the URL")
+    if len(files) > 1 and not Place(url=url, content_type="").is_endpoint:
+        raise _Misused(
+            'a signed URL takes one file; several need --base-url, or an endpoint ("/" at its end)'
+        )
+    return files, lambda _name, _size, kind: Place(url=url, content_type=kind)
+
+
+def _misused(words: str) -> int:
+    sys.stderr.write(f"hmacfs: {words}\n")
+    return MISUSED
+
+
+@dataclass(slots=True, kw_only=True)
+class Account:
+    """What is known of a transfer while it runs; the fields are those of `Outcome`."""
+
+    url: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+    resource: str | None = None
+    again: str = "give the same command again"
+    """What to do if it does not end well."""
+
+
+class Desk:
+    """What all transfers of one command share: its options, the screen, and the outcomes."""
+
+    def __init__(self, chosen: argparse.Namespace, *, show_url: bool) -> None:
+        """Serve the options; `show_url`: whether the URL of what is done is worth a line of its own."""
+        self.chosen = chosen
+        self.screen = Screen()
+        self._show_url = show_url
+        self._outcomes: list[Outcome] = []
+
+    def run(self, transfers: Callable[[Wire], Coroutine[None, None, None]]) -> int:
+        """Run transfers to their ends; give the exit status."""
+        fields = dict(self.chosen.header)
+        if self.chosen.token is not None:
+            fields["Authorization"] = f"Bearer {self.chosen.token}"
+
+        async def connected() -> None:
+            async with Wire(fields, timeout_s=self.chosen.timeout) as wire:
+                await transfers(wire)
+
+        with self.screen:
+            try:
+                asyncio.run(connected())
+            except KeyboardInterrupt:
+                return INTERRUPTED
+        return outcome.exit_status(self._outcomes)
+
+    def patience(self, file: str) -> Patience:
+        """Give the patience for one transfer."""
+        return Patience(
+            self.chosen.retries,
+            chance=random.random,
+            rest=asyncio.sleep,
+            say=lambda words: self.screen.say(f"{file}: {words}"),
+        )
+
+    @contextlib.contextmanager
+    def account(self, file: str, patience: Patience) -> Iterator[Account]:
+        """Lend an account of one transfer, and tell how it ended."""
+        account = Account()
+        began_s = time.monotonic()
+        end, problem = End.FAILED, None
+        try:
+            yield account
+            end = End.DONE
+        except GaveUp as gave_up:
+            end, problem = End.GAVE_UP, gave_up.problem
+            problem = dataclasses.replace(problem, words=f"{problem.words}; to go on, {account.again}")
+        except Failed as failed:
+            problem = failed.problem
+        except asyncio.CancelledError:
+            end, problem = End.INTERRUPTED, Problem(words=f"interrupted; to go on, {account.again}")
+            raise
+        finally:
+            if end is End.DONE or problem is not None:
+                self._tell(
+                    Outcome(
+                        file=file,
+                        url=account.url,
+                        end=end,
+                        size=account.size,
+                        sha256=account.sha256,
+                        seconds=round(time.monotonic() - began_s, 3),
+                        retries=patience.waits,
+                        resource=account.resource,
+                        problem=problem,
+                    )
+                )
+
+    def _tell(self, ended: Outcome) -> None:
+        self._outcomes.append(ended)
+        if ended.problem is not None:
+            self.screen.say(f"{ended.file}: {ended.problem.words}")
+        if self.chosen.json:
+            line = ended.as_json()
+        elif self._show_url and ended.end is End.DONE:
+            line = ended.url or ""
+        else:
+            return
+        # Standard output may be the file itself.
+        (self.screen.note if ended.file == "-" else self.screen.give)(line)
+
+
+async def _put_all(desk: Desk, wire: Wire, files: list[str], place: Sign) -> None:
+    """Upload all files, some of them at the same time."""
+    waiting = iter(files)
+
+    async def lane() -> None:
+        for file in waiting:
+            await _put(desk, wire, file, place)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(desk.chosen.connections, len(files))):
+            group.create_task(lane())
+
+
+async def _put(desk: Desk, wire: Wire, file: str, place: Sign) -> None:
+    patience = desk.patience(file)
+    with (
+        desk.account(file, patience) as account,
+        Source(file) as body,
+        desk.screen.bar(body.name, body.size) as bar,
+    ):
+        account.size = body.size
+        kind = desk.chosen.type or source.guess_type(body.name)
+        there = place(body.name, body.size, kind)
+        upload = Upload(
+            wire,
+            body,
+            there,
+            patience,
+            chunk=desk.chosen.chunk,
+            moved=lambda moved: bar.show(moved, body.size),
+        )
+        try:
+            account.url = await upload.run()
+            account.sha256 = (await body.digest()).hex()
+        except (GaveUp, asyncio.CancelledError):
+            if upload.resource is not None:
+                account.resource = upload.resource
+                account.again = f"give: {_continuing(desk.chosen, file, upload.resource, there)}"
+            raise
+
+
+def _continuing(chosen: argparse.Namespace, file: str, resource: str, place: Place) -> str:
+    """Write the command that goes on with an upload."""
+    words = ["hmacfs", "put", "--type", place.content_type]
+    words += [] if chosen.chunk is None else ["--chunk", str(chosen.chunk)]
+    for name, value in place.fields.items():
+        words += ["--header", f"{name}: {value}"]
+    line = shlex.join([*words, file, resource])
+    # What the user typed may be secret, and he knows it.
+    return f"{line} (and the same --token and --header)" if chosen.token or chosen.header else line
+
+
+async def _get(desk: Desk, wire: Wire, target: str) -> None:
+    patience = desk.patience(target)
+    url = desk.chosen.url
+    with desk.account(target, patience) as account:
+        account.url = url
+        opened = Pipe() if target == "-" else Part(Path(target), url, force=desk.chosen.force)
+        with opened as sink, desk.screen.bar(Path(target).name) as bar:
+            await Download(wire, url, sink, patience, bar.show).run()
+            account.size = sink.size
+            account.sha256 = (await sink.digest()).hex()

@@ -1,0 +1,107 @@
+"""The page docs/client.md, made of the options themselves."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Final
+
+from hmacfs.client import options
+
+OPENING: Final = """\
+# The client
+
+<!-- Made by: python -m hmacfs.client.reference > docs/client.md (a test compares) -->
+
+`hmacfs put` and `hmacfs get` move files to and from this server, or any other of its kind. Progress and what
+goes wrong are on standard error; on standard output are the URLs of what was uploaded, one a line, or JSON.
+
+- **Links that break.** What has come is not sent again: an upload goes on where the server says it stopped
+  (draft "Resumable Uploads for HTTP", interop version 8), a download by Range, under one strong ETag. To a
+  server that knows no resumable uploads a file goes in one plain PUT.
+- **Waits.** Broken connections, timeouts and the statuses 408, 423, 425, 429 and 5xx (but 501 and 505) are
+  tried again, after waits whose bounds double from 1 to 60 seconds, and of which chance takes a share.
+  Progress begins them anew. Retry-After is obeyed up to five minutes.
+- **Digests.** The SHA-256 of an upload goes with its last request (Repr-Digest, RFC 9530), and a server that
+  knows the field refuses a file that came otherwise. One that a download's answer has is compared before the
+  file gets its name.
+- **No state.** `put` keeps nothing: the server is asked, and a whole upload of the file's size at that URL
+  counts as this one. `get` keeps FILE.part, which knows by an extended
+  attribute what it is the beginning of; on a file system without these a later run begins anew.
+- **Trust.** Certificates are checked against the system's authorities; SSL_CERT_FILE names others.
+- **Secrets.** Other users of a machine may see the arguments of a command, a token or signed URL among them.
+
+One file goes over one connection, in order, so that its digest is taken as it goes by.
+"""
+CLOSING: Final = """\
+## Exit status
+
+| status | meaning |
+|---|---|
+| 0 | all done |
+| 1 | refused, or failed for good: the same again will fail again |
+| 2 | misused |
+| 3 | gave up after retries; may be continued |
+| 130 | Ctrl-C; may be continued |
+
+## JSON
+
+With `--json` each file is one line on standard output (on standard error for `get -o -`), as soon as it ends:
+
+| member | meaning |
+|---|---|
+| `file` | path of the file here |
+| `url` | where it can be downloaded; null if it is nowhere or the server did not say |
+| `end` | `done`, `failed`, `gave-up` or `interrupted` |
+| `size`, `sha256` | of the whole file; null if unknown |
+| `seconds`, `retries` | how long it took, and how often it was tried again |
+| `resource` | where an upload can be continued by `hmacfs put FILE RESOURCE`; null if it cannot |
+| `problem` | null, or an object: `words`, and, null where there are none, `status` (HTTP), `code` \
+([refusals](refusals.md)), `request_id`, `retry_after_s` |
+"""
+
+
+def text() -> str:
+    """Give the whole page as Markdown."""
+    put = argparse.ArgumentParser(prog="hmacfs put")
+    options.add_put(put)
+    get = argparse.ArgumentParser(prog="hmacfs get")
+    options.add_get(get)
+    return "\n".join((OPENING, *_command(put), *_command(get), CLOSING))
+
+
+def _command(parser: argparse.ArgumentParser) -> list[str]:
+    usage = [f"{parser.prog} [OPTION]... URL"]
+    if parser.usage is not None:
+        usage = [line.strip() for line in (parser.usage % {"prog": parser.prog}).splitlines()]
+    rows = [f"| {_name(action)} | {_help(action)} |" for action in parser._actions]  # noqa: SLF001 - there is no public list
+    return [
+        f"## {parser.prog}",
+        "",
+        "```",
+        *usage,
+        "```",
+        "",
+        parser.description or "",
+        "",
+        "| argument | meaning |",
+        "|---|---|",
+        *rows,
+        "",
+    ]
+
+
+def _name(action: argparse.Action) -> str:
+    value = "|".join(action.choices) if action.choices else str(action.metavar or action.dest)
+    if not action.option_strings:
+        return f"`{value}`"
+    takes = "" if action.nargs == 0 else f" {value}"
+    return ", ".join(f"`{option}{takes}`" for option in action.option_strings).replace("|", "\\|")
+
+
+def _help(action: argparse.Action) -> str:
+    return (action.help or "") % {"default": action.default}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text())

@@ -1,0 +1,134 @@
+"""One HTTP exchange: a request in, an answer out; and which of the library's errors may pass.
+
+The only module here that knows the HTTP library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from typing import TYPE_CHECKING, Final, Self
+
+import httpx
+
+import hmacfs
+from hmacfs.client.answer import Answer
+from hmacfs.client.problem import Failed, Passing
+from hmacfs.model import KiB
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+BODY_LIMIT: Final = 64 * KiB
+"""Bytes read of an answer to an upload; a problem's words are far shorter."""
+CONNECT_S: Final = 15.0
+
+
+class Wire:
+    """Connections to servers, kept while they may be of use."""
+
+    def __init__(self, fields: Mapping[str, str], *, timeout_s: float) -> None:
+        """Send `fields` with each request; `timeout_s` is how long no byte may move either way."""
+        self._http = httpx.AsyncClient(
+            headers={"User-Agent": f"hmacfs/{hmacfs.__version__}", "Accept-Encoding": "identity", **fields},
+            # The authorities of the system, as whoever has one of his own expects; the library has others.
+            verify=ssl.create_default_context(),
+            timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s)),
+        )
+
+    async def __aenter__(self) -> Self:
+        """Give itself."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def ask(
+        self,
+        method: str,
+        url: str,
+        fields: Mapping[str, str],
+        body: AsyncIterator[bytes] | None = None,
+    ) -> Answer:
+        """Make a request; `body` goes with the Content-Length among `fields`.
+
+        Raises Passing where no answer came, Failed where none can come.
+        """
+        async with self._exchange(method, url, fields, body) as response:
+            return _answer(response, await _beginning(response))
+
+    @contextlib.asynccontextmanager
+    async def fetch(
+        self, url: str, fields: Mapping[str, str]
+    ) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
+        """Lend the answer to a GET and the blocks of its body, as they come.
+
+        Redirections are followed, without Authorization to another host. Raises as `ask` does.
+        """
+        async with self._exchange("GET", url, fields, None, follow=True) as response:
+            body = b"" if response.is_success else await _beginning(response)
+            yield _answer(response, body), response.aiter_raw()
+
+    @contextlib.asynccontextmanager
+    async def _exchange(
+        self,
+        method: str,
+        url: str,
+        fields: Mapping[str, str],
+        body: AsyncIterator[bytes] | None,
+        *,
+        follow: bool = False,
+    ) -> AsyncIterator[httpx.Response]:
+        with _judged():
+            request = self._http.build_request(method, url, headers=dict(fields), content=body)
+            response = await self._http.send(request, stream=True, follow_redirects=follow)
+            try:
+                yield response
+            finally:
+                await response.aclose()
+
+
+async def _beginning(response: httpx.Response) -> bytes:
+    """Read as much of the body as is of use; what is left unread ends the connection."""
+    read = bytearray()
+    async for block in response.aiter_raw():
+        read += block
+        if len(read) >= BODY_LIMIT:
+            break
+    return bytes(read[:BODY_LIMIT])
+
+
+def _answer(response: httpx.Response, body: bytes) -> Answer:
+    return Answer(
+        status=response.status_code, url=str(response.request.url), fields=response.headers, body=body
+    )
+
+
+@contextlib.contextmanager
+def _judged() -> Iterator[None]:
+    """Say of each error of the library whether it may pass."""
+    try:
+        yield
+    except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as error:
+        raise Failed(f"the request cannot be made: {error}") from error
+    except httpx.TooManyRedirects as error:
+        raise Failed("the server redirects in circles") from error
+    except httpx.TransportError as error:
+        if _distrusts(error):
+            raise Failed(f"the server's certificate is not to be trusted: {error}") from error
+        words = str(error) or {
+            "ReadTimeout": "the server does not answer",
+            "WriteTimeout": "the server does not read",
+            "ConnectTimeout": "the server does not accept the connection",
+        }.get(type(error).__name__, "the connection broke")
+        raise Passing(words) from error
+
+
+def _distrusts(error: BaseException | None) -> bool:
+    """Whether a certificate is the reason, however deep."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

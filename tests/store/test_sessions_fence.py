@@ -1,0 +1,317 @@
+"""Several who write to one unfinished upload: the newest wins, and not another byte of the others lands."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from storage import anybody, append, mine, names, rules, slot, terms, write
+
+from hmacfs.errors import Refused
+from hmacfs.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAME = "a" * 32
+CHUNK = 4
+ROOT = Path(__file__).parents[2]
+# Takes an upload over and writes to it as its reader says, a line for each.
+OTHER = """
+import asyncio, sys
+sys.path[:0] = sys.argv[1:3]
+import storage
+from hmacfs.errors import Refused
+from hmacfs.store import Store
+
+async def main(store):
+    with await store.sessions.take_over(sys.argv[4], storage.mine) as writing:
+        print(writing.found.offset, flush=True)
+        for line in sys.stdin:
+            try:
+                storage.write(writing, line.encode())
+                print("written", flush=True)
+            except Refused as refused:
+                print(refused.refusal.code, flush=True)
+
+store = Store.open(sys.argv[3], storage.rules())
+asyncio.run(main(store))
+store.close()
+"""
+
+
+@pytest.fixture
+def pair(root: Path) -> Iterator[tuple[Store, Store]]:
+    """Give two stores over one directory, as two workers have them."""
+    with contextlib.ExitStack() as stack:
+        one, other = (Store.open(str(root), rules()) for _ in range(2))
+        stack.callback(one.close)
+        stack.callback(other.close)
+        yield one, other
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_the_newer_of_two_workers_wins(pair: tuple[Store, Store], root: Path) -> None:
+    one, other = pair
+
+    async def main() -> None:
+        await one.sessions.begin(NAME, terms(), None)
+        with await one.sessions.take_over(NAME, mine) as old:
+            write(old, b"hello ")
+            with await other.sessions.take_over(NAME, mine) as new:
+                assert new.found.offset == 6
+                with pytest.raises(Refused, match="upload_taken_over"):
+                    write(old, b"never")
+                write(new, b"world")
+                for verb in (one.sessions.cut(old), one.sessions.expect(old, 7, 0)):
+                    with pytest.raises(Refused, match="upload_taken_over"):
+                        await verb
+                assert (await other.sessions.keep(new)).offset == 11
+        assert (await one.sessions.look(NAME, mine)).offset == 11
+
+    asyncio.run(main())
+    assert (root / f".hmacfs/uploads/{NAME}").read_bytes() == b"hello world"
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_to_look_stops_the_writer_so_that_what_is_told_stays_true(pair: tuple[Store, Store]) -> None:
+    one, other = pair
+
+    async def main() -> None:
+        await one.sessions.begin(NAME, terms(), 100)
+        with await one.sessions.take_over(NAME, mine) as old:
+            write(old, b"hello")
+            assert (await other.sessions.look(NAME, mine)).offset == 5
+            with pytest.raises(Refused, match="upload_taken_over"):
+                write(old, b"never")
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_whoever_may_not_have_it_stops_nobody(pair: tuple[Store, Store]) -> None:
+    one, other = pair
+
+    async def main() -> None:
+        await one.sessions.begin(NAME, terms(), 100)
+        with await one.sessions.take_over(NAME, mine) as writing:
+            for verb in (other.sessions.look, other.sessions.drop, other.sessions.take_over):
+                with pytest.raises(Refused, match="not_found"):
+                    await verb(NAME, lambda *_: False)
+            await other.sessions.peek(NAME, mine)
+            write(writing, b"hello")
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_a_dropped_upload_takes_no_more_bytes(pair: tuple[Store, Store], root: Path) -> None:
+    one, other = pair
+
+    async def main() -> None:
+        await one.sessions.begin(NAME, terms(), 5)
+        with await one.sessions.take_over(NAME, mine) as old:
+            await other.sessions.drop(NAME, mine)
+            await other.sessions.begin(NAME, terms(), 5)
+            with pytest.raises(Refused, match="upload_taken_over"):
+                write(old, b"never")
+            with pytest.raises(Refused):
+                await one.sessions.publish(old, slot("U/it"), None)
+        assert (await append(other, NAME, b"he")).offset == 2
+
+    asyncio.run(main())
+    assert names(root) == set()
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_the_sweep_stops_who_writes_too(pair: tuple[Store, Store], root: Path) -> None:
+    one, other = pair
+
+    async def main() -> None:
+        await one.sessions.begin(NAME, terms(), 5)
+        with await one.sessions.take_over(NAME, mine) as old:
+            for file in (root / ".hmacfs/uploads").iterdir():
+                os.utime(file, (0, 0))
+            assert await other.sweep_sessions() == 1
+            with pytest.raises(Refused, match="upload_taken_over"):
+                write(old, b"never")
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_what_was_dropped_while_it_was_published_does_not_harm_the_next(
+    pair: tuple[Store, Store], root: Path
+) -> None:
+    one, other = pair
+
+    async def main() -> None:
+        await one.sessions.begin(NAME, terms(), 5)
+        with await one.sessions.take_over(NAME, mine) as old:
+            write(old, b"hello")
+            await one.sessions.keep(old)
+            fd = await one.sessions._seal(old, "upload/U/it")
+            await other.sessions.drop(NAME, mine)
+            await other.sessions.begin(NAME, terms(), 5)
+            await append(other, NAME, b"he")
+            one.sessions._ledger.end(old)
+            os.close(fd)
+        found = await other.sessions.look(NAME, mine)
+        assert (found.offset, found.complete) == (2, False)
+
+    asyncio.run(main())
+    assert (root / f".hmacfs/uploads/{NAME}").read_bytes() == b"he"
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_another_process_is_fenced_off(root: Path) -> None:
+    with contextlib.closing(Store.open(str(root), rules())) as store:
+        asyncio.run(store.sessions.begin(NAME, terms(), 100))
+        arguments = [str(ROOT), str(ROOT / "tests"), str(root), NAME]
+        with subprocess.Popen(
+            [sys.executable, "-c", OTHER, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as child:
+            asked, said = child.stdin, child.stdout
+            assert asked is not None
+            assert said is not None
+            assert said.readline() == "0\n"
+            print("1234", file=asked, flush=True)
+            assert said.readline() == "written\n"
+            assert asyncio.run(append(store, NAME, b"5")).offset == 6
+            print("never", file=asked, flush=True)
+            assert said.readline() == "upload_taken_over\n"
+        assert asyncio.run(store.sessions.look(NAME, mine)).offset == 6
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_of_many_at_once_one_has_it_and_every_byte_is_of_one(pair: tuple[Store, Store], root: Path) -> None:
+    """Each writes its own letter, a byte at a time; what stands is runs, never a letter between others."""
+    asyncio.run(pair[0].sessions.begin(NAME, terms(), 1 << 20))
+
+    def race(letter: int) -> int:
+        store, written = pair[letter % 2], 0
+        while written < 60:
+            with contextlib.suppress(Refused), store.sessions._ledger.take_over(NAME, anybody) as writing:
+                for _ in range(20):
+                    write(writing, bytes([letter]))
+                    written += 1
+        return written
+
+    with ThreadPoolExecutor(8) as pool:
+        written = sum(pool.map(race, b"abcdefgh"))
+    body = (root / f".hmacfs/uploads/{NAME}").read_bytes()
+    assert len(body) == written
+    assert asyncio.run(pair[1].sessions.look(NAME, mine)).offset == written
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_whoever_finishes_at_the_same_time_is_told_to_wait_and_nobody_hangs(
+    pair: tuple[Store, Store], root: Path
+) -> None:
+    """More than the store has threads: were each to wait on one, the first would have none to end on."""
+    one, other = pair
+
+    async def finish(store: Store) -> str:
+        try:
+            with await store.sessions.take_over(NAME, mine) as writing:
+                await store.sessions.publish(writing, slot("U/it"), None)
+        except Refused as refused:
+            return refused.refusal.code
+        return "published"
+
+    async def main() -> list[str]:
+        await one.sessions.begin(NAME, terms(), 5)
+        with await one.sessions.take_over(NAME, mine) as writing:
+            write(writing, b"hello")
+            await one.sessions.keep(writing)
+            fd = await one.sessions._seal(writing, "upload/U/it")  # as far as a publication before its sync
+            others = await asyncio.gather(*(finish(one if n % 2 else other) for n in range(30)))
+            os.close(fd)
+        return [*others, await finish(one), await finish(other)]
+
+    said = asyncio.run(main())
+    assert set(said[:-2]) <= {"busy", "upload_taken_over"}
+    assert said[-2:] == ["published", "published"]
+    assert (root / "upload/U/it").read_bytes() == b"hello"
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_chunks_come_in_any_order_and_once(pair: tuple[Store, Store], root: Path) -> None:
+    one, other = pair
+    whole = b"aaaabbbbcc"
+
+    async def bring(store: Store, number: int) -> list[int] | None:
+        taken = await store.sessions.take_chunk(NAME, mine, number, alone=False)
+        if taken is None:
+            return None
+        with taken as writing:
+            assert writing.found.offset == number * CHUNK
+            write(writing, whole[number * CHUNK : (number + 1) * CHUNK])
+            return list((await store.sessions.keep_chunk(writing)).chunks)
+
+    async def main() -> None:
+        await one.sessions.begin(NAME, terms(chunk=CHUNK), len(whole))
+        assert await bring(one, 2) == [2]
+        assert await bring(other, 0) == [0, 2]
+        assert await bring(one, 0) is None
+        assert list((await other.sessions.peek(NAME, mine)).chunks) == [0, 2]
+        assert await bring(one, 1) == [0, 1, 2]
+        with await other.sessions.take_over(NAME, mine) as writing:
+            await other.sessions.publish(writing, slot("U/it"), None)
+        assert await bring(one, 1) is None
+
+    asyncio.run(main())
+    assert (root / "upload/U/it").read_bytes() == whole
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_several_chunks_at_the_same_time_unless_one_wants_to_be_alone(pair: tuple[Store, Store]) -> None:
+    one, other = pair
+
+    async def main() -> None:
+        await one.sessions.begin(NAME, terms(chunk=CHUNK), 8)
+        first = await one.sessions.take_chunk(NAME, mine, 0, alone=False)
+        second = await other.sessions.take_chunk(NAME, mine, 1, alone=False)
+        assert first is not None
+        assert second is not None
+        with first, second:
+            write(second, b"bbbb")
+            write(first, b"aaaa")
+            await one.sessions.keep_chunk(first)
+        alone = await one.sessions.take_chunk(NAME, mine, 1, alone=True)
+        assert alone is not None
+        with alone, pytest.raises(Refused, match="busy"):
+            await other.sessions.take_chunk(NAME, mine, 1, alone=True)
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_the_same_chunk_twice_at_once_is_the_newers(pair: tuple[Store, Store]) -> None:
+    one, other = pair
+
+    async def main() -> None:
+        await one.sessions.begin(NAME, terms(chunk=CHUNK), 8)
+        old = await one.sessions.take_chunk(NAME, mine, 1, alone=False)
+        new = await other.sessions.take_chunk(NAME, mine, 1, alone=False)
+        assert old is not None
+        assert new is not None
+        with old, new:
+            with pytest.raises(Refused, match="upload_taken_over"):
+                write(old, b"oooo")
+            write(new, b"nnnn")
+            with pytest.raises(Refused, match="upload_taken_over"):
+                await one.sessions.keep_chunk(old)
+            assert list((await other.sessions.keep_chunk(new)).chunks) == [1]
+
+    asyncio.run(main())
