@@ -50,7 +50,7 @@ CALLS = (
     "pwrite64,fsync,fdatasync,fallocate,ftruncate,utimensat,fcntl,flock"
 )
 LOCKS = {"open.lock", "remove.lock", "sweep.lock", "reconcile.lock"}
-PRIVATE = {"index.db", "index.db-wal", "index.db-shm", *LOCKS}
+PRIVATE = {"index.db", "index.db-wal", "index.db-shm", "uploads", *LOCKS}
 # Where an upload's calls are made: the event loop begins all, and publishes those that need no sync.
 WHERE = [
     pytest.param(Durability.FULL, 0, id="beginning"),
