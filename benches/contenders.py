@@ -40,15 +40,17 @@ class Contender:
     environ: dict[str, str] = field(default_factory=dict)
     cores: tuple[int, ...] = (SERVER_CORE,)
     signed: bool = False  # whether uploads need a token
+    language: str = ""  # of folder.LANGUAGES: uploads are resumable ones; "": they are plain PUTs
 
 
-def _hmacfs(
+def _hmacfs(  # noqa: PLR0913 - what its contenders differ in
     title: str,
     *,
     durability: str = "full",
     workers: int = 1,
     cores: tuple[int, ...] = (SERVER_CORE,),
     buffer: str = "",
+    language: str = "",
 ) -> Contender:
     """Give hmacfs; `buffer` is the fixed size of its buffers, by default they are adaptive."""
     return Contender(
@@ -66,6 +68,7 @@ def _hmacfs(
         },
         cores=cores,
         signed=True,
+        language=language,
     )
 
 
@@ -89,6 +92,10 @@ CONTENDERS: Final = {
     **FIXED,
     "hmacfs": _hmacfs("hmacfs"),
     "hmacfs_relaxed": _hmacfs("hmacfs, relaxed", durability="relaxed"),
+    "hmacfs_ietf": _hmacfs("hmacfs, IETF PATCHes", language="ietf"),
+    "hmacfs_tus": _hmacfs("hmacfs, tus PATCHes", language="tus"),
+    "hmacfs_ietf_relaxed": _hmacfs("hmacfs, IETF PATCHes, relaxed", durability="relaxed", language="ietf"),
+    "hmacfs_tus_relaxed": _hmacfs("hmacfs, tus PATCHes, relaxed", durability="relaxed", language="tus"),
     "hmacfs_1_of_2": _hmacfs("hmacfs, 1 worker on 2 cores", cores=BOTH_CORES),
     "hmacfs_2_of_2": _hmacfs("hmacfs, 2 workers on 2 cores", workers=2, cores=BOTH_CORES),
     "nginx": _nginx("nginx"),

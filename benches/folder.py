@@ -12,12 +12,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hmacfs import auth
+from hmacfs.auth import passes
 from hmacfs.model import Endpoint, GiB, KiB, MiB, Secret
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 PREFIX: Final = "/upload/"
+RESUMABLE: Final = "/files/"
+"""Prefix of resumable uploads."""
+PIECE_BYTES: Final = 5 * MiB
+"""Of a resumable upload comes so much with each request: what S3 and Uppy take at least."""
 SECRET: Final = secrets.token_hex(32)
 SIZES: Final = {"1k": KiB, "16k": 16 * KiB, "64k": 64 * KiB, "1m": MiB, "32m": 32 * MiB, "100m": 100 * MiB}
 HUGE: Final = "1g"
@@ -37,6 +42,27 @@ class Upload(NamedTuple):
     stored: str  # the path at which the file will lie
 
 
+class Language(NamedTuple):
+    """How a resumable upload is begun and gone on with: what its requests say beside who asks."""
+
+    begins: str
+    goes_on: str  # as clients/streams.py takes it
+
+
+LANGUAGES: Final = {
+    "tus": Language(
+        "Tus-Resumable: 1.0.0\r\n",
+        "Tus-Resumable: 1.0.0\r\nContent-Type: application/offset+octet-stream\r\n",
+    ),
+    "ietf": Language(
+        "Upload-Draft-Interop-Version: 8\r\nUpload-Complete: ?0\r\n",
+        "Upload-Draft-Interop-Version: 8\r\nContent-Type: application/partial-upload\r\n"
+        "Upload-Complete: ?{ends}\r\n",
+    ),
+}
+"""tus 1.0.0, and draft-ietf-httpbis-resumable-upload."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folder:
     """A folder on a real file system."""
@@ -52,6 +78,11 @@ class Folder:
     def served(self) -> Path:
         """Where the prefix leads."""
         return self.store / "upload"
+
+    @property
+    def resumed(self) -> Path:
+        """Where resumable uploads without a name end, as clients/streams.py takes it."""
+        return self.store / "files" / "{id}" / "upload"
 
     def body(self, size: str) -> Path:
         """Give the file of that size."""
@@ -121,6 +152,28 @@ def uploads(served: Path, host: str, size: int, count: int, *, signed: bool) -> 
         )
         made.append(Upload(head, str(served / rel)))
     return made
+
+
+def bearer() -> str:
+    """Give the field of somebody who may make resumable uploads."""
+    token = passes.sign(Secret(SECRET.encode()), "bench", now=time.time(), ttl_s=300)
+    return f"Authorization: Bearer {token}\r\n"
+
+
+def beginning(language: str, host: str, holder: str, size: int) -> str:
+    """Give the head of a request that begins a resumable upload; `holder` is a line as `bearer` gives it."""
+    return (
+        f"POST {RESUMABLE} HTTP/1.1\r\nHost: {host}\r\n{holder}{LANGUAGES[language].begins}"
+        f"Upload-Length: {size}\r\nContent-Length: 0\r\n\r\n"
+    )
+
+
+def going_on(language: str, host: str, holder: str) -> str:
+    """Give the head of a request with more of a resumable upload, as clients/streams.py takes it."""
+    return (
+        f"PATCH {{target}} HTTP/1.1\r\nHost: {host}\r\n{holder}{LANGUAGES[language].goes_on}"
+        "Upload-Offset: {offset}\r\nContent-Length: {length}\r\n\r\n"
+    )
 
 
 def download(target: str, host: str) -> str:

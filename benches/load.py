@@ -126,14 +126,23 @@ def start_upload(
     trial: Trial, size: str, *, connections: int, nice: int = 0, port: int = 0
 ) -> subprocess.Popen[str]:
     """Begin to PUT new files of that size, at `port` if it is not the server's; `finish` waits for it."""
-    length = folder.SIZES[size]
+    length, language = folder.SIZES[size], trial.server.contender.language
     count = connections + int(trial.seconds * min(UPLOADS_PER_S, UPLOAD_BYTES_PER_S / length))
+    body = {"body": str(trial.folder.body(size)), "size": length}
+    if language:
+        named = (language, trial.server.address, folder.bearer())
+        work: dict[str, object] = {
+            "heads": [folder.beginning(*named, length)] * count,
+            "stored": [str(trial.folder.resumed)] * count,
+            "piece": folder.PIECE_BYTES,
+            "rest": folder.going_on(*named),
+        }
+        return _start_streams(trial, {**work, **body}, connections, nice, port)
     made = folder.uploads(
         trial.folder.served, trial.server.address, length, count, signed=trial.server.contender.signed
     )
     work = {"heads": [upload.head for upload in made], "stored": [upload.stored for upload in made]}
-    body = str(trial.folder.body(size))
-    return _start_streams(trial, {**work, "body": body, "size": length}, connections, nice, port)
+    return _start_streams(trial, {**work, **body}, connections, nice, port)
 
 
 def finish(client: subprocess.Popen[str]) -> Sample:
@@ -160,6 +169,8 @@ def _start_streams(
     )
     assert client.stdin is not None
     order = {
+        "piece": 0,
+        "rest": "",
         **work,
         "host": contenders.HOST,
         "port": port or trial.server.port,

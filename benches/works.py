@@ -24,6 +24,7 @@ COLUMNS: Final = ("p50_s", "p99_s", "server_busy", "client_busy")
 ALL: Final = ("hmacfs", "nginx", "nginx_cache", "h2o", "caddy", "aiohttp", "granian")
 FILES: Final = ("hmacfs", "nginx", "nginx_cache", "h2o", "caddy")
 UPLOADS: Final = ("hmacfs", "hmacfs_relaxed", "nginx", "nginx_1m")
+RESUMABLE_RELAXED: Final = ("hmacfs_ietf_relaxed", "hmacfs_tus_relaxed")
 QUICK: Final = ("hmacfs", "nginx")
 SLOW_RIVALS: Final = (
     Bar("caddy", 0.40, REQUEST),
@@ -272,6 +273,17 @@ WORKS: Final = {
     ),
     "put_1m": _put("PUT 1 MiB", "1m", 8, figure=VOLUME),
     "put_100m": _put("PUT 100 MiB", "100m", 4, Bar("nginx", 0.40, VOLUME), figure=VOLUME, quick=QUICK),
+    "put_pieces": Work(
+        title="PUT 100 MiB, whole and in resumable requests of 5 MiB",
+        measure=put("100m", 4),
+        figure=VOLUME,
+        columns=("bytes_per_s", *COLUMNS),
+        contenders=("hmacfs", "hmacfs_ietf", "hmacfs_tus", "hmacfs_relaxed", *RESUMABLE_RELAXED),
+        bars=(
+            *(Bar("hmacfs", 1.3, VOLUME, ours=ours) for ours in ("hmacfs_ietf", "hmacfs_tus")),
+            *(Bar("hmacfs_relaxed", 1.3, VOLUME, ours=ours) for ours in RESUMABLE_RELAXED),
+        ),
+    ),
     "buffers": Work(
         title="PUT 100 MiB with adaptive buffers and with fixed ones",
         measure=put("100m", 4),

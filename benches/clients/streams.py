@@ -42,13 +42,15 @@ class Order(TypedDict):
     stored: list[str]  # where each upload will lie, to be unlinked; empty: downloads
     body: str  # path of the file that uploads send
     size: int  # bytes of it; 0: downloads
+    piece: int  # bytes of each request of an upload that is made of several; 0: it is made of one
+    rest: str  # head of such a request, with {target}, {offset}, {length} and {ends} (0 or 1)
 
 
 class Exchange(NamedTuple):
-    """One request to make."""
+    """One download, or one upload."""
 
     head: bytes
-    stored: str
+    stored: str  # {id} stands for the last segment of the Location that the server gives
 
 
 class Source(NamedTuple):
@@ -56,6 +58,15 @@ class Source(NamedTuple):
 
     fd: int
     size: int  # 0: there are no uploads
+    piece: int
+    rest: str
+
+
+class Answer(NamedTuple):
+    """What a server answered."""
+
+    length: int
+    location: str
 
 
 @dataclass(slots=True)
@@ -70,32 +81,47 @@ class Tally:
 def exchange_on(
     sock: socket.socket, exchanges: Iterator[Exchange], source: Source, tally: Tally, remover: Executor
 ) -> Generator[int, None, None]:
-    """Make one request after the other; yield what to wait for (EPOLLIN, EPOLLOUT)."""
-    body, size = source
+    """Do one after the other; yield what to wait for (EPOLLIN, EPOLLOUT)."""
+    size, piece = source.size, source.piece
     drain = bytearray(DRAIN_BYTES)
     for exchange in exchanges:
         begun = time.perf_counter()
-        # MSG_MORE, so that head and first bytes leave together
-        sent = sock.send(exchange.head, socket.MSG_MORE if size else 0)
-        if sent != len(exchange.head):
-            raise OSError(f"the socket took {sent} bytes of a head")
-        offset = 0
-        while offset < size:
-            try:
-                offset += os.sendfile(sock.fileno(), body, offset, size - offset)
-            except BlockingIOError:
-                yield select.EPOLLOUT
-        received = yield from take_answer(sock, 201 if size else 200, drain)
+        yield from send(sock, exchange.head, source.fd, range(0 if piece else size))
+        answer = yield from take_answer(sock, {201} if size else {200}, drain)
+        for offset in range(0, size, piece) if piece else ():
+            span = range(offset, min(offset + piece, size))
+            words = {"offset": offset, "length": len(span), "ends": int(span.stop == size)}
+            head = source.rest.format(target=answer.location, **words).encode("latin-1")
+            yield from send(sock, head, source.fd, span)
+            yield from take_answer(sock, {201, 204}, drain)
         tally.times_s.append(time.perf_counter() - begun)
-        tally.bytes += size or received
+        tally.bytes += size or answer.length
         if exchange.stored:
-            tally.removed.append(remover.submit(remove, exchange.stored))
+            stored = exchange.stored.replace("{id}", answer.location.rpartition("/")[2])
+            tally.removed.append(remover.submit(remove, stored))
 
 
-def take_answer(sock: socket.socket, status: int, drain: bytearray) -> Generator[int, None, int]:
-    """Read one answer and drop its body; give the length of that."""
+def send(sock: socket.socket, head: bytes, body: int, span: range) -> Generator[int, None, None]:
+    """Send a request with these bytes of the file `body`."""
+    # MSG_MORE, so that head and first bytes leave together
+    sent = sock.send(head, socket.MSG_MORE if span else 0)
+    if sent != len(head):
+        raise OSError(f"the socket took {sent} bytes of a head")
+    offset = span.start
+    while offset < span.stop:
+        try:
+            offset += os.sendfile(sock.fileno(), body, offset, span.stop - offset)
+        except BlockingIOError:
+            yield select.EPOLLOUT
+
+
+def take_answer(sock: socket.socket, wanted: set[int], drain: bytearray) -> Generator[int, None, Answer]:
+    """Read one answer, and what comes before it (1xx), and drop its body."""
     data = b""
-    while (end := data.find(b"\r\n\r\n")) < 0:
+    while (end := data.find(b"\r\n\r\n")) < 0 or data.startswith(b"HTTP/1.1 1"):
+        if end >= 0:
+            data = data[end + 4 :]
+            continue
         try:
             more = sock.recv(HEAD_BYTES)
         except BlockingIOError:
@@ -105,10 +131,12 @@ def take_answer(sock: socket.socket, status: int, drain: bytearray) -> Generator
             raise EOFError(f"the server closed after {data!r}")
         data += more
     first, *lines = data[:end].split(b"\r\n")
-    if int(first.split(b" ", 2)[1]) != status:
-        raise ValueError(f"not {status}: {data[:500]!r}")
-    lengths = [line.split(b":")[1] for line in lines if line.lower().startswith(b"content-length:")]
-    length = int(lengths[0])  # none of these servers sends a file in chunks
+    status = int(first.split(b" ", 2)[1])
+    if status not in wanted:
+        raise ValueError(f"not {wanted}: {data[:500]!r}")
+    fields = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+    # None of these servers sends a file in chunks, and a 204 has no length (RFC 9110 8.6).
+    length = 0 if status == 204 else int(fields[b"content-length"])
     left = length - (len(data) - end - 4)
     while left > 0:
         try:
@@ -119,7 +147,7 @@ def take_answer(sock: socket.socket, status: int, drain: bytearray) -> Generator
         if not taken:
             raise EOFError(f"the server closed {left} bytes early")
         left -= taken
-    return length
+    return Answer(length, fields.get(b"location", b"").decode("latin-1"))
 
 
 def within(seconds: float, exchanges: Iterator[Exchange]) -> Iterator[Exchange]:
@@ -138,7 +166,8 @@ def exchanges_of(order: Order) -> Iterator[Exchange]:
 
 def run(order: Order, tally: Tally, remover: Executor) -> float:
     """Do it all; give the seconds it took."""
-    source = Source(os.open(order["body"], os.O_RDONLY) if order["size"] else -1, order["size"])
+    body = os.open(order["body"], os.O_RDONLY) if order["size"] else -1
+    source = Source(body, order["size"], order["piece"], order["rest"])
     begun = time.perf_counter()
     exchanges = within(order["seconds"], exchanges_of(order))
     epoll = select.epoll()
