@@ -83,9 +83,15 @@ def verified(
 ) -> dict[str, Any]:
     """Give the claims of a token that one of `secrets` signed and that is valid `now`.
 
-    Raises JWT_WRONG, or TOKEN_EXPIRED if nothing but the time is wrong. exp is demanded, nbf obeyed, and
-    aud refused, as RFC 7519 4.1.3 demands of whoever is not named in it.
+    Raises JWT_WRONG, or TOKEN_EXPIRED if nothing but the time is wrong.
     """
+    claims = signed(token, secrets, algorithms)
+    check_times(claims, now)
+    return claims
+
+
+def signed(token: str, secrets: Sequence[Secret], algorithms: Sequence[str]) -> dict[str, Any]:
+    """Give the claims of a token that one of `secrets` signed, whenever it is valid. Raises JWT_WRONG."""
     header, claims = _read(token)
     # Newer PyJWT refuses some of these too; we rely on none of its releases for it.
     if any(name in header for name in _REFUSED_HEADERS):
@@ -96,8 +102,20 @@ def verified(
         found |= _signed(token, secret, algorithms)
     if not found:
         raise Refused(JWT_WRONG)
-    _check_times(claims, now)
     return claims
+
+
+def check_times(claims: dict[str, Any], now: float) -> None:
+    """Raise JWT_WRONG or TOKEN_EXPIRED unless the token of these claims is valid `now`, and for us.
+
+    exp is demanded, nbf obeyed, and aud refused, as RFC 7519 4.1.3 demands of whoever is not named in it.
+    """
+    if "aud" in claims:
+        raise Refused(JWT_WRONG, "the token is meant for another audience")
+    if "nbf" in claims and expiry.is_future(number(claims, "nbf"), now):
+        raise Refused(JWT_WRONG, "the token is not valid yet")
+    if expiry.is_past(number(claims, "exp"), now):
+        raise Refused(TOKEN_EXPIRED)
 
 
 def number(claims: dict[str, Any], name: str) -> float:
@@ -115,15 +133,6 @@ def string(claims: dict[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise Refused(JWT_WRONG, f"the claim {name} is missing or is not a string")
     return value
-
-
-def _check_times(claims: dict[str, Any], now: float) -> None:
-    if "aud" in claims:
-        raise Refused(JWT_WRONG, "the token is meant for another audience")
-    if "nbf" in claims and expiry.is_future(number(claims, "nbf"), now):
-        raise Refused(JWT_WRONG, "the token is not valid yet")
-    if expiry.is_past(number(claims, "exp"), now):
-        raise Refused(TOKEN_EXPIRED)
 
 
 def _signed(token: str, secret: Secret, algorithms: Sequence[str]) -> bool:

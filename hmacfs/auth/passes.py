@@ -7,6 +7,7 @@ the same sub until exp; a client may present a newer one of the same sub meanwhi
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 PROTOCOL: Final = "tus"
 """What an endpoint names to take resumable uploads at its prefix."""
 
+_REMEMBERED: Final = 1024
 _ALGORITHMS: Final = ("HS256", "HS384", "HS512")
 
 
@@ -45,7 +47,8 @@ def verify(head: Head, endpoint: Endpoint, *, now: float) -> Pass:
     scheme, _, token = head.fields.get(b"authorization", b"").partition(b" ")
     if scheme.lower() != b"bearer" or not token:
         raise Refused(JWT_MISSING)
-    claims = jose.verified(token.strip(b" \t").decode("latin-1"), endpoint.secrets, _ALGORITHMS, now=now)
+    claims = _claims(token.strip(b" \t").decode("latin-1"), endpoint.secrets)
+    jose.check_times(claims, now)
     if "slot" in claims:
         raise Refused(JWT_WRONG, "the token is for one slot and not for this protocol")
     owner = share.owner(claims)
@@ -58,6 +61,15 @@ def verify(head: Head, endpoint: Endpoint, *, now: float) -> Pass:
         content_type=text.servable(jose.string(claims, "type")) if "type" in claims else None,
         expires=float(jose.number(claims, "expires")) if "expires" in claims else None,
     )
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _claims(token: str, secrets: tuple[Secret, ...]) -> dict[str, Any]:
+    """Give the claims of a token that one of `secrets` signed. Raises JWT_WRONG, which is not remembered.
+
+    Each chunk of an upload comes with the same token.
+    """
+    return jose.signed(token, secrets, _ALGORITHMS)
 
 
 def sign(secret: Secret, owner: str, *, now: float, ttl_s: float, **claims: Any) -> str:

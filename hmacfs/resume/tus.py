@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import email.utils
+import functools
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -183,8 +184,14 @@ def _read_body(ask: Ask, head: Head) -> None:
         ask.trailer = b"upload-checksum" in (name.strip(b" \t") for name in names)
 
 
+@functools.lru_cache(maxsize=16)
+def _date(seconds: int) -> str:
+    """Give an HTTP date (RFC 9110 5.6.7); many chunks come in one second."""
+    return email.utils.formatdate(seconds, usegmt=True)
+
+
 def _progress(state: State) -> list[tuple[str, str]]:
     fields = [("Upload-Offset", str(state.offset))]
     if not state.complete:
-        fields.append(("Upload-Expires", email.utils.formatdate(state.expires, usegmt=True)))
+        fields.append(("Upload-Expires", _date(int(state.expires))))
     return fields

@@ -131,12 +131,14 @@ class Engine:
         Raises Refused: what the languages say about offsets, lengths and digests, UPLOAD_TAKEN_OVER, and
         whatever breaks a body; what has come of that stays.
         """
-        with await self.sessions.take_over(target.name, target.allowed) as writing:
-            if ask.offset != writing.found.offset and not writing.found.complete:
-                await self.sessions.keep(writing)  # the client is about to be told how far it is
-            self._check(ask, head, writing)
-            if not writing.found.complete:
-                await self.sessions.expect(writing, ask.length, head.length or 0)
+        with await self.sessions.go_on(
+            target.name,
+            target.allowed,
+            lambda found: self._check(ask, head, found),
+            offset=ask.offset,
+            length=ask.length,
+            count=head.length or 0,
+        ) as writing:
             link.grant(ask.door)
             location = target.location if created else None
             limits = self.limits(writing.found.terms.most)
@@ -192,9 +194,8 @@ class Engine:
         self._row.observe(metrics.COMMIT_SECONDS, time.monotonic() - began)
         self._row.add(metrics.UPLOADS[ask.door])
 
-    def _check(self, ask: Ask, head: Head, writing: Writing) -> None:
+    def _check(self, ask: Ask, head: Head, found: Found) -> None:
         """Refuse a body that does not belong where the upload goes on."""
-        found = writing.found
         state = self.state(found)
         if found.terms.parts:
             raise Refused(errors.UPLOAD_FINAL)

@@ -96,6 +96,26 @@ class Sessions:
         self._admit()
         return await self._run(self._ledger.take_over, name, allowed)
 
+    async def go_on(  # noqa: PLR0913 - what a request says of its body
+        self,
+        name: str,
+        allowed: Allowed,
+        check: Callable[[Found], None],
+        *,
+        offset: int,
+        length: int | None,
+        count: int,
+    ) -> Writing:
+        """Take over to write `count` bytes at `offset`; a context.
+
+        `check` is asked on a thread whether anything is wrong with that, given what stands, and raises
+        Refused. `length` is that of the whole file, as far as the request tells. Raises as `take_over`.
+        """
+        self._admit()
+        return await self._run(
+            self._ledger.go_on, name, allowed, check, offset=offset, length=length, count=count
+        )
+
     async def take_chunk(self, name: str, allowed: Allowed, number: int, *, alone: bool) -> Writing | None:
         """Take over the right to write one numbered chunk; None if that is stored. Raises as `peek`.
 

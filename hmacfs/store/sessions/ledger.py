@@ -155,6 +155,30 @@ class Ledger:
             undo.pop_all()
         return Writing(name, note, fd, fence, found)
 
+    def go_on(  # noqa: PLR0913 - what a request says of its body
+        self,
+        name: str,
+        allowed: Allowed,
+        check: Callable[[Found], None],
+        *,
+        offset: int,
+        length: int | None,
+        count: int,
+    ) -> Writing:
+        """Take over to write `count` bytes at `offset`, if `check` finds nothing wrong with what stands.
+
+        One step, since each is a way to a thread and back. Raises as `take_over`, `expect` and `check` do.
+        """
+        with contextlib.ExitStack() as undo:
+            writing = undo.enter_context(self.take_over(name, allowed))
+            if not writing.found.complete and writing.found.offset != offset:
+                self.keep(writing)  # the client is about to be told how far it is
+            check(writing.found)
+            if not writing.found.complete:
+                self.expect(writing, length, count)
+            undo.pop_all()
+        return writing
+
     def take_chunk(self, name: str, allowed: Allowed, number: int, *, alone: bool) -> Writing | None:
         """Take over the right to write one numbered chunk; None if that is stored. Raises as `peek`.
 
