@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hmacfs.connection.exchange import Exchange
     from hmacfs.model import Head, Reply
     from hmacfs.policy import chunks
-    from hmacfs.policy.profiles import Sight
+    from hmacfs.policy.profiles import Profile, Sight
     from hmacfs.policy.quality import Treatment
 
 ADAPTED_FROM_BYTES: Final = tally.RATED_FROM_BYTES
@@ -87,6 +87,7 @@ class Acquaintance:
         outward = exchange.body is None
         count, seconds = moved - exchange.noted, now - (exchange.noted_at or exchange.started)
         exchange.noted, exchange.noted_at = moved, now
+        exchange.profile = None
         if not clients.measures or count < 0 or seconds <= 0 or (outward and self._socket is None):
             return
         clients.speed.add(count, seconds)
@@ -114,8 +115,11 @@ class Acquaintance:
         clients = self._clients
         if not clients.adapts or exchange.head is None:
             return AS_EVER
-        profile = clients.profile(clients.key(client, exchange.owner))
-        return clients.treatment(profile, self._hints(exchange.head))
+        return clients.treatment(self._profile(exchange, client), self._hints(exchange.head))
+
+    def sending_rate(self, exchange: Exchange, client: str) -> float | None:
+        """Give at how many bytes per second the client has been sending; None if that is not known."""
+        return self._profile(exchange, client).sending_rate
 
     def prepare(self, treatment: Treatment) -> None:
         """Have the kernel hold as little of a reply as the client's line is worth."""
@@ -127,7 +131,12 @@ class Acquaintance:
         """Give how many bytes the client should send of `upload` in its next request."""
         clients = self._clients
         hinted = None if exchange.head is None else self._hints(exchange.head)
-        return clients.advise(clients.profile(clients.key(client, exchange.owner)), hinted, upload)
+        return clients.advise(self._profile(exchange, client), hinted, upload)
+
+    def _profile(self, exchange: Exchange, client: str) -> Profile:
+        if exchange.profile is None:
+            exchange.profile = self._clients.profile(self._clients.key(client, exchange.owner))
+        return exchange.profile
 
     def _hints(self, head: Head) -> hints.Hints | None:
         return hints.read(head.fields) if self._clients.takes_hints else None

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from hmacfs.connection.body import Body
     from hmacfs.connection.service import Service
     from hmacfs.model import Head, Reply
+    from hmacfs.policy.profiles import Profile
 
 
 class Exchange:
@@ -27,6 +28,7 @@ class Exchange:
         "noted",
         "noted_at",
         "owner",
+        "profile",
         "request_id",
         "started",
     )
@@ -45,6 +47,7 @@ class Exchange:
         self.late = False  # whether the reply outlived the turn in which it was begun
         self.noted = 0  # bytes of a large body that its client's profile knows of
         self.noted_at = 0.0  # monotonic time up to which it does
+        self.profile: Profile | None = None  # that of the client, once it was asked for
 
     @property
     def body_unread(self) -> bool:

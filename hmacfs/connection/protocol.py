@@ -494,6 +494,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
                 sink=sink,
                 first=pending[: body.left],
                 left=body.left,
+                rate=self._acquaintance.sending_rate(self._exchange, self._known_as),
                 advanced=body.advance,
                 finished=self._received,
             )

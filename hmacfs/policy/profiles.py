@@ -60,10 +60,17 @@ class Profile:
         known = []
         if self.taking.evidence_s >= RATED_S:
             known.append(self.taking.value)
-        # Of the first the guess was worth as much as a burst.
-        if self.uploads.rate.evidence_s >= estimator.BURST_S + RATED_S:
-            known.append(self.uploads.rate.value)
+        if (sending := self.sending_rate) is not None:
+            known.append(sending)
         return max(known, default=None)
+
+    @property
+    def sending_rate(self) -> float | None:
+        """Bytes per second that it sends; None if not measured for long enough."""
+        # Of its evidence the first guess was worth as much as a burst.
+        if self.uploads.rate.evidence_s < estimator.BURST_S + RATED_S:
+            return None
+        return self.uploads.rate.value
 
     @property
     def round_trip_s(self) -> float | None:

@@ -59,13 +59,15 @@ class Receiving:
         sink: FileSink,
         first: bytes,
         left: int,
+        rate: float | None = None,
         advanced: Callable[[int], None],
         finished: Callable[[Refused | Broken | None], None],
     ) -> None:
         """Move `left` bytes into `sink`: the `first` of them, and the others from `sock`.
 
         `advanced` is told of bytes as they are stored, `finished` once why it is over: None if it is
-        whole. Raises OSError if the socket cannot be watched.
+        whole. `rate` is what its client usually sends, in bytes per second. Raises OSError if the socket
+        cannot be watched.
         """
         self._turns = turns
         self._lane = turns.lane
@@ -79,7 +81,7 @@ class Receiving:
         self._stopped = False
         self._aside = False  # whether the lane is at it
         self._missed = False  # whether a turn came meanwhile
-        self._filling = turns.site.begin(left)
+        self._filling = turns.site.begin(left, rate)
         self._asked = 0  # bytes that would have fitted into what was read with
         self._received = 0  # those that came
         self._began = turns.loop.time()

@@ -46,9 +46,10 @@ class Site:
         if best:
             self.best = self.classes.fit(best)
 
-    def begin(self, length: int) -> Filling:
-        """Choose the class of a body of so many bytes."""
-        rate = self._rate.value if self._rate.evidence_s else None
+    def begin(self, length: int, rate: float | None = None) -> Filling:
+        """Choose the class of a body of so many bytes; `rate` is its client's, None if that is not known."""
+        if rate is None and self._rate.evidence_s:
+            rate = self._rate.value
         return filling.begin(Facts(length=length, rate=rate), self.classes, self._initial)
 
     def look(self, now: Filling, came: int, *, dry: bool) -> Filling:

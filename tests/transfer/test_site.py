@@ -106,3 +106,4 @@ def test_the_next_client_begins_with_what_is_typical() -> None:
     site.end(100 * MiB, 200 * MiB, 2.0)
     assert site.begin(1 << 30).size == 512 * KiB  # 50 MiB/s: what comes in 10 ms
     assert site.begin(1000).size == 256 * KiB
+    assert site.begin(1 << 30, 10.0 * MiB).size == 256 * KiB  # of a client that is known to be slower
