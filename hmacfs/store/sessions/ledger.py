@@ -148,7 +148,7 @@ class Ledger:
                 if content.is_open:
                     fd = self.folder.bytes_of(name)
                     undo.callback(os.close, fd)
-                    size = _extent(fd, note, content)
+                    size = self._extent(fd, note, content)
                     _give_back(fd, content)
                 note.touch(self._clock_ns())
             found = _found(note, content, size)
@@ -212,8 +212,7 @@ class Ledger:
         if length is not None and found.length is None:
             with self._held(writing):
                 writing.note.set_length(length)
-            if self.durable:
-                os.fdatasync(writing.note.fd)
+            self._sync_note(writing.note)
             writing.found = found._replace(length=length)
         if count:
             parts.take_room(
@@ -246,8 +245,7 @@ class Ledger:
             writing.fence.settle()
             writing.note.touch(self._clock_ns())
             found = _found(writing.note, writing.note.read(), 0)
-        if self.durable:
-            os.fdatasync(writing.note.fd)
+        self._sync_note(writing.note)
         return found
 
     def digest(self, writing: Writing, algorithm: str) -> str:
@@ -264,12 +262,14 @@ class Ledger:
         with self._held(writing):
             writing.note.set_doubt(writing.found.offset)
             writing.note.touch(self._clock_ns())
+        self._sync_note(writing.note)
 
     def trust(self, writing: Writing) -> None:
         """Count what has come since `doubt`. Raises Refused UPLOAD_TAKEN_OVER."""
         with self._held(writing):
             writing.note.set_doubt(None)
             writing.note.touch(self._clock_ns())
+        self._sync_note(writing.note)  # else the doubt could come back, and drop what was told
 
     def cut(self, writing: Writing) -> None:
         """Drop what this request has written. Raises Refused UPLOAD_TAKEN_OVER."""
@@ -427,6 +427,34 @@ class Ledger:
                 content = note.read()
         return content
 
+    def _extent(self, fd: int, note: Note, content: Content) -> int:
+        """Give how many bytes have come, now that nobody writes.
+
+        The size of the file may be more than that after a power cut, where space was reserved: the file
+        system may have noted it before the bytes were written. Those read as a hole (lseek(2), SEEK_HOLE).
+        """
+        size = os.fstat(fd).st_size
+        if content.doubt is not None:
+            if content.doubt < size:
+                os.ftruncate(fd, content.doubt)
+                size = content.doubt
+                if self.durable:
+                    os.fdatasync(fd)  # else they could come back after a power cut, undoubted
+            note.set_doubt(None)
+            self._sync_note(note)
+        if content.boot != notes.boot():
+            hole = os.lseek(fd, 0, os.SEEK_HOLE) if size else 0
+            if hole < size and not content.terms.chunk:
+                os.ftruncate(fd, hole)
+                size = hole
+            note.set_boot()
+        return size
+
+    def _sync_note(self, note: Note) -> None:
+        """Bring to stable storage what a note says now, if the site promises that."""
+        if self.durable:
+            os.fdatasync(note.fd)
+
     def _is_over(self, used_s: float) -> bool:
         return used_s + self.lives_s <= self._clock_ns() / NANO
 
@@ -499,24 +527,3 @@ def _give_back(fd: int, content: Content) -> None:
     found = os.fstat(fd)
     if not content.terms.chunk and found.st_blocks * BLOCK_BYTES > found.st_size + space.SMALL_BYTES:
         os.ftruncate(fd, found.st_size)
-
-
-def _extent(fd: int, note: Note, content: Content) -> int:
-    """Give how many bytes have come, now that nobody writes.
-
-    The size of the file may be more than that after a power cut, where space was reserved: the file system
-    may have noted it before the bytes were written. Those read as a hole (lseek(2), SEEK_HOLE).
-    """
-    size = os.fstat(fd).st_size
-    if content.doubt is not None:
-        if content.doubt < size:
-            os.ftruncate(fd, content.doubt)
-            size = content.doubt
-        note.set_doubt(None)
-    if content.boot != notes.boot():
-        hole = os.lseek(fd, 0, os.SEEK_HOLE) if size else 0
-        if hole < size and not content.terms.chunk:
-            os.ftruncate(fd, hole)
-            size = hole
-        note.set_boot()
-    return size
