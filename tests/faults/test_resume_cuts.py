@@ -48,7 +48,8 @@ def ends() -> Iterator[Iterator[End]]:
 
 
 def configuration(where: Path) -> str:
-    rest = f'{resuming.ENDPOINTS}[timeouts]\nshutdown = "500ms"\n'
+    # A chunk must fit between two cuts, however quick the client is known to be.
+    rest = f'{resuming.ENDPOINTS}[timeouts]\nshutdown = "500ms"\n[performance]\nmax_chunk_size = "2MB"\n'
     return serving.configuration(where / "store", workers=2, rest=rest)
 
 
