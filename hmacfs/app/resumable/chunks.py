@@ -137,7 +137,10 @@ class Chunks:
     def _state(self, found: Found) -> State:
         """Give what is stored: of an upload in any order, all chunks that are there."""
         chunk, length = found.terms.chunk, found.length or 0
-        stored = sum(min(chunk, length - number * chunk) for number in found.chunks)
+        count = chunked.count(length, chunk)
+        stored = len(found.chunks) * chunk
+        if count - 1 in found.chunks:  # which is shorter than the others
+            stored -= count * chunk - length
         return self._engine.state(found._replace(offset=length if found.complete else stored))
 
     def _limits(self, found: Found) -> Limits:

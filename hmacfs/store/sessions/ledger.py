@@ -19,7 +19,7 @@ from hmacfs.policy import space
 from hmacfs.store import part as parts
 from hmacfs.store.directories import ancestors
 from hmacfs.store.sessions import note as notes
-from hmacfs.store.sessions.note import Content, Fence, Note, State, Terms
+from hmacfs.store.sessions.note import NO_CHUNKS, Content, Fence, Note, State, Stored, Terms
 from hmacfs.store.upload import CLOSED, NANO
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ class Found(NamedTuple):
     complete: bool
     used_s: float
     """Wall-clock time of its last use."""
-    chunks: Sequence[int] = ()
-    """Numbers of the chunks stored, where they are numbered."""
+    chunks: Stored = NO_CHUNKS
+    """The chunks stored, where they are numbered."""
 
 
 class Writing:

@@ -20,6 +20,7 @@ import os
 import secrets
 import struct
 import uuid
+from array import array
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -117,6 +118,32 @@ def written(terms: Terms, length: int | None) -> bytes:
     return _HEAD.pack(_MAGIC, nonce, known, State.OPEN, len(text), boot(), _UNKNOWN) + text
 
 
+class Stored:
+    """Which chunks of an upload are stored: their numbers, in order. There may be very many."""
+
+    __slots__ = ("_cells",)
+
+    def __init__(self, cells: array[int]) -> None:
+        """Take the cells of all chunks, as far as any was written to."""
+        self._cells = cells
+
+    def __len__(self) -> int:
+        """Give how many."""
+        return self._cells.count(_STORED)
+
+    def __iter__(self) -> Iterator[int]:
+        """Give their numbers."""
+        return (number for number, cell in enumerate(self._cells) if cell == _STORED)
+
+    def __contains__(self, number: int) -> bool:
+        """Whether the chunk of this number is."""
+        return 0 <= number < len(self._cells) and self._cells[number] == _STORED
+
+
+NO_CHUNKS: Final = Stored(array("Q"))
+"""Of an upload whose bytes come in order."""
+
+
 class Note:
     """An open note. It owns `fd`; its lock is that of this one opening."""
 
@@ -209,14 +236,14 @@ class Note:
         """Give when the upload was last used, in wall-clock seconds."""
         return os.fstat(self.fd).st_mtime
 
-    def stored_chunks(self, content: Content) -> list[int]:
-        """Give the numbers of the chunks that are stored."""
-        if not content.terms.chunk or content.length is None:
-            return []
-        count = -(-content.length // content.terms.chunk)
-        cells = os.pread(self.fd, count * _CELL.size, content.cells_at)
-        cells = cells[: len(cells) // _CELL.size * _CELL.size]
-        return [number for number, (cell,) in enumerate(_CELL.iter_unpack(cells)) if cell == _STORED]
+    def stored_chunks(self, content: Content) -> Stored:
+        """Give which of the chunks are stored."""
+        cells = array("Q")
+        if content.terms.chunk and content.length is not None:
+            count = -(-content.length // content.terms.chunk)
+            data = os.pread(self.fd, count * _CELL.size, content.cells_at)
+            cells.frombytes(data[: len(data) // _CELL.size * _CELL.size])
+        return Stored(cells)
 
 
 def _terms(text: bytes) -> Terms:
