@@ -82,7 +82,7 @@ class Chunks:
         span = chunked.place(ask, head, found.length or 0, found.terms.chunk)
         writing = await sessions.take_chunk(ask.session, allowed, ask.chunk, alone=not self._concurrent)
         if writing is None:
-            found = await self._finish(ask, ask.session, found, allowed)
+            await self._finish(ask, ask.session, found, allowed)
             return chunked.repeated(ask)
         with writing:
             await sessions.expect(writing, found.length, span.length)

@@ -15,7 +15,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from hmacfs import auth, errors, resume
 from hmacfs.app import places
-from hmacfs.app.resumable.engine import Target
+from hmacfs.app.resumable.engine import Target, whole_digests
 from hmacfs.app.resumable.slots import sent_type
 from hmacfs.errors import Refused
 from hmacfs.model import Reply
@@ -103,7 +103,7 @@ class Collection:
             metadata=ask.metadata,
             most=most,
             parts=ask.parts,
-            digests=tuple((c.algorithm, c.value.hex()) for c in ask.checksums if c.whole),
+            digests=whole_digests(ask),
             began=engine.now(),
         )
         target = self._target(endpoint, name, held)

@@ -61,6 +61,11 @@ class Target:
     """Gives the URL of the file in the end, where the client does not know that already."""
 
 
+def whole_digests(ask: Ask) -> tuple[tuple[str, str], ...]:
+    """Give what the whole file must digest to, as `Terms.digests` has it."""
+    return tuple((sum_.algorithm, sum_.value.hex()) for sum_ in ask.checksums if sum_.whole)
+
+
 class Engine:
     """One configuration's resumable uploads over one store."""
 
@@ -73,23 +78,21 @@ class Engine:
         """Bytes of a file at most."""
         self._row = row
         performance = settings.performance
-        self._chunks = profiles.chunk_rules(
+        rules = profiles.chunk_rules(
             intelligent=performance.intelligent_chunking,
             algorithm=performance.chunk_adaptation_algorithm,
             least=performance.min_chunk_size,
             most=performance.max_chunk_size,
         )
+        # Whoever the client is: in the languages that are told of this, nothing that arrived is lost.
+        largest = chunks.Upload(size=self.most, left=self.most, keeps_partial=True)
+        self._advised = profiles.advise(profiles.UNKNOWN, largest, rules)
 
     def limits(self, most: int | None = None) -> Limits:
         """Give what a client is told about sizes."""
         return Limits(
             most=self.most if most is None else min(most, self.most),
-            # Whoever the client is: in the languages that are told of this, nothing that arrived is lost.
-            chunk=profiles.advise(
-                profiles.UNKNOWN,
-                chunks.Upload(size=self.most, left=self.most, keeps_partial=True),
-                self._chunks,
-            ),
+            chunk=self._advised,
             lives_s=self.sessions.lives_s,
         )
 
@@ -140,9 +143,8 @@ class Engine:
             count=head.length or 0,
         ) as writing:
             link.grant(ask.door)
-            location = target.location if created else None
             limits = self.limits(writing.found.terms.most)
-            if (interim := resume.interim(ask, location, None, limits)) is not None and location is not None:
+            if created and (interim := resume.interim(ask, target.location, None, limits)) is not None:
                 link.inform(interim)
             try:
                 digest = await self._receive(ask, head, link, writing)
@@ -183,8 +185,7 @@ class Engine:
             await self.sessions.expect(writing, found.offset, 0)
         elif found.offset != found.length:
             raise resume.length_wrong(ask, self.state(found))
-        wanted = [*found.terms.digests, *((c.algorithm, c.value.hex()) for c in ask.checksums if c.whole)]
-        for algorithm, digits in dict.fromkeys(wanted):
+        for algorithm, digits in dict.fromkeys(found.terms.digests + whole_digests(ask)):
             if not hmac.compare_digest(await self.sessions.digest(writing, algorithm), digits):
                 # What has come is not the file, and nothing that may still come can make it that.
                 await self.sessions.drop(target.name, target.allowed)

@@ -12,7 +12,7 @@ import hashlib
 from typing import TYPE_CHECKING, Final
 
 from hmacfs import auth, errors, resume
-from hmacfs.app.resumable.engine import Target
+from hmacfs.app.resumable.engine import Target, whole_digests
 from hmacfs.errors import Refused
 from hmacfs.resume import Act, Ask, Door, State, metadata
 from hmacfs.store.sessions import Terms
@@ -100,7 +100,7 @@ class Slots:
             expires=grant.expires,
             metadata=ask.metadata,
             most=length,
-            digests=tuple((c.algorithm, c.value.hex()) for c in ask.checksums if c.whole),
+            digests=whole_digests(ask),
             began=self._engine.now(),
         )
 
