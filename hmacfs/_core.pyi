@@ -30,6 +30,9 @@ class Slab:
     def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
+def waiting(sock: int) -> int:
+    """Give how many bytes have come on a socket and were not read yet (tcp(7), SIOCINQ). Raises OSError."""
+
 def draw(sock: int, slab: Slab, length: int) -> tuple[int, int]:
     """Read up to `length` bytes of a socket into `slab`; give how many, and DONE, WAIT or ENDED."""
 

@@ -33,6 +33,12 @@ cdef extern from "<sys/socket.h>" nogil:
         MSG_NOSIGNAL
 
 
+cdef extern from "<sys/ioctl.h>" nogil:
+    int ioctl(int fd, unsigned long request, ...)
+    enum:
+        FIONREAD
+
+
 cdef extern from "<sys/resource.h>" nogil:
     struct rusage:
         long ru_nvcsw
@@ -354,6 +360,14 @@ def draw(int sock, Slab slab not None, int64_t length) -> tuple[int, int]:
     if step.why == WHY_FAILED:
         raise failed(step.err)
     return step.moved, step.why
+
+
+def waiting(int sock) -> int:
+    """Give how many bytes have come on a socket and were not read yet (tcp(7), SIOCINQ). Raises OSError."""
+    cdef int count = 0
+    if ioctl(sock, FIONREAD, &count) < 0:
+        raise failed(errno)
+    return count
 
 
 cdef Step stopped(Step step, ssize_t n, int err) noexcept nogil:

@@ -191,8 +191,7 @@ class Receiving:
     async def _receive_aside(self) -> None:
         """Receive what fits into one slab, and write it on a thread."""
         count, why = 0, _core.DONE
-        want = min(self._filling.size, self._site.classes.fit(self._left), buffers.MOST_LENT_BYTES)
-        async with self._lane.lend(want) as slab:
+        async with self._lane.lend(self._to_hold) as slab:
             if not self._stopped:
                 data, why = self._draw(slab, slab.size, slab.size)
                 count = len(data)
@@ -203,6 +202,15 @@ class Receiving:
         missed, self._missed = self._missed, False
         if not self._settle(count, why) or (missed and not self._stopped):
             self._turns.again(self)
+
+    def _to_hold(self) -> int:
+        """Give the class of the slab for what has come; no larger, since the disk may hold it for long."""
+        try:
+            has_come = len(self._first) or _core.waiting(self._sock)
+        except OSError:  # which reading will find too
+            has_come = 0
+        size = min(self._filling.size, buffers.MOST_LENT_BYTES)
+        return min(size, self._site.classes.fit(min(self._left, has_come)))
 
     def _end(self, broken: Refused | Broken | None) -> None:
         if not self._stopped:
