@@ -200,8 +200,6 @@ class Plan:
     """Bytes asked of one read."""
     budget: int
     """Bytes moved before the loop gets its turn back."""
-    direct: bool = False
-    """Whether a body is large enough to be read from the socket without the transport."""
 
 
 class File(NamedTuple):

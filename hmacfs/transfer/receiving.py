@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hmacfs import _core
 from hmacfs.errors import Refused
-from hmacfs.policy import buffers
+from hmacfs.policy import buffers, waking
 from hmacfs.transfer.turns import READABLE
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Receiving:
         "_first",
         "_lane",
         "_left",
+        "_looked",
         "_missed",
         "_received",
         "_sink",
@@ -84,7 +85,7 @@ class Receiving:
         self._filling = turns.site.begin(left, rate)
         self._asked = 0  # bytes that would have fitted into what was read with
         self._received = 0  # those that came
-        self._began = turns.loop.time()
+        self._began = self._looked = turns.loop.time()
         turns.watch(sock, self, READABLE)
         if first:
             turns.again(self)
@@ -111,7 +112,7 @@ class Receiving:
             began_ns = time.thread_time_ns()
             moved, dry = self._move(top, limit)
             self._site.weigh(top, moved, time.thread_time_ns() - began_ns)
-        self._filling = self._site.look(self._filling, moved, dry=dry)
+        self._look(moved, self._left, dry=dry)
         return moved
 
     def abort(self) -> None:
@@ -138,8 +139,7 @@ class Receiving:
         if self._first:
             first, self._first = self._first, b""
             return memoryview(first), _core.DONE
-        room = min(buffers.to_boundary(self._sink.moved, size), slab.size)
-        want = min(self._left, limit, room)
+        want = min(self._left, limit, size, slab.size)
         try:
             got, why = _core.draw(self._sock, slab, want)
         except OSError:
@@ -183,6 +183,15 @@ class Receiving:
             self._end(Broken.ENDED)
         return self._stopped or why == _core.WAIT
 
+    def _look(self, came: int, left: int, *, dry: bool) -> None:
+        """Follow the client after a look that found `came` bytes; `dry` if there were no more, of `left`."""
+        self._filling = self._site.look(self._filling, came, dry=dry)
+        now = self._turns.loop.time()
+        if dry and came and not self._stopped:
+            before, seconds = self._turns.wakes_from(self._sock), now - self._looked
+            self._turns.wake_from(self._sock, waking.after(before, came, seconds, left))
+        self._looked = now
+
     def _step_aside(self) -> None:
         """Leave the next bytes to the lane."""
         self._aside = True
@@ -195,7 +204,7 @@ class Receiving:
             if not self._stopped:
                 data, why = self._draw(slab, slab.size, slab.size)
                 count = len(data)
-                self._filling = self._site.look(self._filling, count, dry=why == _core.WAIT)
+                self._look(count, self._left - count, dry=why == _core.WAIT)
                 if data:
                     await self._store_aside(data)
         self._aside = False
