@@ -185,13 +185,15 @@ class Engine:
             await self.sessions.expect(writing, found.offset, 0)
         elif found.offset != found.length:
             raise resume.length_wrong(ask, self.state(found))
-        for algorithm, digits in dict.fromkeys(found.terms.digests + whole_digests(ask)):
+        told = found.terms.digests + whole_digests(ask)
+        for algorithm, digits in dict.fromkeys(told):
             if not hmac.compare_digest(await self.sessions.digest(writing, algorithm), digits):
                 # What has come is not the file, and nothing that may still come can make it that.
                 await self.sessions.drop(target.name, target.allowed)
                 raise resume.checksum_wrong(ask)
         began = time.monotonic()
-        await self.sessions.publish(writing, target.slot(found.terms), digest)
+        sha256 = bytes.fromhex(dict(told).get("sha256", "")) or None
+        await self.sessions.publish(writing, target.slot(found.terms), digest, sha256)
         self._row.observe(metrics.COMMIT_SECONDS, time.monotonic() - began)
         self._row.add(metrics.UPLOADS[ask.door])
 

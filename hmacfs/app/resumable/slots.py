@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from hmacfs import auth, errors, resume
 from hmacfs.app.resumable.engine import Target, whole_digests
 from hmacfs.errors import Refused
-from hmacfs.resume import Act, Ask, Door, State, metadata
+from hmacfs.resume import Act, Ask, Door, State, metadata, structured
 from hmacfs.store.sessions import Terms
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Slots:
         ask = resume.read(door, head)
         target = self._target(head, slot)
         if ask.act is Act.TELL:
-            return await self._tell(ask, slot, target)
+            return await self._tell(ask, head, slot, target)
         if ask.act is Act.CANCEL:
             return await self._engine.cancel(ask, target, link)
         if ask.act is Act.CREATE or (door is Door.RANGE and ask.offset == 0):
@@ -55,7 +55,9 @@ class Slots:
 
     async def salvage(self, head: Head, slot: Slot, grant: Grant, part: Part) -> None:
         """Keep what has come of a plain PUT that broke off. Raises Refused."""
-        terms = self._terms(head, slot, grant, Ask(door=Door.RANGE, act=Act.CREATE), part.length)
+        told = structured.digests(head.fields.get(b"repr-digest"), whole=True)
+        ask = Ask(door=Door.RANGE, act=Act.CREATE, checksums=told)
+        terms = self._terms(head, slot, grant, ask, part.length)
         await self._engine.sessions.salvage(part, name_of(slot), terms)
 
     async def forget(self, slot: Slot) -> None:
@@ -64,11 +66,14 @@ class Slots:
             with contextlib.suppress(Refused):  # the file is stored, whatever becomes of the rest
                 await self._engine.sessions.clear(name_of(slot))
 
-    async def _tell(self, ask: Ask, slot: Slot, target: Target) -> Reply:
+    async def _tell(self, ask: Ask, head: Head, slot: Slot, target: Target) -> Reply:
         if (size := self._engine.store.size_of(slot.key)) is None:
             return await self._engine.tell(ask, target)
         state = State(offset=size, length=size, complete=True, expires=0)
-        return resume.told(ask, state, self._engine.limits())
+        reply = resume.told(ask, state, self._engine.limits())
+        if (wanted := head.fields.get(b"want-repr-digest")) is not None:
+            reply.fields += structured.repr_digest(wanted, await self._engine.store.sha256_of(slot.key))
+        return reply
 
     async def _create(self, ask: Ask, head: Head, link: Link, slot: Slot, target: Target) -> Reply:
         """Begin an upload, from its beginning even if one was under way."""
