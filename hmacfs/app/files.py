@@ -93,8 +93,8 @@ def reply(head: Head, sheet: Sheet) -> Reply:
         return Reply(status=304, code="not_modified", fields=sheet.unmodified(), file=file)
     fields = sheet.fields()
     # Not in `Sheet.fields`: what is answered from memory has none, and `_asked` leaves who wants it to us.
-    if (wanted := head.fields.get(b"want-repr-digest")) is not None:
-        fields += structured.repr_digest(wanted, sheet.sha256)
+    if b"want-repr-digest" in head.fields and structured.wants_sha256(head.fields[b"want-repr-digest"]):
+        fields += structured.repr_digest(sheet.sha256)
     spans = _spans(head, sheet.etag, file) if sheet.ranges else None
     if spans is None:
         whole: list[bytes | Span] = [Span(0, file.size)] if file.size else []

@@ -49,15 +49,15 @@ def digests(value: bytes | None, *, whole: bool) -> tuple[Checksum, ...]:
     )
 
 
-def repr_digest(wanted: bytes, sha256: bytes | None) -> list[tuple[str, str]]:
-    """Give the field Repr-Digest of a file to whom `wanted` it; none if `sha256` is not known.
+def wants_sha256(value: bytes | None) -> bool:
+    """Whether Want-Repr-Digest (RFC 9530 4) takes a SHA-256: an integer from 1 to 10 says so, 0 forbids."""
+    weight = dict(_members(value)).get(_SHA256)
+    return type(weight) is int and 1 <= weight <= _WEIGHT_MOST  # a boolean is no integer
 
-    Want-Repr-Digest (RFC 9530 4) takes an algorithm by an integer from 1 to 10, and forbids it by 0.
-    """
-    weight = dict(_members(wanted)).get(_SHA256)
-    if sha256 is None or type(weight) is not int or not 1 <= weight <= _WEIGHT_MOST:  # a bool is no integer
-        return []
-    return [("Repr-Digest", http_sf.ser({_SHA256: sha256}))]
+
+def repr_digest(sha256: bytes | None) -> list[tuple[str, str]]:
+    """Give the field Repr-Digest; none if the digest is not known."""
+    return [] if sha256 is None else [("Repr-Digest", http_sf.ser({_SHA256: sha256}))]
 
 
 def complete(state: bool) -> tuple[str, str]:  # noqa: FBT001 - the field is one boolean

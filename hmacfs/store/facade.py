@@ -216,15 +216,20 @@ class Store:
         return self._judge(facts)
 
     async def sha256_of(self, key: str) -> bytes | None:
-        """Give the SHA-256 of a file that stands at `key`; None if it is not known.
+        """Give the SHA-256 of the file that stands at `key`; None if it is not known, or nothing stands.
 
-        Raises Refused as `find` and `learn`.
+        Raises Refused as `find` and `learn` otherwise do.
         """
-        file = self.find(key)
         try:
-            known = self.known(key, file) or await self.learn(key, file)
-        finally:
-            os.close(file.fd)
+            file = self.find(key)
+            try:
+                known = self.known(key, file) or await self.learn(key, file)
+            finally:
+                os.close(file.fd)
+        except Refused as refused:
+            if refused.refusal is not errors.NOT_FOUND:
+                raise
+            return None
         return known.sha256
 
     async def begin(self, slot: Slot | None, length: int) -> Part:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import languages
 import pytest
+import resuming
 import serving
 import wire
-from languages import append, digest, refusal
+from languages import ALICE, append, digest, refusal
 from wire import Wire
 
 if TYPE_CHECKING:
@@ -106,6 +107,25 @@ def test_of_a_file_in_parts_the_last_request_tells_it(server: Server) -> None:
     assert answer.fields["repr-digest"] == digest(BODY)
     del asked["Want-Repr-Digest"]
     assert "repr-digest" not in server.request("HEAD", target, fields=asked).fields
+
+
+@pytest.mark.parametrize("door", ["slot", "endpoint"])
+def test_who_finishes_a_file_that_nobody_compared_is_told_what_it_is(server: Server, door: str) -> None:
+    """As if the request with the last bytes had died before its Repr-Digest was looked at."""
+    holds = ALICE if door == "endpoint" else {}
+    target = "/files/" if door == "endpoint" else serving.signed(serving.fresh(), len(BODY))
+    fields = {**TYPE, **holds, "Upload-Length": str(len(BODY)), "Upload-Complete": "?0"}
+    begun = server.request("PUT", target, fields=fields, body=BODY[:HAVE])
+    spoiled = BODY[:HAVE] + bytes(len(BODY) - HAVE)
+    parts = [path for path in resuming.parts_of(server.storage) if path.suffix != ".note"]
+    part = max(parts, key=lambda path: path.stat().st_mtime_ns)
+    with part.open("ab") as file:
+        file.write(spoiled[HAVE:])
+    for _ in range(2):  # the first finishes it
+        asked = {**holds, **WANTED, "Upload-Draft-Interop-Version": "8"}
+        answer = server.request("HEAD", begun.fields["location"], fields=asked)
+        assert (answer.status, answer.fields["upload-complete"]) == (204, "?1")
+        assert answer.fields["repr-digest"] == digest(spoiled)
 
 
 def test_what_a_broken_put_promised_holds_for_the_rest(server: Server) -> None:

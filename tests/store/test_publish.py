@@ -310,8 +310,9 @@ def test_the_digest_of_a_file_is_that_of_its_very_upload(root: Path, durability:
         (root / "upload/U/it").write_bytes(b"else")
         for store in (one, other):
             assert await store.sha256_of("upload/U/it") is None
+            assert await store.sha256_of("upload/U/none") is None
             with pytest.raises(Refused):
-                await store.sha256_of("upload/U/none")
+                await store.sha256_of("upload/U/" + "n" * 256)
 
     asyncio.run(main())
     one.close()

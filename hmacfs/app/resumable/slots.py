@@ -40,7 +40,7 @@ class Slots:
         ask = resume.read(door, head)
         target = self._target(head, slot)
         if ask.act is Act.TELL:
-            return await self._tell(ask, head, slot, target)
+            return await self._tell(ask, slot, target)
         if ask.act is Act.CANCEL:
             return await self._engine.cancel(ask, target, link)
         if ask.act is Act.CREATE or (door is Door.RANGE and ask.offset == 0):
@@ -66,13 +66,12 @@ class Slots:
             with contextlib.suppress(Refused):  # the file is stored, whatever becomes of the rest
                 await self._engine.sessions.clear(name_of(slot))
 
-    async def _tell(self, ask: Ask, head: Head, slot: Slot, target: Target) -> Reply:
+    async def _tell(self, ask: Ask, slot: Slot, target: Target) -> Reply:
         if (size := self._engine.store.size_of(slot.key)) is None:
             return await self._engine.tell(ask, target)
         state = State(offset=size, length=size, complete=True, expires=0)
         reply = resume.told(ask, state, self._engine.limits())
-        if (wanted := head.fields.get(b"want-repr-digest")) is not None:
-            reply.fields += structured.repr_digest(wanted, await self._engine.store.sha256_of(slot.key))
+        reply.fields += await self._engine.digest(ask, slot)
         return reply
 
     async def _create(self, ask: Ask, head: Head, link: Link, slot: Slot, target: Target) -> Reply:
