@@ -24,10 +24,11 @@ goes wrong are on standard error; on standard output are the URLs of what was up
   Progress begins them anew. Retry-After is obeyed up to five minutes.
 - **Digests.** The SHA-256 of an upload goes with its last request (Repr-Digest, RFC 9530), and a server that
   knows the field refuses a file that came otherwise. One that a download's answer has is compared before the
-  file gets its name.
-- **No state.** `put` keeps nothing: the server is asked, and a whole upload of the file's size at that URL
-  counts as this one. `get` keeps FILE.part, which knows by an extended
-  attribute what it is the beginning of; on a file system without these a later run begins anew.
+  file gets its name; this server tells it of every file that `put` has brought.
+- **No state.** `put` keeps nothing: the server is asked, and what stands whole at that URL counts as this
+  file if its SHA-256 is the same; where the server tells none, a whole upload of the same size does. `get`
+  keeps FILE.part, which knows by an extended attribute what it is the beginning of; on a file system without
+  these a later run begins anew.
 - **Trust.** Certificates are checked against the system's authorities; SSL_CERT_FILE names others.
 - **Secrets.** Other users of a machine may see the arguments of a command, a token or signed URL among them.
 
