@@ -41,12 +41,18 @@ def bars(records: list[Record]) -> str:
 
 
 def measured_on(records: list[Record]) -> str:
-    """Give one paragraph: host, kernel, versions, command."""
+    """Give one paragraph for each run: host, kernel, versions, command; and its works, if there are several."""
     if not records:
         return "Nothing has been measured yet.\n"
-    described = records[0]["host"]
-    versions = ", ".join(f"{name} {version}" for name, version in described["versions"].items())
-    return f"{host.caption(described)}; {described['system']}; {versions}.\n"
+    runs: dict[str, list[str]] = {}
+    for record in records:
+        described = record["host"]
+        versions = ", ".join(f"{name} {version}" for name, version in described["versions"].items())
+        line = f"{host.caption(described)}; {described['system']}; {versions}."
+        runs.setdefault(line, []).append(record["work"])
+    if len(runs) == 1:
+        return f"{next(iter(runs))}\n"
+    return "\n".join(f"{', '.join(named)}: {line}\n" for line, named in runs.items())
 
 
 def work(record: Record) -> str:
