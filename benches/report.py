@@ -41,7 +41,7 @@ def bars(records: list[Record]) -> str:
 
 
 def measured_on(records: list[Record]) -> str:
-    """Give one paragraph for each run: host, kernel, versions, command; and its works, if there are several."""
+    """Give a paragraph for each run: host, kernel, versions, command; and its works, if there are several."""
     if not records:
         return "Nothing has been measured yet.\n"
     runs: dict[str, list[str]] = {}
