@@ -34,6 +34,8 @@ class Wire:
             # The authorities of the system, as whoever has one of his own expects; the library has others.
             verify=ssl.create_default_context(),
             timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s)),
+            # The user has said how many; a request that the library holds back would time out.
+            limits=httpx.Limits(),
         )
 
     async def __aenter__(self) -> Self:

@@ -13,7 +13,8 @@ from client.standin import Begun, Cut, Forget, Mute, Say, Stall
 from hmacfs.client.patience import Patience
 from hmacfs.client.problem import Failed, GaveUp
 from hmacfs.client.source import Source, guess_type
-from hmacfs.client.upload import Place, Upload
+from hmacfs.client.place import Place
+from hmacfs.client.upload import Upload
 from hmacfs.client.wire import Wire
 from hmacfs.model import KiB
 
