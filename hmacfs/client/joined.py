@@ -78,7 +78,7 @@ class Joined:
         return place.with_parts(parts) if any(parts) else None
 
     async def begin(self) -> bool:
-        """Give whether the file goes in parts: it is large enough, and the server joins them. Else do not `run`.
+        """Give whether the file goes in parts: it is large and the server joins them. Else do not `run`.
 
         Raises Failed, and GaveUp if it may be asked again.
         """
@@ -146,7 +146,7 @@ class Joined:
             "Repr-Digest": answers.digest_field(await source.digest()),
         }
         tried, self._tried = self._tried, True
-        answer = await self._asking.ask("POST", place.url, fields)
+        answer = await self._asking.ask("POST", place.url, fields, last=True)
         if answer.status == HTTPStatus.CREATED:
             self._moved(source.size)
             return answer.link("Content-Location") or answer.link("Location")

@@ -118,7 +118,7 @@ class Upload:
         self._offset = None
         if self._resource is None:
             return False
-        answer = await self._asking.ask("HEAD", self._resource, {})
+        answer = await self._asking.ask("HEAD", self._resource, {}, last=self._sent_whole)
         if not answer.ok:
             askings.raise_passing(answer)
         elif answer.offset is not None:
@@ -166,7 +166,7 @@ class Upload:
             fields["Repr-Digest"] = answers.digest_field(await self._source.digest())
         tried, self._sent_whole = self._sent_whole, self._sent_whole or ends
         self._lost = True  # until the answer says more
-        answer = await self._asking.send(method, url, fields, span, self._moved)
+        answer = await self._asking.send(method, url, fields, span, self._moved, last=ends)
         if not answer.ok:
             return await self._refused(answer, stop - start, tried=tried)
         self._limits = answer.limits or self._limits
