@@ -119,7 +119,7 @@ class Joined:
             Partial(
                 self._asking.another(),
                 (size * number // count, size * (number + 1) // count),
-                resource,
+                resource and self._asking.place.trusted(resource),
                 most=most,
                 moved=functools.partial(show, number),
             )
@@ -189,4 +189,4 @@ class Joined:
 
 
 def _base64(text: str) -> str:
-    return base64.b64encode(text.encode()).decode("ascii")
+    return base64.b64encode(text.encode(errors="replace")).decode("ascii")

@@ -43,8 +43,8 @@ def add_put(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=_count,
         default=1,
-        help="connections: files at the same time, and of a large file at an endpoint parts of it, where "
-        "there are fewer files (default: %(default)s)",
+        help="connections at the same time: each for a file, or, where there are fewer files, for a part of "
+        "a large one that goes to an endpoint; a slot's file has one (default: %(default)s)",
     )
     parser.add_argument(
         "--chunk",

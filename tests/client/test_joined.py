@@ -343,6 +343,9 @@ def test_a_part_is_not_sent_elsewhere(run: Run) -> None:
     run.server.faults["POST"].append(Say(status=201, fields={"Location": "https://elsewhere.example/1"}))
     with pytest.raises(Failed, match="another origin"):
         run()
+    run.fragment = "#1,https%3A%2F%2Felsewhere.example%2F1"
+    with pytest.raises(Failed, match="another origin"):
+        run()
 
 
 @pytest.mark.parametrize("url", ["https://a.example/files/", "https://a.example/x/files/"])
