@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import re
 import threading
+import time
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Self
@@ -81,6 +82,7 @@ class Seen:
     path: str
     fields: dict[str, str]
     body: int = 0
+    at: float = field(default_factory=time.monotonic)
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -160,7 +159,8 @@ def test_a_file_larger_than_the_server_takes_is_not_begun(run: Run) -> None:
 
 
 WELL = Lose(count=0)
-# What breaks, in which request, and how many of that kind go well before.
+# What breaks, in which request, and how many of that kind go well before. The parts take turns as they like:
+# of six PATCHes only the first is known to be of CHUNK bytes, and the last to go on where another was.
 BREAKS: list[tuple[str, int, Fault]] = [
     ("OPTIONS", 0, Mute()),
     ("POST", 0, Mute()),
@@ -168,7 +168,8 @@ BREAKS: list[tuple[str, int, Fault]] = [
     ("POST", 2, Stall()),
     ("PATCH", 0, Cut(after=0)),
     ("PATCH", 1, Cut(after=1)),
-    ("PATCH", 2, Cut(after=CHUNK - 1)),
+    ("PATCH", 0, Cut(after=CHUNK - 1)),
+    ("PATCH", 2, Cut(after=100_000)),
     ("PATCH", 5, Cut(after=100_000)),
     ("PATCH", 0, Mute()),
     ("PATCH", 5, Mute()),
@@ -179,7 +180,7 @@ BREAKS: list[tuple[str, int, Fault]] = [
     ("PATCH", 4, Say(status=409, fields={"Upload-Offset": "0"})),
     ("PATCH", 4, Lose(count=1)),
     ("PATCH", 4, Lose(count=PARTS)),
-    ("PATCH", 4, Forget(last=1)),
+    ("PATCH", 5, Forget(last=1)),
     (JOIN, 0, Say(status=503)),
     (JOIN, 0, Mute()),
     (JOIN, 0, Stall()),
@@ -201,9 +202,9 @@ def test_a_file_goes_on_where_it_broke(run: Run, kind: str, before: int, fault: 
 def test_the_joining_may_take_as_long_as_the_file_needs(run: Run) -> None:
     run.data, run.chunk, run.timeout_s = bytes(16 * MiB), None, 0.2
     run.server.faults[JOIN].append(Stall())
-    began_s = time.monotonic()
     assert run.is_stored_once(run())
-    assert time.monotonic() - began_s >= run.timeout_s + len(run.data) / SLOWEST_RATE
+    *_, unanswered, again = run.server.seen
+    assert again.at - unanswered.at >= len(run.data) / SLOWEST_RATE > run.timeout_s
 
 
 def test_bytes_that_came_are_not_sent_again(run: Run) -> None:
