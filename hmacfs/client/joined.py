@@ -87,6 +87,7 @@ class Joined:
         if not (place.parts or (place.is_endpoint and len(begun) > 1)):
             return False
         answer = await self._asking.insist(self._discover)
+        self._asking.patience.renew()  # it is asked again only when all has gone
         if "concatenation" not in answer.tus_extensions:
             if place.parts:
                 raise Failed("the server does not join parts of a file any more")

@@ -39,6 +39,7 @@ goes wrong are on standard error; on standard output are the URLs of what was up
   an extended attribute what it is the beginning of; on a file system without these a later run begins anew.
 - **Trust.** Certificates are checked against the system's authorities; SSL_CERT_FILE names others.
 - **Secrets.** Other users of a machine may see the arguments of a command, a token or signed URL among them.
+  A token signed here for an endpoint (`--protocol tus`) is good for a day, since each request shows it.
 """
 CLOSING: Final = """\
 ## Exit status

@@ -6,6 +6,7 @@ import base64
 import email.utils
 import hashlib
 import json
+import os
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,8 @@ import serving
 import wire
 from languages import ALICE, BOB, LIMIT, OCTETS, TUS, create, file_of, offset, patch, refusal
 from wire import Wire
+
+from hmacfs.store.sessions.note import Note, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -373,6 +376,26 @@ def test_a_join_asked_for_again_has_the_same_answer(server: Server) -> None:
     assert refusal(concat(server, one, two, holds=BOB)) == (404, "not_found")
     assert ask(server, "DELETE", first.fields["location"]).status == 204
     assert refusal(concat(server, one, two)) == (404, "not_found")
+
+
+def test_a_join_goes_on_where_it_was_when_its_worker_was_killed(server: Server) -> None:
+    urls = [piece(server, b"hello "), piece(server, b"world")]
+    uploads = server.storage / ".hmacfs/uploads"
+    ids = tuple(url.rpartition("/")[2] for url in urls)
+    parts = {path: path.read_bytes() for path in uploads.iterdir() if path.name.startswith(ids)}
+    first = concat(server, *urls)
+    # What is then left behind: the parts, and the beginning of the file, in capitals to tell it from theirs.
+    for path, data in parts.items():
+        path.write_bytes(data)
+    final = uploads / first.fields["location"].rpartition("/")[2]
+    final.write_bytes(b"HELLO W")
+    with Note(os.open(f"{final}.note", os.O_RDWR)) as note:
+        note.set_state(State.OPEN)
+    server.storage.joinpath(first.fields["content-location"].removeprefix("/")).unlink()
+    again = concat(server, *urls)
+    assert (again.status, again.fields["location"]) == (201, first.fields["location"])
+    assert file_of(server, again) == b"HELLO World"
+    assert [path for path in parts if path.exists()] == []
 
 
 def test_joins_at_the_same_time_store_one_file(server: Server) -> None:
