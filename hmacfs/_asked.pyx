@@ -129,6 +129,8 @@ cdef Field weigh(
         asked.forwarded = value
         asked.forwarded_size = size
         return MEANT
+    if first == b"w" and is_name(name, name_size, "want-repr-digest", 16):
+        return UNUSUAL
     if is_name(name, name_size, "origin", 6):
         if asked.from_origin or not bounds.any_origin:
             return UNUSUAL

@@ -30,6 +30,15 @@ class Slab:
     def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
+def wake_from(sock: int, count: int) -> None:
+    """Have a socket count as readable only once `count` bytes have come, or no more will (socket(7)).
+
+    If as many have come already, whoever watches it is woken. Raises OSError.
+    """
+
+def waiting(sock: int) -> int:
+    """Give how many bytes have come on a socket and were not read yet (tcp(7), SIOCINQ). Raises OSError."""
+
 def draw(sock: int, slab: Slab, length: int) -> tuple[int, int]:
     """Read up to `length` bytes of a socket into `slab`; give how many, and DONE, WAIT or ENDED."""
 

@@ -27,10 +27,19 @@ cdef extern from "<sys/types.h>" nogil:
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int sock, void *data, size_t length, int flags)
     ssize_t send(int sock, const void *data, size_t length, int flags)
+    int setsockopt(int sock, int level, int option, const void *value, unsigned int length)
     enum:
         MSG_DONTWAIT
         MSG_MORE
         MSG_NOSIGNAL
+        SOL_SOCKET
+        SO_RCVLOWAT
+
+
+cdef extern from "<sys/ioctl.h>" nogil:
+    int ioctl(int fd, unsigned long request, ...)
+    enum:
+        FIONREAD
 
 
 cdef extern from "<sys/resource.h>" nogil:
@@ -354,6 +363,23 @@ def draw(int sock, Slab slab not None, int64_t length) -> tuple[int, int]:
     if step.why == WHY_FAILED:
         raise failed(step.err)
     return step.moved, step.why
+
+
+def waiting(int sock) -> int:
+    """Give how many bytes have come on a socket and were not read yet (tcp(7), SIOCINQ). Raises OSError."""
+    cdef int count = 0
+    if ioctl(sock, FIONREAD, &count) < 0:
+        raise failed(errno)
+    return count
+
+
+def wake_from(int sock, int count) -> None:
+    """Have a socket count as readable only once `count` bytes have come, or no more will (socket(7)).
+
+    If as many have come already, whoever watches it is woken. Raises OSError.
+    """
+    if setsockopt(sock, SOL_SOCKET, SO_RCVLOWAT, &count, sizeof(count)) < 0:
+        raise failed(errno)
 
 
 cdef Step stopped(Step step, ssize_t n, int err) noexcept nogil:

@@ -178,6 +178,8 @@ class Record:
     """Wall-clock time of publication."""
     expires: float | None
     """Wall-clock time at which the file must be gone; None: file_ttl decides."""
+    sha256: bytes | None = None
+    """SHA-256 of the content; None unless its uploader told it, and it was found right."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -200,8 +202,6 @@ class Plan:
     """Bytes asked of one read."""
     budget: int
     """Bytes moved before the loop gets its turn back."""
-    direct: bool = False
-    """Whether a body is large enough to be read from the socket without the transport."""
 
 
 class File(NamedTuple):

@@ -338,6 +338,7 @@ class Worker:
         self._row.set(metrics.HEARTBEAT_MS, int(now * 1000))
         service.date = formatdate(time.time(), usegmt=True).encode()
         self._hot.tick(service.date)
+        self._turns.rouse()
         self._hot.flush()
         self._expire([connection for connection in service.connections if connection.deadline <= now])
         self._log.flush()

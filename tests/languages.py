@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import secrets
 import time
@@ -106,6 +108,12 @@ def refusal(answer: Answer) -> tuple[int, str]:
     assert problem["title"]
     assert problem["type"].startswith((REGISTERED, "urn:", "https://")), problem
     return answer.status, problem["code"]
+
+
+def digest(body: bytes, algorithm: str = "sha-256") -> str:
+    """Give Repr-Digest or Content-Digest of `body`."""
+    value = hashlib.new(algorithm.replace("-", ""), body).digest()
+    return f"{algorithm}=:{base64.b64encode(value).decode()}:"
 
 
 def chunked(body: bytes, size: int = 1000, trailer: str = "") -> bytes:

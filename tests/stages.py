@@ -43,6 +43,14 @@ def turns(  # noqa: PLR0913 - what the tests vary
     )
 
 
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    """Give both ends of a connection over loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    return ours, theirs
+
+
 class Stage:
     """One body on its way from one end of a socket to a file."""
 
@@ -59,6 +67,7 @@ class Stage:
         sizes: Classes = SIZES,
         initial: int = MiB,
         shared: transfer.Turns | None = None,
+        tcp: bool = False,
     ) -> None:
         self.loop = loop
         self.lent: list[int] = []
@@ -69,7 +78,7 @@ class Stage:
         self.lane = self.turns.lane
         if slow:
             self.lane.note(1.0)
-        self.ours, self.theirs = socket.socketpair()
+        self.ours, self.theirs = tcp_pair() if tcp else socket.socketpair()
         for sock in (self.ours, self.theirs):
             sock.setblocking(False)
         self.file = os.open(path, os.O_RDWR) if path else os.memfd_create("part")

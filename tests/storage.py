@@ -60,11 +60,22 @@ def rules(
     )
 
 
-async def put(store: Store, place: Slot, body: bytes = b"body", *, expires: float | None = None) -> Stored:
+async def put(
+    store: Store,
+    place: Slot,
+    body: bytes = b"body",
+    *,
+    expires: float | None = None,
+    sha256: bytes | None = None,
+) -> Stored:
     with await store.begin(place, len(body)) as part:
         os.write(part.fd, body)
         return await part.commit(
-            content_type="text/plain", owner="a@example.org", expires=expires, digest=b"d" * 32
+            content_type="text/plain",
+            owner="a@example.org",
+            expires=expires,
+            digest=b"d" * 32,
+            sha256=sha256,
         )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from hmacfs import auth, errors, metrics, resume, transfer
 from hmacfs.app import doors, files, places
 from hmacfs.app.offload import Offload
+from hmacfs.app.promise import Promise
 from hmacfs.app.resumable import Link as ResumableLink
 from hmacfs.app.resumable import Resumable
 from hmacfs.errors import Refused
@@ -169,6 +170,7 @@ class App:
                 now=self._now(),
                 attached=attached,
                 ranges=self.ranges,
+                sha256=known.sha256,
             )
             place = self._offload.place(slot.key) if offloaded else None
             if place is None:
@@ -214,12 +216,15 @@ class App:
         with await self._store.begin(slot, size) as part:
             link.grant(grant.dialect, grant.owner)
             plan = buffers.for_upload(Facts(length=head.length))
+            promise = Promise(head.fields[b"repr-digest"]) if b"repr-digest" in head.fields else None
             try:
-                digest = await transfer.receive(link, part, plan)
+                digest = await transfer.receive(link, part, plan, promise.running if promise else ())
             except Refused as broken:
                 await self._resumable.salvage(broken, head, slot, grant, part)
                 raise
-            await self._commit(part, grant, digest, content_type=grant.content_type or _sent_type(head))
+            sha256 = promise.kept() if promise else None
+            content_type = grant.content_type or _sent_type(head)
+            await self._commit(part, grant, digest, content_type=content_type, sha256=sha256)
         await self._resumable.forget(slot)
         if grant.dialect in JSON_DIALECTS:
             stored = doors.Stored(
@@ -231,7 +236,7 @@ class App:
         reply.fields += self._shared(head)
         return reply
 
-    async def _commit(
+    async def _commit(  # noqa: PLR0913 - what is known of a file
         self,
         part: Part,
         grant: Grant,
@@ -239,11 +244,17 @@ class App:
         *,
         content_type: str | None = None,
         size: int | None = None,
+        sha256: bytes | None = None,
     ) -> None:
         """Publish what has been received, and note how long that took."""
         ended = time.monotonic()
         await part.commit(
-            size=size, content_type=content_type, owner=grant.owner, expires=grant.expires, digest=digest
+            size=size,
+            content_type=content_type,
+            owner=grant.owner,
+            expires=grant.expires,
+            digest=digest,
+            sha256=sha256,
         )
         self._row.observe(metrics.COMMIT_SECONDS, time.monotonic() - ended)
 

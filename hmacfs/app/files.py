@@ -12,6 +12,7 @@ from hmacfs.http import conditional, media, multipart, ranges
 from hmacfs.http import reply as replies
 from hmacfs.http.conditional import Verdict
 from hmacfs.model import Kept, Reply, Span
+from hmacfs.resume import structured
 
 if TYPE_CHECKING:
     from hmacfs.model import File, Head
@@ -33,6 +34,8 @@ class Sheet:
     modified: str
     ranges: bool
     """Whether parts of it may be asked for."""
+    sha256: bytes | None
+    """SHA-256 of the whole, whatever part is asked for; None if that is not known."""
 
     def fields(self) -> list[tuple[str, str]]:
         """Give the file's fields of a 200 or 206; Content-Type is the first."""
@@ -60,6 +63,7 @@ def describe(  # noqa: PLR0913 - all that is known of a file
     now: float,
     attached: bool,
     ranges: bool,
+    sha256: bytes | None = None,
 ) -> Sheet:
     """Give the sheet of an open file; `content_type` is the signed one.
 
@@ -75,6 +79,7 @@ def describe(  # noqa: PLR0913 - all that is known of a file
         etag=conditional.etag(file.size, file.mtime_ns),
         modified=conditional.last_modified(file.mtime_ns),
         ranges=ranges,
+        sha256=sha256,
     )
 
 
@@ -87,6 +92,9 @@ def reply(head: Head, sheet: Sheet) -> Reply:
     if verdict is Verdict.NOT_MODIFIED:
         return Reply(status=304, code="not_modified", fields=sheet.unmodified(), file=file)
     fields = sheet.fields()
+    # Not in `Sheet.fields`: what is answered from memory has none, and `_asked` leaves who wants it to us.
+    if b"want-repr-digest" in head.fields and structured.wants_sha256(head.fields[b"want-repr-digest"]):
+        fields += structured.repr_digest(sheet.sha256)
     spans = _spans(head, sheet.etag, file) if sheet.ranges else None
     if spans is None:
         whole: list[bytes | Span] = [Span(0, file.size)] if file.size else []

@@ -55,7 +55,10 @@ class Download:
                 await self._patience.wait(passing)
         if self._sha256 is not None and self._sha256 != await self._sink.digest():
             self._sink.begin(None)
-            raise Failed("what came is not what the server holds (their SHA-256 differ): it was dropped")
+            raise Failed(
+                "what came has another SHA-256 than the file that was uploaded, by what the server tells: "
+                "it was damaged there or on the way, and is dropped"
+            )
         self._sink.finish()
 
     async def _fetch(self) -> None:
@@ -65,14 +68,22 @@ class Download:
         if had and self._sink.tag is not None:
             fields = {"Range": f"bytes={had}-", "If-Range": self._sink.tag}
         async with self._wire.fetch(self._url, {**answers.WANTED, **fields}) as (answer, blocks):
-            if not self._accept(answer):
-                return
-            self._moved(self._sink.size, self._size)
-            async for block in blocks:
-                self._sink.write(block)
+            if missing := self._accept(answer):
                 self._moved(self._sink.size, self._size)
+                async for block in blocks:
+                    self._sink.write(block)
+                    self._moved(self._sink.size, self._size)
+        if not missing and self._sha256 is None:
+            await self._ask_digest()
         if self._size is not None and self._sink.size != self._size:
             raise Passing(f"{self._sink.size} bytes came of {self._size}")
+
+    async def _ask_digest(self) -> None:
+        """Learn the digest of what an earlier run has brought whole: the 416 did not tell it."""
+        fields = {"Range": "bytes=0-0", **answers.WANTED}
+        async with self._wire.fetch(self._url, fields) as (answer, _):
+            if answer.ok and answer.etag == self._sink.tag:
+                self._sha256 = answer.sha256
 
     def _accept(self, answer: Answer) -> bool:
         """Make the sink ready for the answer's body; False if it has everything already."""

@@ -31,12 +31,14 @@ goes wrong are on standard error; on standard output are the URLs of what was up
 - **Digests.** The SHA-256 of an upload goes with its last request (Repr-Digest, RFC 9530), and a server that
   knows the field refuses a file that came otherwise. It is taken as the bytes go by; of a file in parts in a
   pass of its own meanwhile. To answer that request the server has a second more for each 32 MiB of the file.
-  One that a download's answer has is compared before the file gets its name.
-- **No state.** `put` keeps nothing: the server is asked, and a whole upload of the file's size at that URL
-  counts as this one. The parts of a file are named behind the endpoint's URL, `https://host/files/#ID,ID,ID`;
-  if they were joined and the answer was lost, it is asked for again. A server that cannot give it again has
-  perhaps stored the file, which is then said: it is not sent once more. `get` keeps FILE.part, which knows by
-  an extended attribute what it is the beginning of; on a file system without these a later run begins anew.
+  One that a download's answer has is compared before the file gets its name; this server tells it of every
+  file that `put` has brought.
+- **No state.** `put` keeps nothing: the server is asked, and what stands whole at that URL counts as this
+  file if its SHA-256 is the same; where the server tells none, a whole upload of the same size does. The
+  parts of a file are named behind the endpoint's URL, `https://host/files/#ID,ID,ID`; if they were joined and
+  the answer was lost, it is asked for again. A server that cannot give it again has perhaps stored the file,
+  which is then said: it is not sent once more. `get` keeps FILE.part, which knows by an extended attribute
+  what it is the beginning of; on a file system without these a later run begins anew.
 - **Trust.** Certificates are checked against the system's authorities; SSL_CERT_FILE names others.
 - **Secrets.** Other users of a machine may see the arguments of a command, a token or signed URL among them.
   A token signed here for an endpoint (`--protocol tus`) is good for a day, since each request shows it.

@@ -130,7 +130,11 @@ class Upload:
                 )
             self._limits = answer.limits or self._limits or {}
             self._stand(answer.offset)
-            return self._finish(answer) if answer.complete else False
+            if not answer.complete:
+                return False
+            if answer.sha256 is not None and not await self._is_ours(answer, sent=False):
+                raise Failed("another file of this size stands at this URL; this one needs a URL of its own")
+            return self._finish(answer)
         elif self._sent_whole and await self._is_ours(answer, sent=True):
             return self._finish(answer)  # a plain server shows the file itself: only its answer was lost
         return False

@@ -452,7 +452,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         plan.slab = min(plan.slab, service.turns.site.classes.most)
         poured = body.pour(service.loop, sink, plan)
         pending, self._pending = self._pending, b""
-        direct = isinstance(sink, transfer.FileSink) and self._receive(pending, body, sink, plan)
+        direct = isinstance(sink, transfer.FileSink) and self._receive(pending, body, sink)
         if not direct:
             self._read_body(memoryview(pending))
         gone = self._phase is Phase.CLOSED
@@ -474,17 +474,16 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         self._window_s = seconds
         self.deadline = now + seconds
 
-    def _receive(self, pending: bytes, body: Body, sink: transfer.FileSink, plan: Plan) -> bool:
-        """Receive a body that begins with `pending` without the transport, if it is large or the disk slow.
+    def _receive(self, pending: bytes, body: Body, sink: transfer.FileSink) -> bool:
+        """Receive a body that begins with `pending` without the transport, if that is worth it.
 
         Give whether that is so.
         """
         turns = self._service.turns
-        missing = body.left > len(pending)
-        large = plan.direct and missing
-        if not body.left or not (large or turns.lane.slow):
+        direct = buffers.is_direct(body.left, len(pending))
+        if not body.left or not (direct or turns.lane.slow):
             return False
-        if self._phase is Phase.CLOSED or (self._eof and missing):
+        if self._phase is Phase.CLOSED or (self._eof and body.left > len(pending)):
             return False
         self._pause()
         try:

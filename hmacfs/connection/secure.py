@@ -84,7 +84,6 @@ class Secure(Connection):
         pending: bytes,  # noqa: ARG002 - the base's
         body: Body,  # noqa: ARG002 - the base's
         sink: transfer.FileSink,  # noqa: ARG002 - the base's
-        plan: Plan,  # noqa: ARG002 - the base's
     ) -> bool:
         """Leave every body to the transport: what comes on the socket is encrypted."""
         return False

@@ -21,7 +21,7 @@ _EXPOSED: Final = (
     "Access-Control-Expose-Headers",
     (
         "Content-Length, Content-Range, Content-Type, Content-Disposition, Accept-Ranges, ETag, "
-        "Last-Modified, Location, Retry-After, X-Request-Id"
+        "Last-Modified, Location, Repr-Digest, Retry-After, X-Request-Id"
     ),
 )
 RESUMABLE: Final = (

@@ -43,6 +43,7 @@ __all__ = [
     "options",
     "read",
     "speaks",
+    "structured",
     "told",
     "too_large",
     "tus",

@@ -58,6 +58,8 @@ class Ask:
     parts: tuple[str, ...] = ()
     """Targets of the uploads to join, in order and as sent: paths or URLs (tus Upload-Concat: final)."""
     checksums: tuple[Checksum, ...] = ()
+    wants_sha256: bool = False
+    """Whether the digest of the whole file is to be told, where the request asks how far it is (ietf)."""
     trailer: bool = False
     """Whether the body's checksum follows it as the trailer field Upload-Checksum."""
     version: int | None = None

@@ -47,6 +47,8 @@ def read(head: Head) -> Ask:
     ask = Ask(door=Door.IETF, act=act, version=_version(head))
     if act in (Act.CREATE, Act.APPEND):
         _read_content(ask, head)
+    else:
+        ask.wants_sha256 = structured.wants_sha256(head.fields.get(b"want-repr-digest"))
     return ask
 
 

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 _INTEGER_MOST: Final = 999_999_999_999_999
 """The largest integer of a structured field (RFC 9651 3.3.1): close to 1 PB."""
-_ALGORITHMS: Final = {"sha-256": "sha256", "sha-512": "sha512"}
+_SHA256: Final = "sha-256"
+_ALGORITHMS: Final = {_SHA256: "sha256", "sha-512": "sha512"}
 """The active algorithms of RFC 9530 7.2, and what hashlib calls them; others are ignored (RFC 9530 2)."""
+_WEIGHT_MOST: Final = 10
+"""The largest preference among digests (RFC 9530 4)."""
 _AGE_NAMES: Final = {6: "expires"}
 """What interop versions before 7 call the member max-age of Upload-Limit."""
 
@@ -39,15 +42,22 @@ def integer(value: bytes | None) -> int | None:
 
 def digests(value: bytes | None, *, whole: bool) -> tuple[Checksum, ...]:
     """Give the digests of Repr-Digest (`whole`) or Content-Digest whose algorithms are known."""
-    members = _parse(value, "dictionary")
-    if not isinstance(members, dict):
-        return ()
-    found = []
-    for name, member in members.items():
-        digest = member[0] if isinstance(member, tuple) else member
-        if name in _ALGORITHMS and isinstance(digest, bytes):
-            found.append(Checksum(algorithm=_ALGORITHMS[name], value=digest, whole=whole))
-    return tuple(found)
+    return tuple(
+        Checksum(algorithm=_ALGORITHMS[name], value=digest, whole=whole)
+        for name, digest in _members(value)
+        if name in _ALGORITHMS and isinstance(digest, bytes)
+    )
+
+
+def wants_sha256(value: bytes | None) -> bool:
+    """Whether Want-Repr-Digest (RFC 9530 4) takes a SHA-256: an integer from 1 to 10 says so, 0 forbids."""
+    weight = dict(_members(value)).get(_SHA256)
+    return type(weight) is int and 1 <= weight <= _WEIGHT_MOST  # a boolean is no integer
+
+
+def repr_digest(sha256: bytes | None) -> list[tuple[str, str]]:
+    """Give the field Repr-Digest; none if the digest is not known."""
+    return [] if sha256 is None else [("Repr-Digest", http_sf.ser({_SHA256: sha256}))]
 
 
 def complete(state: bool) -> tuple[str, str]:  # noqa: FBT001 - the field is one boolean
@@ -69,6 +79,14 @@ def _item(value: bytes | None) -> object:
     """Give the bare value of an item, its parameters left out."""
     item = _parse(value, "item")
     return item[0] if isinstance(item, tuple) else item
+
+
+def _members(value: bytes | None) -> list[tuple[str, object]]:
+    """Give names and bare values of a dictionary, parameters left out."""
+    members = _parse(value, "dictionary")
+    if not isinstance(members, dict):
+        return []
+    return [(name, member[0] if isinstance(member, tuple) else member) for name, member in members.items()]
 
 
 def _parse(value: bytes | None, kind: str) -> StructuredType | None:

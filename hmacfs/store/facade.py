@@ -80,6 +80,8 @@ class Known(NamedTuple):
     """The signed type; None if nothing was signed."""
     expires: float | None
     """Wall-clock time at which it will be gone; None: it stays."""
+    sha256: bytes | None
+    """SHA-256 of the content; None if that is not known."""
 
 
 class Store:
@@ -213,6 +215,23 @@ class Store:
         self._recent.put(key, file.mtime_ns, file.inode, facts)
         return self._judge(facts)
 
+    async def sha256_of(self, key: str) -> bytes | None:
+        """Give the SHA-256 of the file that stands at `key`; None if it is not known, or nothing stands.
+
+        Raises Refused as `find` and `learn` otherwise do.
+        """
+        try:
+            file = self.find(key)
+            try:
+                known = self.known(key, file) or await self.learn(key, file)
+            finally:
+                os.close(file.fd)
+        except Refused as refused:
+            if refused.refusal is not errors.NOT_FOUND:
+                raise
+            return None
+        return known.sha256
+
     async def begin(self, slot: Slot | None, length: int) -> Part:
         """Reserve `length` bytes for an upload to `slot`; a form sets the part's slot later.
 
@@ -289,7 +308,7 @@ class Store:
         # The sweeper may come later; nobody reads what must be gone.
         if expires is not None and expires <= self._now():
             raise Refused(errors.NOT_FOUND)
-        return Known(facts.content_type, expires)
+        return Known(facts.content_type, expires, facts.sha256)
 
     def _reserve(self, slot: Slot | None, length: int) -> int:
         return parts.reserve(self._tree, slot, length, min_free_bytes=self._rules.min_free_bytes)

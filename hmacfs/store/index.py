@@ -25,10 +25,10 @@ NEEDED_BYTES: Final = 64 * KiB
 
 # NORMAL may lose the last transactions in a power cut, never the index: "relaxed" says just that.
 _SYNCHRONOUS: Final = {Durability.FULL: "FULL", Durability.RELAXED: "NORMAL"}
-_COLUMNS: Final = "key, mtime_ns, size, content_type, owner, digest, created, expires"
+_COLUMNS: Final = "key, mtime_ns, size, content_type, owner, digest, created, expires, sha256"
 
 _ADD: Final = f"""
-    INSERT INTO file ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+    INSERT INTO file ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """  # noqa: S608 - our own names
 _DROP: Final = "DELETE FROM file WHERE key = ? AND mtime_ns = ?"
 _LOOKUP: Final = f"SELECT {_COLUMNS} FROM file WHERE key = ? AND mtime_ns = ?"  # noqa: S608 - our own names
@@ -177,11 +177,12 @@ def row_of(record: Record) -> Sequence[object]:
         record.digest,
         record.created,
         record.expires,
+        record.sha256,
     )
 
 
 def _record(row: tuple[Any, ...]) -> Record:
-    key, mtime_ns, size, content_type, owner, digest, created, expires = row
+    key, mtime_ns, size, content_type, owner, digest, created, expires, sha256 = row
     return Record(
         key=key,
         mtime_ns=mtime_ns,
@@ -191,6 +192,7 @@ def _record(row: tuple[Any, ...]) -> Record:
         digest=digest,
         created=created,
         expires=expires,
+        sha256=sha256,
     )
 
 

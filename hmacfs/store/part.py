@@ -89,19 +89,20 @@ class Part:
         if self.fd != CLOSED:
             self._drop(self._give_up())
 
-    async def commit(
+    async def commit(  # noqa: PLR0913 - what is known of a file
         self,
         *,
         content_type: str | None,
         owner: str = "",
         expires: float | None = None,
         digest: bytes | None = None,
+        sha256: bytes | None = None,
         size: int | None = None,
     ) -> Stored:
         """Publish the file and wait until that lasts as long as the site's durability promises.
 
         `size` is the file's size where only a bound was known at the beginning; the default is
-        the length that was reserved. `expires` is wall-clock time.
+        the length that was reserved. `expires` is wall-clock time, `digest` the content's BLAKE3.
         Raises Refused: SIZE_MISMATCH if the file is of another size, EXISTS if the name is taken,
         DISK_FULL, BUSY, STORAGE_FAILED. Refused or cancelled, the file is dropped; a cancellation
         that comes too late leaves it whole.
@@ -120,6 +121,7 @@ class Part:
             owner=owner,
             expires=expires,
             digest=digest,
+            sha256=sha256,
             answer=asyncio.get_running_loop().create_future(),
         )
         return await self._publish(upload)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from hmacfs.model import File, Record
 
-# About 7 MiB at 450 bytes each, key included; a site's busy files are far fewer.
+# About 8 MiB at 520 bytes each, key included; a site's busy files are far fewer.
 CAPACITY: Final = 16_384
 
 
@@ -18,6 +18,7 @@ class Facts(NamedTuple):
     content_type: str | None
     expires: float | None
     created: float
+    sha256: bytes | None = None
 
 
 class Recent:
@@ -49,4 +50,4 @@ def facts_of(record: Record | None, mtime_ns: int) -> Facts:
     """Give the facts of a record; of a file without one, those that its mtime tells."""
     if record is None:
         return Facts(None, None, mtime_ns / 1e9)
-    return Facts(record.content_type, record.expires, record.created)
+    return Facts(record.content_type, record.expires, record.created, record.sha256)

@@ -31,6 +31,7 @@ MIGRATIONS: Final = (
         "CREATE INDEX file_expires ON file (expires) WHERE expires IS NOT NULL",
         "CREATE INDEX file_created ON file (created) WHERE expires IS NULL",
     ),
+    ("ALTER TABLE file ADD COLUMN sha256 BLOB",),
 )
 
 

@@ -44,6 +44,7 @@ class Upload:
         "mtime_ns",
         "owner",
         "reserved",
+        "sha256",
         "size",
         "slot",
     )
@@ -59,6 +60,7 @@ class Upload:
         owner: str,
         expires: float | None,
         digest: bytes | None,
+        sha256: bytes | None,
         answer: asyncio.Future[Stored],
     ) -> None:
         """Take `fd` over; `answer` belongs to the event loop and is told by `tell` only."""
@@ -70,6 +72,7 @@ class Upload:
         self.owner = owner
         self.expires = expires
         self.digest = digest
+        self.sha256 = sha256
         self.answer = answer
         self.fault: Exception | None = None
         self.mtime_ns = 0
@@ -91,11 +94,12 @@ class Upload:
             self.digest,
             self.mtime_ns / NANO,
             self.expires,
+            self.sha256,
         )
 
     def facts(self) -> Facts:
         """Give what readers want to know of it."""
-        return Facts(self.content_type, self.expires, self.mtime_ns / NANO)
+        return Facts(self.content_type, self.expires, self.mtime_ns / NANO, self.sha256)
 
     def close(self) -> None:
         """Close the file: it is published, or vanishes unless it is linked."""

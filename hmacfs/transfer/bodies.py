@@ -95,10 +95,10 @@ class FileSink:
 
     __slots__ = ("_digests", "_intake", "_limit", "_waited_ns")
 
-    def __init__(self, file: int, limit: int, *, start: int = 0) -> None:
-        """Write to `file` from `start` on, up to `limit`."""
+    def __init__(self, file: int, limit: int, *, start: int = 0, digests: Sequence[Digest] = ()) -> None:
+        """Write to `file` from `start` on, up to `limit`; `digests` take in the same, beside BLAKE3."""
         self._intake = _core.Intake(file, buffers.WRITE_BYTES, start)
-        self._digests: Sequence[Digest] = (blake3(),)
+        self._digests: Sequence[Digest] = (blake3(), *digests)
         self._limit = limit
         self._waited_ns = 0
 
@@ -192,12 +192,12 @@ class SharedSink(FileSink):
             return super()._take(data, patience_ns)
 
 
-async def receive(link: Link, part: Part, plan: Plan) -> bytes:
-    """Move a whole body into `part`; give its BLAKE3 digest.
+async def receive(link: Link, part: Part, plan: Plan, digests: Sequence[Digest] = ()) -> bytes:
+    """Move a whole body into `part`; give its BLAKE3 digest. It goes through `digests` too.
 
     Raises Refused: size_mismatch unless exactly `part.length` bytes came.
     """
-    sink = FileSink(part.fd, part.length)
+    sink = FileSink(part.fd, part.length, digests=digests)
     await link.pour(sink, plan)
     if sink.moved != part.length:
         raise Refused(errors.SIZE_MISMATCH, f"{sink.moved} bytes came, {part.length} were granted")

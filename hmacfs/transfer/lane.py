@@ -50,10 +50,13 @@ class Lane:
         task.add_done_callback(self._tasks.discard)
 
     @contextlib.asynccontextmanager
-    async def lend(self, size: int) -> AsyncIterator[_core.Slab]:
-        """Lend a slab of that class or, if memory is short, a smaller one; waits as long as all are lent."""
+    async def lend(self, size: Callable[[], int]) -> AsyncIterator[_core.Slab]:
+        """Lend a slab of the class that `size` then gives or, if memory is short, of a smaller one.
+
+        Waits as long as all are lent.
+        """
         async with self._free:
-            with self.slabs.lend(size) as slab:
+            with self.slabs.lend(size()) as slab:
                 yield slab
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hmacfs import _core
 from hmacfs.errors import Refused
-from hmacfs.policy import buffers
+from hmacfs.policy import buffers, waking
 from hmacfs.transfer.turns import READABLE
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Receiving:
         "_first",
         "_lane",
         "_left",
+        "_looked",
         "_missed",
         "_received",
         "_sink",
@@ -84,7 +85,7 @@ class Receiving:
         self._filling = turns.site.begin(left, rate)
         self._asked = 0  # bytes that would have fitted into what was read with
         self._received = 0  # those that came
-        self._began = turns.loop.time()
+        self._began = self._looked = turns.loop.time()
         turns.watch(sock, self, READABLE)
         if first:
             turns.again(self)
@@ -111,7 +112,7 @@ class Receiving:
             began_ns = time.thread_time_ns()
             moved, dry = self._move(top, limit)
             self._site.weigh(top, moved, time.thread_time_ns() - began_ns)
-        self._filling = self._site.look(self._filling, moved, dry=dry)
+        self._look(moved, self._left, dry=dry)
         return moved
 
     def abort(self) -> None:
@@ -138,8 +139,7 @@ class Receiving:
         if self._first:
             first, self._first = self._first, b""
             return memoryview(first), _core.DONE
-        room = min(buffers.to_boundary(self._sink.moved, size), slab.size)
-        want = min(self._left, limit, room)
+        want = min(self._left, limit, size, slab.size)
         try:
             got, why = _core.draw(self._sock, slab, want)
         except OSError:
@@ -183,6 +183,15 @@ class Receiving:
             self._end(Broken.ENDED)
         return self._stopped or why == _core.WAIT
 
+    def _look(self, came: int, left: int, *, dry: bool) -> None:
+        """Follow the client after a look that found `came` bytes; `dry` if there were no more, of `left`."""
+        self._filling = self._site.look(self._filling, came, dry=dry)
+        now = self._turns.loop.time()
+        if dry and came and not self._stopped:
+            before, seconds = self._turns.wakes_from(self._sock), now - self._looked
+            self._turns.wake_from(self._sock, waking.after(before, came, seconds, left))
+        self._looked = now
+
     def _step_aside(self) -> None:
         """Leave the next bytes to the lane."""
         self._aside = True
@@ -191,18 +200,26 @@ class Receiving:
     async def _receive_aside(self) -> None:
         """Receive what fits into one slab, and write it on a thread."""
         count, why = 0, _core.DONE
-        want = min(self._filling.size, self._site.classes.fit(self._left), buffers.MOST_LENT_BYTES)
-        async with self._lane.lend(want) as slab:
+        async with self._lane.lend(self._to_hold) as slab:
             if not self._stopped:
                 data, why = self._draw(slab, slab.size, slab.size)
                 count = len(data)
-                self._filling = self._site.look(self._filling, count, dry=why == _core.WAIT)
+                self._look(count, self._left - count, dry=why == _core.WAIT)
                 if data:
                     await self._store_aside(data)
         self._aside = False
         missed, self._missed = self._missed, False
         if not self._settle(count, why) or (missed and not self._stopped):
             self._turns.again(self)
+
+    def _to_hold(self) -> int:
+        """Give the class of the slab for what has come; no larger, since the disk may hold it for long."""
+        try:
+            has_come = len(self._first) or _core.waiting(self._sock)
+        except OSError:  # which reading will find too
+            has_come = 0
+        size = min(self._filling.size, buffers.MOST_LENT_BYTES)
+        return min(size, self._site.classes.fit(min(self._left, has_come)))
 
     def _end(self, broken: Refused | Broken | None) -> None:
         if not self._stopped:

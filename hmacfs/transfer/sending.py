@@ -116,7 +116,7 @@ class Sending:
     async def _warm_up(self, warmth: Warmth) -> None:
         """Have the next part of the file read by a thread, which may wait for the disk."""
         lane = self._turns.lane
-        async with lane.lend(buffers.MOST_LENT_BYTES) as slab:
+        async with lane.lend(lambda: buffers.MOST_LENT_BYTES) as slab:
             if not self._stopped:
                 await warmth.grow(self._flow.moved, slab, lane)
         self._aside = False

@@ -7,17 +7,19 @@ wakes nobody.
 
 from __future__ import annotations
 
+import contextlib
 import select
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
+from hmacfs import _core
 from hmacfs.policy import buffers
+from hmacfs.policy.waking import AT_ONCE
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sized
 
-    from hmacfs import _core
     from hmacfs.transfer.lane import Lane
     from hmacfs.transfer.site import Site
 
@@ -37,11 +39,13 @@ class Turns:
 
     __slots__ = (
         "_connections",
+        "_deferred",
         "_due",
         "_epoll",
         "_movers",
         "_queue",
         "_queued",
+        "_silent",
         "lane",
         "loop",
         "site",
@@ -69,6 +73,8 @@ class Turns:
         self._connections = connections
         self._epoll = select.epoll()
         self._movers: dict[int, Mover] = {}
+        self._deferred: dict[int, int] = {}  # sockets that are not ready before so many bytes have come
+        self._silent: set[int] = set()  # those of them that were not ready since `rouse`
         self._queue: deque[Mover] = deque()
         self._queued: set[Mover] = set()
         self._due = False  # whether `_run` comes in this iteration of the loop or the next
@@ -88,6 +94,32 @@ class Turns:
         """Watch `sock`, which is still open, no more; nothing happens if it was not watched."""
         if self._movers.pop(sock, None) is not None:
             self._epoll.unregister(sock)
+            self.wake_from(sock, AT_ONCE)  # what comes next may be short
+
+    def wakes_from(self, sock: int) -> int:
+        """Give from how many bytes on `sock` counts as ready."""
+        return self._deferred.get(sock, AT_ONCE)
+
+    def wake_from(self, sock: int, count: int) -> None:
+        """Give no turn before `count` bytes have come on `sock`, no more can, or `rouse` is called twice."""
+        if count == self.wakes_from(sock):
+            return
+        if count == AT_ONCE:
+            del self._deferred[sock]
+            self._silent.discard(sock)
+        else:
+            self._deferred[sock] = count
+        with contextlib.suppress(OSError):  # a broken connection counts as ready anyhow
+            _core.wake_from(sock, count)
+
+    def rouse(self) -> None:
+        """Give a turn to what has waited for more bytes since the last call; called by the worker's tick.
+
+        So a client that has become slow is seen to send, and one that fell silent leaves little unread.
+        """
+        for sock in tuple(self._silent):
+            self.wake_from(sock, AT_ONCE)
+        self._silent = set(self._deferred)
 
     def again(self, mover: Mover) -> None:
         """Give `mover` one more turn, after all that wait already."""
@@ -103,6 +135,7 @@ class Turns:
 
     def _on_ready(self) -> None:
         for sock, _ in self._epoll.poll(0):
+            self._silent.discard(sock)
             if (mover := self._movers.get(sock)) is not None:
                 self._append(mover)
         if self._queue and not self._due:

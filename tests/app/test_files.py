@@ -54,6 +54,7 @@ def ask(  # noqa: PLR0913 - what an answer depends on
     expires: float | None = None,
     attached: bool = False,
     ranges: bool = True,
+    sha256: bytes | None = None,
 ) -> Reply:
     sheet = files.describe(
         file,
@@ -63,6 +64,7 @@ def ask(  # noqa: PLR0913 - what an answer depends on
         now=NOW,
         attached=attached,
         ranges=ranges,
+        sha256=sha256,
     )
     return files.reply(head, sheet)
 
@@ -213,3 +215,31 @@ def test_without_ranges_a_file_is_served_whole() -> None:
     reply = ask(request(range=b"bytes=0-9"), ranges=False)
     assert (reply.status, body(reply)) == (200, CONTENT)
     assert dict(reply.fields)["Accept-Ranges"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (request(want_repr_digest=b"sha-256=1"), 200),
+        (request("HEAD", want_repr_digest=b"sha-256=1"), 200),
+        (request(want_repr_digest=b"sha-256=1", range=b"bytes=0-9"), 206),
+        (request(want_repr_digest=b"sha-256=1", range=b"bytes=0-1,500-501"), 206),
+    ],
+)
+def test_the_digest_of_the_whole_goes_to_who_wants_it(head: Head, status: int) -> None:
+    reply = ask(head, sha256=b"a")
+    assert (reply.status, dict(reply.fields)["Repr-Digest"]) == (status, "sha-256=:YQ==:")
+    assert "Repr-Digest" not in dict(ask(head).fields)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        request(),
+        request(range=b"bytes=0-9"),
+        request(want_repr_digest=b"sha-256=0"),
+        request(want_repr_digest=b"sha-256=1", if_none_match=ETAG),
+    ],
+)
+def test_nobody_else_is_told_the_digest(head: Head) -> None:
+    assert "Repr-Digest" not in dict(ask(head, sha256=b"a").fields)

@@ -18,6 +18,7 @@ import serving
 from client.standin import Cut, Say, Stall
 
 from hmacfs.client import reference
+from hmacfs.client.sink import Part
 from hmacfs.model import MiB
 
 if TYPE_CHECKING:
@@ -81,6 +82,31 @@ def test_what_is_put_can_be_got(real: serving.Server, protocol: str, hmacfs: Com
         again.stderr
         == f"hmacfs: {name}: exists already; name another file with -o, or replace it with --force\n"
     )
+
+
+def test_a_file_that_rots_on_the_server_is_not_got(
+    real: serving.Server, hmacfs: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "a.bin").write_bytes(LARGE)
+    put = hmacfs("put", "--config", str(real.config), "--base-url", real.url, "a.bin")
+    url = put.stdout.strip()
+    (tmp_path / "got").mkdir()
+    assert hmacfs("get", url, "-o", "sound", cwd=tmp_path / "got").returncode == 0
+    file = real.storage / "upload" / url.removeprefix(real.url)
+    found = file.stat()
+    with file.open("r+b") as opened:
+        opened.seek(5 * MiB)
+        opened.write(b"?")
+    os.utime(file, ns=(found.st_atime_ns, found.st_mtime_ns))  # a disk that forgets tells nobody
+    tag = real.get(url.removeprefix(real.url)).fields["etag"]
+    for have in (0, 6 * MiB, len(LARGE)):  # the rest comes as 206; in the end there is none
+        with Part(tmp_path / "got/a.bin", url, force=False) as part:
+            part.begin(tag)
+            part.write(file.read_bytes()[:have])
+        got = hmacfs("get", url, cwd=tmp_path / "got")
+        assert (got.returncode, got.stdout) == (1, "")
+        assert "what came has another SHA-256 than the file that was uploaded" in got.stderr
+        assert os.listdir(tmp_path / "got") == ["sound"]  # noqa: PTH208 - names alone
 
 
 def test_many_files_at_once_and_json(real: serving.Server, hmacfs: Command, tmp_path: Path) -> None:

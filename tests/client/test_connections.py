@@ -16,7 +16,7 @@ import pytest
 import serving
 from client.joining import Joining
 from client.relay import Relay
-from client.standin import Stall
+from client.standin import Stall, repr_digest
 
 from hmacfs.model import MiB
 
@@ -64,8 +64,12 @@ def ends(done: Done) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def path_of(url: str) -> str:
+    return re.sub(r"^http://[^/]+", "", url)
+
+
 def file_at(server: serving.Server, url: str) -> bytes:
-    return server.request("GET", re.sub(r"^http://[^/]+", "", url)).body
+    return server.request("GET", path_of(url)).body
 
 
 def left(server: serving.Server) -> list[str]:
@@ -81,6 +85,8 @@ def test_one_file_goes_over_all_of_them(real: serving.Server, hmacfs: Command, t
     assert relay.connections == PARTS
     assert ended["url"].endswith("/a.png")
     assert (ended["size"], ended["sha256"]) == (len(DATA), hashlib.sha256(DATA).hexdigest())
+    told = real.request("HEAD", path_of(ended["url"]), fields={"Want-Repr-Digest": "sha-256=10"})
+    assert told.fields["repr-digest"] == repr_digest(DATA)
     assert file_at(real, ended["url"]) == DATA
     assert left(real) == []
 

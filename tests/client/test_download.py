@@ -125,7 +125,15 @@ def test_a_later_run_finds_that_all_has_come(run: Run) -> None:
     run.part.write_bytes(DATA)
     run()
     only(run, DATA)
-    assert ranges(run) == [f"bytes={len(DATA)}-"]
+    assert ranges(run) == [f"bytes={len(DATA)}-", "bytes=0-0"]
+
+
+def test_a_part_that_is_whole_is_checked_too(run: Run) -> None:
+    interrupt(run)
+    run.part.write_bytes(DATA[::-1])
+    with pytest.raises(Failed, match="SHA-256"):
+        run()
+    only(run, None)
 
 
 def test_a_file_that_has_changed_begins_anew(run: Run) -> None:

@@ -98,6 +98,25 @@ def test_a_lost_answer_is_asked_for(real: serving.Server, hmacfs: Command, tmp_p
     assert real.request("GET", path_of(ended["url"])).body == DATA
 
 
+@pytest.mark.parametrize("size", [MiB, len(DATA)])  # sent at once, or after a question
+@pytest.mark.parametrize("lost", [0, 1])
+def test_what_stands_there_is_ours_or_not_by_its_digest(
+    real: serving.Server, hmacfs: Command, tmp_path: Path, size: int, lost: int
+) -> None:
+    """Whether `put` is refused by an answer, or asks what became of one that was lost."""
+    rel = serving.fresh()
+    (tmp_path / "mine").write_bytes(DATA[:size])
+    (tmp_path / "other").write_bytes(DATA[1:size] + b"?")
+    url = f"{{}}{serving.signed(rel, size)}"
+    for name, status in (("mine", 0), ("mine", 0), ("other", 1)):
+        with Relay(real.host, real.port, down=[1] * lost) as relay:
+            done = hmacfs("put", "--json", name, url.format(relay.url))
+        assert done.returncode == status, done.stderr
+        assert relay.cuts == lost
+        assert ("this one needs a URL of its own" in done.stderr or "exists" in done.stderr) == bool(status)
+    assert real.get(rel).body == DATA[:size]
+
+
 def test_a_download_goes_on_after_each_cut(real: serving.Server, hmacfs: Command, tmp_path: Path) -> None:
     rel = serving.fresh()
     assert real.put(rel, DATA).status == 201

@@ -257,6 +257,8 @@ def test_usual_requests_are_answered_from_memory(paths: Paths, method: str, fiel
         request("GET", "If-Modified-Since: Sun, 22 Nov 2026 12:00:00 GMT"),
         request("GET", "If-None-Match: *"),
         request("GET", 'If-None-Match: "other"'),
+        request("GET", "Want-Repr-Digest: sha-256=10"),
+        request("HEAD", "want-repr-digest:"),
         request("GET", "Range: bytes=-5"),
         request("GET", "Range: bytes=0-"),
         request("GET", "Range: bytes=0-5119"),
@@ -307,7 +309,10 @@ def test_pipelined_requests_are_answered_in_order_up_to_the_first_unusual(paths:
     assert paths.warm_answer(request("HEAD") * (PIPELINED + 5))[0] == len(request("HEAD")) * PIPELINED
 
 
-NAMES = ["Range", "If-None-Match", "Accept", "Connection", "X-A", "Host", "Origin", "If-Range", "Upgrade"]
+NAMES = [
+    *("Range", "If-None-Match", "Accept", "Connection", "X-A", "Host", "Origin", "If-Range", "Upgrade"),
+    "Want-Repr-Digest",
+]
 VALUES = [
     "bytes=0-9",
     "bytes=5-",

@@ -33,3 +33,21 @@ def test_a_slab_is_filled_by_what_comes_and_fits_the_lent_one(length: int) -> No
     assert buffers.LEAST_READ_BYTES <= plan.slab <= buffers.READ_BYTES
     assert plan.slab < 2 * max(length, buffers.LEAST_READ_BYTES)
     assert plan.budget >= plan.slab
+
+
+@pytest.mark.parametrize(
+    ("left", "came", "direct"),
+    [
+        (MiB, 0, True),
+        (MiB, 72 * KiB, True),
+        (MiB, MiB, False),  # nothing is missing
+        (200 * KiB, 72 * KiB, False),  # quick: its first read was full
+        (200 * KiB, 1460, True),  # slow: its first read was a packet
+        (40 * KiB, 1460, True),
+        (30 * KiB, 1460, False),
+        (1, 0, False),
+        (0, 0, False),
+    ],
+)
+def test_whether_a_body_is_read_without_the_transport(left: int, came: int, *, direct: bool) -> None:
+    assert buffers.is_direct(left, came) == direct

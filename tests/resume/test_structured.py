@@ -72,11 +72,43 @@ def test_digests(value: bytes | None, want: list[tuple[str, bytes]]) -> None:
     assert all(checksum.whole for checksum in got)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "want"),
+    [
+        (b"sha-256=10", True),
+        (b"sha-256=1", True),
+        (b"sha-512=10, sha-256=1;why=x", True),
+        (b"unixsum=3, sha-256=0, sha-256=5", True),  # the last wins (RFC 9651 3.2)
+        (b"sha-256=0", False),
+        (b"sha-256=5, sha-256=0", False),
+        (b"sha-256=11", False),
+        (b"sha-256=-1", False),
+        (b"sha-256=1.0", False),
+        (b"sha-256=?1", False),
+        (b"sha-256", False),
+        (b"sha-256=(5)", False),
+        (b"sha-256=:YQ==:", False),
+        (b"sha-512=10", False),
+        (b"SHA-256=10", False),
+        (b"sha-256=10,", False),
+        (b"sha-256=10;q", True),
+        (b"", False),
+        (b"\xff", False),
+    ],
+)
+def test_a_digest_is_told_to_who_wants_it(wanted: bytes, *, want: bool) -> None:
+    assert structured.wants_sha256(wanted) is want
+    assert not structured.wants_sha256(None)
+    assert structured.repr_digest(b"a") == [("Repr-Digest", "sha-256=:YQ==:")]
+    assert structured.repr_digest(None) == []
+
+
 @given(value=st.binary(max_size=60))
 def test_any_bytes_are_a_value_or_none(value: bytes) -> None:
     structured.boolean(value)
     assert (structured.integer(value) or 0) >= 0
     structured.digests(value, whole=False)
+    structured.wants_sha256(value)
 
 
 @given(number=st.integers(0, 999_999_999_999_999), yes=st.booleans(), digest=st.binary(max_size=64))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import secrets
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ import languages
 import pytest
 import serving
 import wire
-from languages import ALICE, BOB, LIMIT, PART, append, file_of, refusal
+from languages import ALICE, BOB, LIMIT, PART, append, digest, file_of, refusal
 from wire import Wire
 
 if TYPE_CHECKING:
@@ -48,11 +47,6 @@ def begun(server: Server, body: bytes = b"", **more: str) -> str:
 
 def look(server: Server, url: str, holds: dict[str, str] = ALICE) -> Answer:
     return server.request("HEAD", url, fields={**holds, **VERSION})
-
-
-def digest(body: bytes, algorithm: str = "sha-256") -> str:
-    value = hashlib.new(algorithm.replace("-", ""), body).digest()
-    return f"{algorithm}=:{base64.b64encode(value).decode()}:"
 
 
 def test_discovery(server: Server) -> None:

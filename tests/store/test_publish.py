@@ -293,6 +293,32 @@ def test_two_stores_share_what_they_know(root: Path) -> None:
     other.close()
 
 
+@pytest.mark.parametrize("durability", list(Durability))
+def test_the_digest_of_a_file_is_that_of_its_very_upload(root: Path, durability: Durability) -> None:
+    one, other = (Store.open(str(root), rules(durability=durability)) for _ in range(2))
+
+    async def main() -> None:
+        await put(one, slot("U/it"), sha256=b"s" * 32)
+        await put(one, slot("U/plain"))
+        for store in (
+            one,
+            other,
+            other,
+        ):  # what it has stored itself, what the index says, what that has said
+            assert await store.sha256_of("upload/U/it") == b"s" * 32
+            assert await store.sha256_of("upload/U/plain") is None
+        (root / "upload/U/it").write_bytes(b"else")
+        for store in (one, other):
+            assert await store.sha256_of("upload/U/it") is None
+            assert await store.sha256_of("upload/U/none") is None
+            with pytest.raises(Refused):
+                await store.sha256_of("upload/U/" + "n" * 256)
+
+    asyncio.run(main())
+    one.close()
+    other.close()
+
+
 @pytest.mark.parametrize(
     ("expires_s", "ttl_s", "age_s"),
     [

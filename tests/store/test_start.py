@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 import sqlite3
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from storage import rules
 
 from hmacfs.model import Durability
-from hmacfs.store import StorageError, Store, health
+from hmacfs.store import StorageError, Store, health, schema
 from hmacfs.store.index import Index
 
 if TYPE_CHECKING:
@@ -113,6 +114,25 @@ def test_an_index_of_a_newer_version_is_left_alone(root: Path) -> None:
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(StorageError, match="version 99"):
         Store.open(str(root), rules())
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_an_index_of_the_first_version_keeps_its_rows(root: Path) -> None:
+    (root / ".hmacfs").mkdir(parents=True)
+    with closing(sqlite3.connect(root / ".hmacfs/index.db", isolation_level=None)) as connection:
+        for statement in schema.MIGRATIONS[0]:
+            connection.execute(statement)
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute("INSERT INTO file VALUES ('upload/a/b', 5, 3, 'text/x', 'me', x'0102', 7.5, 9.5)")
+    Store.open(str(root), rules()).close()
+    with closing(Index(str(root / ".hmacfs/index.db"), Durability.FULL)) as index:
+        old = index.lookup("upload/a/b", 5)
+        assert old is not None
+        assert (old.size, old.content_type, old.owner, old.digest) == (3, "text/x", "me", b"\1\2")
+        assert (old.created, old.expires, old.sha256) == (7.5, 9.5, None)
+        new = dataclasses.replace(old, mtime_ns=6, sha256=b"\3")
+        assert index.add([old, new]) == [False, True]
+        assert index.lookup("upload/a/b", 6) == new
 
 
 @pytest.mark.usefixtures("no_fd_leak")

@@ -41,8 +41,8 @@ def test_a_client_that_fills_its_buffer_gets_a_larger_one() -> None:
         assert await stage.ended is None
         await sent
         assert lent(stage)[:2] == [32, 64]
-        assert lent(stage) == sorted(lent(stage))
-        assert stage.row.read(metrics.BUFFER_CHANGES["up"]) >= 1
+        assert max(lent(stage)) > 64
+        assert stage.row.read(metrics.BUFFER_CHANGES["up"]) >= 2
         assert stage.row.read(metrics.BUFFER_CHANGES["down"]) == 0
         await stage.close()
 
@@ -50,11 +50,12 @@ def test_a_client_that_fills_its_buffer_gets_a_larger_one() -> None:
 
 
 def test_one_that_leaves_it_nearly_empty_gets_a_smaller_one() -> None:
+    """And before that is known, it borrows no more than it can fill."""
+
     async def scene(loop: asyncio.AbstractEventLoop) -> None:
         stage = Stage(loop, length=MiB, slow=True, initial=128 * KiB)
         await trickle(stage, 30, 1000)
-        assert lent(stage) == sorted(lent(stage), reverse=True)
-        assert set(lent(stage)) == {128, 64, 32}
+        assert set(lent(stage)) == {32}
         assert stage.row.read(metrics.BUFFER_CHANGES["down"]) == 2
         await stage.close()
 

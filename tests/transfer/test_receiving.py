@@ -155,6 +155,24 @@ def test_a_disk_found_slow_is_left_to_threads_and_taken_back_when_fast() -> None
     play(scene)
 
 
+@pytest.mark.parametrize(("came", "held"), [(1, 32 * KiB), (40_000, 64 * KiB), (90_000, 128 * KiB)])
+def test_no_more_is_held_for_a_slow_disk_than_has_come(came: int, held: int) -> None:
+    """Whatever its class: a client that sends little is waited for more often than served."""
+
+    async def scene(loop: asyncio.AbstractEventLoop) -> None:
+        stage = Stage(loop, length=MiB, slow=True)
+        stage.theirs.send(BODY[:came])
+        await until(lambda: bool(stage.advanced))
+        assert max(stage.lent) == held
+        sent = loop.create_task(stage.send(BODY[came:]))
+        assert await stage.ended is None
+        await sent
+        assert stage.stored == BODY
+        await stage.close()
+
+    play(scene)
+
+
 def test_large_ones_take_turns_and_leave_the_loop_to_others() -> None:
     """Two bodies that are there already: their pieces alternate, and a third party runs in between."""
 

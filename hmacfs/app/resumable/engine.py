@@ -14,7 +14,7 @@ from hmacfs import errors, metrics, resume, transfer
 from hmacfs.errors import Refused
 from hmacfs.model import Facts
 from hmacfs.policy import buffers, chunks, profiles
-from hmacfs.resume import Ask, Limits, State, tus
+from hmacfs.resume import Ask, Limits, State, structured, tus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,6 +124,8 @@ class Engine:
             found = found._replace(complete=True)
         state = self.state(found)
         reply = resume.told(ask, state, self.limits(found.terms.most))
+        if found.complete:
+            reply.fields += await self.digest(ask, target.slot(found.terms))
         return self.concluded(reply, state, target, found.terms)
 
     async def append(
@@ -166,6 +168,10 @@ class Engine:
             reply = resume.appended(ask, state, limits)
         return self.concluded(reply, state, target, writing.found.terms)
 
+    async def digest(self, ask: Ask, slot: Slot) -> list[tuple[str, str]]:
+        """Give Repr-Digest of a file that stands, to whom wants it. Raises Refused BUSY."""
+        return structured.repr_digest(await self.store.sha256_of(slot.key)) if ask.wants_sha256 else []
+
     @staticmethod
     def concluded(reply: Reply, state: State, target: Target, terms: Terms) -> Reply:
         """Add to the answer about a complete upload where the file is."""
@@ -185,13 +191,20 @@ class Engine:
             await self.sessions.expect(writing, found.offset, 0)
         elif found.offset != found.length:
             raise resume.length_wrong(ask, self.state(found))
-        for algorithm, digits in dict.fromkeys(found.terms.digests + whole_digests(ask)):
+        told = found.terms.digests + whole_digests(ask)
+        for algorithm, digits in dict.fromkeys(told):
             if not hmac.compare_digest(await self.sessions.digest(writing, algorithm), digits):
                 # What has come is not the file, and nothing that may still come can make it that.
                 await self.sessions.drop(target.name, target.allowed)
                 raise Refused(errors.DIGEST_MISMATCH)
+        sha256 = dict(told).get("sha256")
+        if sha256 is None and ask.wants_sha256:
+            # Whoever brought the last byte may have told it, and was not there to compare: this client can.
+            sha256 = await self.sessions.digest(writing, "sha256")
         began = time.monotonic()
-        await self.sessions.publish(writing, target.slot(found.terms), digest)
+        await self.sessions.publish(
+            writing, target.slot(found.terms), digest, None if sha256 is None else bytes.fromhex(sha256)
+        )
         self._row.observe(metrics.COMMIT_SECONDS, time.monotonic() - began)
         self._row.add(metrics.UPLOADS[ask.door])
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from hmacfs import auth, errors, resume
 from hmacfs.app.resumable.engine import Target, whole_digests
 from hmacfs.errors import Refused
-from hmacfs.resume import Act, Ask, Door, State, metadata
+from hmacfs.resume import Act, Ask, Door, State, metadata, structured
 from hmacfs.store.sessions import Terms
 
 if TYPE_CHECKING:
@@ -55,7 +55,9 @@ class Slots:
 
     async def salvage(self, head: Head, slot: Slot, grant: Grant, part: Part) -> None:
         """Keep what has come of a plain PUT that broke off. Raises Refused."""
-        terms = self._terms(head, slot, grant, Ask(door=Door.RANGE, act=Act.CREATE), part.length)
+        told = structured.digests(head.fields.get(b"repr-digest"), whole=True)
+        ask = Ask(door=Door.RANGE, act=Act.CREATE, checksums=told)
+        terms = self._terms(head, slot, grant, ask, part.length)
         await self._engine.sessions.salvage(part, name_of(slot), terms)
 
     async def forget(self, slot: Slot) -> None:
@@ -68,7 +70,9 @@ class Slots:
         if (size := self._engine.store.size_of(slot.key)) is None:
             return await self._engine.tell(ask, target)
         state = State(offset=size, length=size, complete=True, expires=0)
-        return resume.told(ask, state, self._engine.limits())
+        reply = resume.told(ask, state, self._engine.limits())
+        reply.fields += await self._engine.digest(ask, slot)
+        return reply
 
     async def _create(self, ask: Ask, head: Head, link: Link, slot: Slot, target: Target) -> Reply:
         """Begin an upload, from its beginning even if one was under way."""

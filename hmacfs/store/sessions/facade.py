@@ -166,11 +166,13 @@ class Sessions:
         await self._run(self._ledger.join, writing, sources)
         return await self.keep(writing)
 
-    async def publish(self, writing: Writing, slot: Slot, digest: bytes | None) -> None:
+    async def publish(
+        self, writing: Writing, slot: Slot, digest: bytes | None, sha256: bytes | None = None
+    ) -> None:
         """Give a whole upload its name; nothing happens if a request before this one has done so.
 
-        `digest` is the BLAKE3 of all of it, None if nobody has computed that. Raises Refused EXISTS,
-        UPLOAD_TAKEN_OVER, SIZE_MISMATCH; BUSY if such a request is still at it.
+        `digest` is the BLAKE3 of all of it, None if nobody has computed that; so with `sha256`. Raises
+        Refused EXISTS, UPLOAD_TAKEN_OVER, SIZE_MISMATCH; BUSY if such a request is still at it.
         """
         fd = await self._seal(writing, slot.key)
         if fd == CLOSED:
@@ -185,6 +187,7 @@ class Sessions:
             owner=terms.uploader,
             expires=terms.expires,
             digest=digest,
+            sha256=sha256,
             answer=asyncio.get_running_loop().create_future(),
         )
         try:
