@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hmacfs.auth.signing import Signed
-    from hmacfs.client.upload import Place
+    from hmacfs.client.place import Place
     from hmacfs.config import Loaded, Settings
     from hmacfs.model import Endpoint
 
 TUS: Final = "tus"  # `auth.TUS`, not imported before a command needs it
 SIGN_TTL_S: Final = 600.0  # Prosody 13's own validity of a slot
+PASS_TTL_S: Final = 86400.0  # each request of an upload shows it; an unfinished one is kept so long
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     sign.add_argument("--config", metavar="FILE", help="whose secret to use; else the embedded default")
     sign.add_argument(
         "--protocol",
-        choices=(*client_options.PROTOCOLS, TUS),
+        choices=client_options.PROTOCOLS,
         default="v2",
         help="token dialect (default: v2)",
     )
@@ -220,14 +221,9 @@ def _sign(options: argparse.Namespace) -> int:
 
 def _sign_pass(options: argparse.Namespace, settings: Settings) -> int:
     """Print what lets a client begin an upload at an endpoint of protocol tus. Raises ValueError."""
-    from hmacfs import auth
-
-    base = options.base_url if options.base_url.endswith("/") else f"{options.base_url}/"
-    endpoint = _able(settings, base, TUS)
     name = options.name.rpartition("/")[2]
-    claims = {"max_size": options.size, "name": name, "type": options.type}
-    token = auth.sign_pass(endpoint.secrets[0], "hmacfs", now=time.time(), ttl_s=SIGN_TTL_S, **claims)
-    bearer = f"Authorization: Bearer {token}"
+    base, bearer = _pass(options, settings, name, options.size, options.type, SIGN_TTL_S)
+    bearer = f"Authorization: {bearer}"
     print(base)
     print(bearer)
     # All at once, as a creation with upload; a client of tus would go on where this breaks off.
@@ -240,6 +236,19 @@ def _sign_pass(options: argparse.Namespace, settings: Settings) -> int:
     headers = "".join(f" -H {shlex.quote(field)}" for field in fields)
     print(f"curl --data-binary {shlex.quote(f'@{name}')}{headers} {shlex.quote(base)}")
     return 0
+
+
+def _pass(  # noqa: PLR0913, PLR0917 - what is signed
+    options: argparse.Namespace, settings: Settings, name: str, size: int, kind: str, ttl_s: float
+) -> tuple[str, str]:
+    """Give the URL of an endpoint of protocol tus, and the Authorization for a file. Raises ValueError."""
+    from hmacfs import auth
+
+    base = options.base_url if options.base_url.endswith("/") else f"{options.base_url}/"
+    endpoint = _able(settings, base, TUS)
+    claims = {"max_size": size, "name": name, "type": kind}
+    token = auth.sign_pass(endpoint.secrets[0], "hmacfs", now=time.time(), ttl_s=ttl_s, **claims)
+    return base, f"Bearer {token}"
 
 
 def _slot(
@@ -266,8 +275,8 @@ def _slot(
 
 def _put(options: argparse.Namespace) -> int:
     from hmacfs.client import command
+    from hmacfs.client.place import Place
     from hmacfs.client.problem import Failed
-    from hmacfs.client.upload import Place
 
     if options.base_url is None:
         return command.put(options, None)
@@ -277,6 +286,9 @@ def _put(options: argparse.Namespace) -> int:
 
     def sign(name: str, size: int, kind: str) -> Place:
         try:
+            if options.protocol == TUS:
+                url, bearer = _pass(options, loaded.settings, name, size, kind, PASS_TTL_S)
+                return Place(url=url, fields={"Authorization": bearer}, content_type=kind)
             url, signed = _slot(options, loaded.settings, name, size, kind)
         except ValueError as error:
             raise Failed(str(error)) from error

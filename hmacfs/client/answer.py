@@ -91,6 +91,18 @@ class Answer:
         return {member[1]: int(member[2]) for member in members if member}
 
     @property
+    def tus_extensions(self) -> frozenset[str]:
+        """What the server knows of tus 1.0.0 beside its core; nothing if it does not know that."""
+        if "1.0.0" not in _members(self.fields.get("Tus-Version", "")):
+            return frozenset()
+        return _members(self.fields.get("Tus-Extension", ""))
+
+    @property
+    def tus_max_size(self) -> int | None:
+        """Tus-Max-Size; None if absent."""
+        return self._integer("Tus-Max-Size")
+
+    @property
     def etag(self) -> str | None:
         """The strong entity tag, by which alone bytes of two answers may be joined; None if there is none."""
         tag = self.fields.get("ETag", "").strip()
@@ -132,6 +144,10 @@ class Answer:
     def _integer(self, name: str) -> int | None:
         text = self.fields.get(name, "").strip()
         return int(text) if _INTEGER.fullmatch(text) else None
+
+
+def _members(text: str) -> frozenset[str]:
+    return frozenset(member.strip() for member in text.split(","))
 
 
 def digest_field(sha256: bytes) -> str:

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Final
 
 from hmacfs.client import download, options, outcome, source
 from hmacfs.client.download import Download
+from hmacfs.client.joined import Joined
 from hmacfs.client.outcome import End, Outcome
 from hmacfs.client.patience import Patience
+from hmacfs.client.place import Place
 from hmacfs.client.problem import Failed, GaveUp, Problem
 from hmacfs.client.screen import Screen
 from hmacfs.client.sink import Part, Pipe
 from hmacfs.client.source import Source
-from hmacfs.client.upload import Place, Upload
+from hmacfs.client.upload import Upload
 from hmacfs.client.wire import Wire
 
 if TYPE_CHECKING:
@@ -69,11 +71,13 @@ def _targets(words: list[str], sign: Sign | None) -> tuple[list[str], Sign]:
         raise _Misused(str(error)) from error
     if not files:
         raise _Misused("name the files to upload, then the URL")
-    if len(files) > 1 and not Place(url=url, content_type="").is_endpoint:
+    place = Place.read(url, "")
+    if len(files) > 1 and not (place.is_endpoint and not place.parts):
         raise _Misused(
-            'a signed URL takes one file; several need --base-url, or an endpoint ("/" at its end)'
+            "a signed URL, or that of an upload to go on with, takes one file; several need --base-url, "
+            'or an endpoint ("/" at its end)'
         )
-    return files, lambda _name, _size, kind: Place(url=url, content_type=kind)
+    return files, lambda _name, _size, kind: dataclasses.replace(place, content_type=kind)
 
 
 def _misused(words: str) -> int:
@@ -177,19 +181,20 @@ class Desk:
 
 
 async def _put_all(desk: Desk, wire: Wire, files: list[str], place: Sign) -> None:
-    """Upload all files, some of them at the same time."""
+    """Upload all files, some of them at the same time; what connections they leave over they share."""
     waiting = iter(files)
+    connections: int = desk.chosen.connections
 
     async def lane() -> None:
         for file in waiting:
-            await _put(desk, wire, file, place)
+            await _put(desk, wire, file, place, max(connections // len(files), 1))
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(min(desk.chosen.connections, len(files))):
+        for _ in range(min(connections, len(files))):
             group.create_task(lane())
 
 
-async def _put(desk: Desk, wire: Wire, file: str, place: Sign) -> None:
+async def _put(desk: Desk, wire: Wire, file: str, place: Sign, connections: int) -> None:
     patience = desk.patience(file)
     with (
         desk.account(file, patience) as account,
@@ -199,27 +204,30 @@ async def _put(desk: Desk, wire: Wire, file: str, place: Sign) -> None:
         account.size = body.size
         kind = desk.chosen.type or source.guess_type(body.name)
         there = place(body.name, body.size, kind)
-        upload = Upload(
-            wire,
-            body,
-            there,
-            patience,
-            chunk=desk.chosen.chunk,
-            moved=lambda moved: bar.show(moved, body.size),
-        )
+
+        def moved(size: int) -> None:
+            bar.show(size, body.size)
+
+        chunk = desk.chosen.chunk
+        joined = Joined(wire, body, there, patience, connections=connections, chunk=chunk, moved=moved)
+        upload: Upload | Joined = joined
         try:
+            if not await joined.begin():
+                upload = Upload(wire, body, there, patience, chunk=chunk, moved=moved)
             account.url = await upload.run()
             account.sha256 = (await body.digest()).hex()
         except (GaveUp, asyncio.CancelledError):
             if upload.resource is not None:
                 account.resource = upload.resource
-                account.again = f"give: {_continuing(desk.chosen, file, upload.resource, there)}"
+                more = _continuing(desk.chosen, file, upload.resource, there, connections)
+                account.again = f"give: {more}"
             raise
 
 
-def _continuing(chosen: argparse.Namespace, file: str, resource: str, place: Place) -> str:
+def _continuing(chosen: argparse.Namespace, file: str, resource: str, place: Place, connections: int) -> str:
     """Write the command that goes on with an upload."""
     words = ["hmacfs", "put", "--type", place.content_type]
+    words += [] if connections == 1 else ["--connections", str(connections)]
     words += [] if chosen.chunk is None else ["--chunk", str(chosen.chunk)]
     for name, value in place.fields.items():
         words += ["--header", f"{name}: {value}"]

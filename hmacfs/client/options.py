@@ -8,7 +8,7 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
-PROTOCOLS: Final = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt")
+PROTOCOLS: Final = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt", "tus")
 """Token dialects that can be signed, the usual one first."""
 
 # With the waits of `patience`: three minutes at most, half of that on average; a train's longest tunnel.
@@ -43,7 +43,8 @@ def add_put(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=_count,
         default=1,
-        help="files to upload at the same time (default: %(default)s)",
+        help="connections at the same time: each for a file, or, where there are fewer files, for a part of "
+        "a large one that goes to an endpoint; a slot's file has one (default: %(default)s)",
     )
     parser.add_argument(
         "--chunk",

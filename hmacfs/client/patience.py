@@ -42,8 +42,15 @@ class Patience:
         self._rest = rest
         self._say = say
         self.waits = 0
-        """How often it has been waited."""
+        """How often it has been waited, over other connections too."""
+        self._first = self
         self.renew()
+
+    def another(self) -> Patience:
+        """Give a patience for another connection of the same transfer; its waits count here too."""
+        other = Patience(self._retries, chance=self._chance, rest=self._rest, say=self._say)
+        other._first = self._first
+        return other
 
     def renew(self) -> None:
         """Begin anew, since bytes have got through."""
@@ -64,6 +71,6 @@ class Patience:
                 )
             ) from passing
         delay_s = max(delay_s, problem.retry_after_s)
-        self.waits += 1
+        self._first.waits += 1
         self._say(f"{problem.words}; trying again in {delay_s:.1f} s")
         await self._rest(delay_s)

@@ -13,47 +13,31 @@ drop what has come. The whole file's digest (Repr-Digest) covers all.
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
 from hmacfs.client import answer as answers
+from hmacfs.client import asking as askings
+from hmacfs.client.asking import Asking
 from hmacfs.client.problem import Failed, Passing
 from hmacfs.model import MiB
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable
 
     from hmacfs.client.answer import Answer
     from hmacfs.client.patience import Patience
+    from hmacfs.client.place import Place
     from hmacfs.client.source import Source
     from hmacfs.client.wire import Wire
 
-ALWAYS: Final = {"Upload-Draft-Interop-Version": "8", **answers.WANTED}
+LANGUAGE: Final = {"Upload-Draft-Interop-Version": "8", **answers.WANTED}
 FIRST_BYTES: Final = 8 * MiB
 """A file up to this size is sent in one request without a question before; sent again, it costs little."""
 _TOO_LARGE: Final = 413  # the words for it changed in Python 3.13
 _STORED: Final = frozenset({HTTPStatus.OK, HTTPStatus.CREATED})
 _STORED_BY_PARTS: Final = _STORED | {HTTPStatus.NO_CONTENT}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a file goes."""
-
-    url: str
-    """A slot's signed URL, an upload resource of before, or an endpoint, which ends in "/"."""
-    fields: Mapping[str, str] = field(default_factory=dict)
-    """Header fields that it demands (Authorization)."""
-    content_type: str
-    """Media type of the file; a slot's token may have signed it."""
-
-    @property
-    def is_endpoint(self) -> bool:
-        """Whether files are created below the URL, not at it."""
-        return urlsplit(self.url).path.endswith("/")
 
 
 class Upload:
@@ -74,10 +58,9 @@ class Upload:
         `chunk` are the bytes of a request, None to follow the server's advice; `moved` is told how much of
         the file has gone, which may become less again.
         """
-        self._wire = wire
+        self._asking = Asking(wire, source, place, patience, LANGUAGE)
         self._source = source
         self._place = place
-        self._patience = patience
         self._chunk = chunk
         self._moved = moved
         self._limits: dict[str, int] | None = None  # None: nothing says that it can be resumed
@@ -98,35 +81,25 @@ class Upload:
 
         Raises Failed, and GaveUp if it may be continued.
         """
-        done = await self._insist(self._discover) if self._source.size > self._first else False
+        done = await self._asking.insist(self._discover) if self._source.size > self._first else False
         while not done:
-            done = await self._insist(self._advance)
+            done = await self._asking.insist(self._advance)
         return self._url
 
     @property
     def _first(self) -> int:
         return FIRST_BYTES if self._chunk is None else self._chunk
 
-    async def _insist(self, step: Callable[[], Awaitable[bool]]) -> bool:
-        """Take a step, again and again while it may help; give whether the file is stored."""
-        while True:
-            try:
-                return await step()
-            except Passing as passing:
-                await self._patience.wait(passing)
-
     async def _discover(self) -> bool:
         """Learn whether the server resumes uploads, and whether this one has begun before."""
         if await self._find():
             return True
         if self._limits is None:
-            answer = await self._ask("OPTIONS", self._place.url, {})
+            answer = await self._asking.ask("OPTIONS", self._place.url, {})
             if not answer.ok:
-                _raise_passing(answer)
+                askings.raise_passing(answer)
             self._limits = answer.limits
-        most = (self._limits or {}).get("max-size")
-        if most is not None and most < self._source.size:
-            raise Failed(f"the server takes files of at most {most} bytes, and this has {self._source.size}")
+        self._asking.check_size((self._limits or {}).get("max-size"))
         return False
 
     async def _advance(self) -> bool:
@@ -145,9 +118,9 @@ class Upload:
         self._offset = None
         if self._resource is None:
             return False
-        answer = await self._ask("HEAD", self._resource, {})
+        answer = await self._asking.ask("HEAD", self._resource, {}, last=self._sent_whole)
         if not answer.ok:
-            _raise_passing(answer)
+            askings.raise_passing(answer)
         elif answer.offset is not None:
             length = answer.offset if answer.complete else answer.length
             if length not in {None, self._source.size}:
@@ -192,12 +165,12 @@ class Upload:
         self, method: str, url: str, fields: dict[str, str], span: tuple[int, int], *, ends: bool
     ) -> bool:
         start, stop = span
-        fields |= {"Content-Length": str(stop - start), "Upload-Complete": "?1" if ends else "?0"}
+        fields["Upload-Complete"] = "?1" if ends else "?0"
         if ends:
             fields["Repr-Digest"] = answers.digest_field(await self._source.digest())
         tried, self._sent_whole = self._sent_whole, self._sent_whole or ends
         self._lost = True  # until the answer says more
-        answer = await self._ask(method, url, fields, span)
+        answer = await self._asking.send(method, url, fields, span, self._moved, last=ends)
         if not answer.ok:
             return await self._refused(answer, stop - start, tried=tried)
         self._limits = answer.limits or self._limits
@@ -211,7 +184,7 @@ class Upload:
             raise Failed("the server took a part for the whole file; let it forget this upload")
         self._limits = self._limits or {}
         if (resource := answer.link("Location")) is not None:
-            self._resource = self._trusted(resource)
+            self._resource = self._place.trusted(resource)
         self._stand(reached := stop if answer.offset is None else answer.offset)
         self._lost = False
         if ends or reached <= start < stop:
@@ -227,7 +200,7 @@ class Upload:
             raise Passing("the server has another part of the file than was thought")
         if answer.status == HTTPStatus.CONFLICT and not self._place.is_endpoint:
             # As anybody who downloads: with the draft's fields it might tell of the upload instead.
-            held = await self._wire.ask("HEAD", _without_query(self._place.url), answers.WANTED)
+            held = await self._asking.look(_without_query(self._place.url))
             if held.ok and await self._is_ours(held, sent=tried):
                 return self._finish(held)
         if answer.status == _TOO_LARGE and answer.limits:
@@ -237,7 +210,7 @@ class Upload:
         if answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE} and self._offset is not None:
             self._resource = None if self._place.is_endpoint else self._place.url
             raise Passing("the server has forgotten the upload")
-        raise answers.trouble(answer, now=time.time())
+        raise askings.trouble(answer)
 
     async def _is_ours(self, held: Answer, *, sent: bool) -> bool:
         """Whether the file that the server holds is this one, though the answer that said so was lost.
@@ -267,7 +240,7 @@ class Upload:
         self._moved(offset)
         if offset > self._reached:
             self._reached = offset
-            self._patience.renew()
+            self._asking.patience.renew()
 
     def _finish(self, answer: Answer) -> bool:
         """Note where the stored file is: where the server says, else at its slot's URL."""
@@ -276,28 +249,6 @@ class Upload:
         if self._url is None and not self._place.is_endpoint:
             self._url = _without_query(self._place.url)
         return True
-
-    def _trusted(self, resource: str) -> str:
-        """Demand that an upload stays where it began: what authorises it is for nobody else."""
-        there, here = urlsplit(resource), urlsplit(self._place.url)
-        if (there.scheme, there.netloc) != (here.scheme, here.netloc):
-            raise Failed(
-                f"the server sends the upload to another origin, {answers.plain(resource)}; "
-                "if that is itself, it does not know its public URL"
-            )
-        return resource
-
-    async def _ask(
-        self, method: str, url: str, fields: Mapping[str, str], span: tuple[int, int] | None = None
-    ) -> Answer:
-        body = None if span is None else self._source.blocks(*span, self._moved)
-        return await self._wire.ask(method, url, {**ALWAYS, **self._place.fields, **fields}, body)
-
-
-def _raise_passing(answer: Answer) -> None:
-    """Raise Passing for an answer that says nothing yet; what else it refuses is told better by the next."""
-    if isinstance(found := answers.trouble(answer, now=time.time()), Passing):
-        raise found
 
 
 def _without_query(url: str) -> str:

@@ -29,11 +29,13 @@ class Wire:
 
     def __init__(self, fields: Mapping[str, str], *, timeout_s: float) -> None:
         """Send `fields` with each request; `timeout_s` is how long no byte may move either way."""
+        self._timeout_s = timeout_s
         self._http = httpx.AsyncClient(
             headers={"User-Agent": f"hmacfs/{hmacfs.__version__}", "Accept-Encoding": "identity", **fields},
             # The authorities of the system, as whoever has one of his own expects; the library has others.
             verify=ssl.create_default_context(),
-            timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s)),
+            # The user has said how many; a request that the library holds back would time out.
+            limits=httpx.Limits(),
         )
 
     async def __aenter__(self) -> Self:
@@ -50,12 +52,15 @@ class Wire:
         url: str,
         fields: Mapping[str, str],
         body: AsyncIterator[bytes] | None = None,
+        *,
+        work_s: float = 0.0,
     ) -> Answer:
         """Make a request; `body` goes with the Content-Length among `fields`.
 
-        Raises Passing where no answer came, Failed where none can come.
+        `work_s` is what the server may need for the answer beside the time allowed for any. Raises Passing
+        where no answer came, Failed where none can come.
         """
-        async with self._exchange(method, url, fields, body) as response:
+        async with self._exchange(method, url, fields, body, work_s=work_s) as response:
             return _answer(response, await _beginning(response))
 
     @contextlib.asynccontextmanager
@@ -71,17 +76,23 @@ class Wire:
             yield _answer(response, body), response.aiter_raw()
 
     @contextlib.asynccontextmanager
-    async def _exchange(
+    async def _exchange(  # noqa: PLR0913 - what a request consists of
         self,
         method: str,
         url: str,
         fields: Mapping[str, str],
         body: AsyncIterator[bytes] | None,
         *,
+        work_s: float = 0.0,
         follow: bool = False,
     ) -> AsyncIterator[httpx.Response]:
+        timeout = httpx.Timeout(
+            self._timeout_s, connect=min(CONNECT_S, self._timeout_s), read=self._timeout_s + work_s
+        )
         with _judged():
-            request = self._http.build_request(method, url, headers=dict(fields), content=body)
+            request = self._http.build_request(
+                method, url, headers=dict(fields), content=body, timeout=timeout
+            )
             response = await self._http.send(request, stream=True, follow_redirects=follow)
             try:
                 yield response

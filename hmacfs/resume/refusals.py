@@ -34,7 +34,7 @@ def length_wrong(ask: Ask, state: State) -> Refused:
 
 
 def checksum_wrong(ask: Ask) -> Refused:
-    """Give the refusal of a body, or a whole file, that is not what its digest says."""
+    """Give the refusal of a body that is not what its digest says."""
     return Refused(errors.CHECKSUM_MISMATCH if ask.door is Door.TUS else errors.DIGEST_MISMATCH)
 
 

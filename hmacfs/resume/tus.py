@@ -1,7 +1,8 @@
 """The tus resumable upload protocol 1.0.0: its requests read, its answers made.
 
 Core, Creation (with upload, with deferred length), Expiration, Checksum (also as a trailer), Termination and
-Concatenation. Tus-Resumable goes with every answer, refusals too, so it is not made here (`resume.every`).
+Concatenation; what is joined may have a Repr-Digest (RFC 9530). Tus-Resumable goes with every answer,
+refusals too, so it is not made here (`resume.every`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.model import Reply
-from hmacfs.resume import counts, media, metadata
+from hmacfs.resume import counts, media, metadata, structured
 from hmacfs.resume.asks import Act, Ask, Checksum, Door
 
 if TYPE_CHECKING:
@@ -151,6 +152,8 @@ def _read_creation(ask: Ask, fields: Mapping[bytes, bytes], *, content: int | No
     ask.partial = concat == "partial"
     if concat and not ask.partial:
         ask.parts = _parts(concat)
+        # Upload-Checksum is of a request's body, and this one has none.
+        ask.checksums = structured.digests(fields.get(b"repr-digest"), whole=True)
         if length is not None or deferred is not None or content != 0:
             raise Refused(errors.UPLOAD_FIELD, "what is joined from others has neither a length nor a body")
     elif (length is None) == (deferred is None):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from serving import PATIENCE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 class Relay:
@@ -19,13 +19,28 @@ class Relay:
     Connections after those are left in peace.
     """
 
-    def __init__(self, host: str, port: int, *, up: Iterable[int] = (), down: Iterable[int] = ()) -> None:
-        """Relay to `host` and `port`, cutting after `up` bytes to it or `down` bytes from it."""
+    def __init__(  # noqa: PLR0913 - what may break
+        self,
+        host: str,
+        port: int,
+        *,
+        up: Iterable[int] = (),
+        down: Iterable[int] = (),
+        unheard: bytes = b"",
+        times: int = 0,
+    ) -> None:
+        """Relay to `host` and `port`, cutting after `up` bytes to it or `down` bytes from it.
+
+        The first requests, so many `times`, in which `unheard` stands reach it, and their answers nobody.
+        """
+        self._unheard, self._times = unheard, times
         self._to = (host, port)
         self._up, self._down = iter(up), iter(down)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._threads: list[threading.Thread] = []
         self.cuts = 0
+        self.connections = 0
+        """How many were made."""
 
     @property
     def url(self) -> str:
@@ -51,14 +66,36 @@ class Relay:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self.connections += 1
                 server = socket.create_connection(self._to, timeout=PATIENCE_S)
-                self._spawn(self._carry, client, server, next(self._up, None))
-                self._spawn(self._carry, server, client, next(self._down, None))
+                muted = threading.Event()
+                self._spawn(self._carry, client, server, next(self._up, None), self._listen, muted)
+                self._spawn(self._carry, server, client, next(self._down, None), self._is_mute, muted)
 
-    def _carry(self, source: socket.socket, sink: socket.socket, left: int | None) -> None:
+    def _listen(self, muted: threading.Event, block: bytes) -> bool:
+        if self._times and self._unheard in block:
+            self._times -= 1
+            muted.set()
+        return False
+
+    @staticmethod
+    def _is_mute(muted: threading.Event, _block: bytes) -> bool:
+        return muted.is_set()
+
+    def _carry(
+        self,
+        source: socket.socket,
+        sink: socket.socket,
+        left: int | None,
+        ends: Callable[[threading.Event, bytes], bool],
+        muted: threading.Event,
+    ) -> None:
         """Carry bytes until there are none, or the link breaks; then both sockets end."""
         with contextlib.suppress(OSError), source, sink:
             while block := source.recv(65536 if left is None else min(left, 65536)):
+                if ends(muted, block):
+                    self.cuts += 1
+                    break
                 sink.sendall(block)
                 if left is not None:
                     left -= len(block)

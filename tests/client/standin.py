@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import re
 import threading
+import time
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Self
@@ -54,7 +55,14 @@ class Forget:
     last: int
 
 
-Fault = Cut | Mute | Stall | Say | Forget
+@dataclass(frozen=True, kw_only=True)
+class Lose:
+    """Lose so many of the uploads altogether, the oldest first; then do what is asked."""
+
+    count: int
+
+
+Fault = Cut | Mute | Stall | Say | Forget | Lose
 
 
 @dataclass
@@ -74,6 +82,7 @@ class Seen:
     path: str
     fields: dict[str, str]
     body: int = 0
+    at: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -96,7 +105,7 @@ class Standin:
     uploads: dict[str, Begun] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
     faults: dict[str, deque[Fault]] = field(default_factory=lambda: defaultdict(deque))
-    """By method; each request takes one."""
+    """By method, or what `_kind` says; each request takes one."""
     seen: list[Seen] = field(default_factory=list)
     port: int = 0
     stalled: threading.Event = field(default_factory=threading.Event)
@@ -115,7 +124,7 @@ class Standin:
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         seen = Seen(request.method, request.path, {k.lower(): v for k, v in request.headers.items()})
         self.seen.append(seen)
-        faults = self.faults[request.method]
+        faults = self.faults[self._kind(request)]
         fault = faults.popleft() if faults else None
         if isinstance(fault, Say):
             await request.read()
@@ -125,6 +134,9 @@ class Standin:
         if isinstance(fault, Forget):
             data = self.uploads[request.path].data
             del data[len(data) - fault.last :]
+        if isinstance(fault, Lose):
+            for path in list(self.uploads)[: fault.count]:
+                del self.uploads[path]
         response = await self._act(request, seen, fault)
         if isinstance(fault, Mute):
             self._abort(request)
@@ -132,6 +144,10 @@ class Standin:
             self.stalled.set()
             await asyncio.Event().wait()
         return response
+
+    def _kind(self, request: web.BaseRequest) -> str:
+        """Give by which key of `faults` a request breaks."""
+        return request.method
 
     async def _act(self, request: web.BaseRequest, seen: Seen, fault: Fault | None) -> web.Response:
         match request.method:
@@ -170,15 +186,7 @@ class Standin:
     async def _take(
         self, request: web.BaseRequest, seen: Seen, begun: Begun, fault: Fault | None, path: str
     ) -> web.Response:
-        left = fault.after if isinstance(fault, Cut) else None
-        async for block in request.content.iter_any():
-            kept = block if left is None else block[:left]
-            begun.data += kept
-            seen.body += len(kept)
-            if left is not None:
-                left -= len(kept)
-                if left == 0:
-                    self._abort(request)
+        await self._read(request, seen, begun, fault)
         if request.headers.get("Upload-Complete") == "?0" and self.resumable:
             fields = {"Location": path} if request.method in {"PUT", "POST"} else {}
             return web.Response(
@@ -200,6 +208,17 @@ class Standin:
         self.files[stored] = data
         fields = self._state(begun) if self.resumable else {}
         return web.Response(status=201, headers={"Content-Location": stored, **fields})
+
+    async def _read(self, request: web.BaseRequest, seen: Seen, begun: Begun, fault: Fault | None) -> None:
+        left = fault.after if isinstance(fault, Cut) else None
+        async for block in request.content.iter_any():
+            kept = block if left is None else block[:left]
+            begun.data += kept
+            seen.body += len(kept)
+            if left is not None:
+                left -= len(kept)
+                if left == 0:
+                    self._abort(request)
 
     def _tell(self, request: web.BaseRequest) -> web.Response:
         begun = self.uploads.get(request.path)

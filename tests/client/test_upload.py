@@ -11,9 +11,10 @@ import pytest
 from client.standin import Begun, Cut, Forget, Mute, Say, Stall
 
 from hmacfs.client.patience import Patience
+from hmacfs.client.place import Place
 from hmacfs.client.problem import Failed, GaveUp
 from hmacfs.client.source import Source, guess_type
-from hmacfs.client.upload import Place, Upload
+from hmacfs.client.upload import Upload
 from hmacfs.client.wire import Wire
 from hmacfs.model import KiB
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hmacfs import errors, resume
 from hmacfs.errors import Refusal, Refused
-from hmacfs.resume import Act, Ask, Door, Limits, State, tus
+from hmacfs.resume import Act, Ask, Checksum, Door, Limits, State, tus
 
 TUS = "Tus-Resumable: 1.0.0"
 OCTETS = "Content-Type: application/offset+octet-stream"
@@ -162,8 +162,17 @@ def test_uploads_to_be_joined() -> None:
     assert (asked.partial, asked.parts) == (True, ())
     asked = create("Upload-Concat: final;/files/a https://files.example.org/files/b", body=None)
     assert (asked.partial, asked.parts) == (False, ("/files/a", "https://files.example.org/files/b"))
+    assert asked.checksums == ()
     told = dict(resume.told(ask(Act.TELL), state(parts=asked.parts), LIMITS).fields)
     assert told["Upload-Concat"] == "final;/files/a https://files.example.org/files/b"
+
+
+def test_the_digest_of_what_is_joined() -> None:
+    digest = hashlib.sha256(b"hello").digest()
+    told = f"Repr-Digest: sha-256=:{base64.b64encode(digest).decode()}:, md5=:AAAA:"
+    wanted = (Checksum(algorithm="sha256", value=digest, whole=True),)
+    assert create("Upload-Concat: final;/files/a", told, body=None).checksums == wanted
+    assert create("Upload-Concat: final;/files/a", "Repr-Digest: nonsense", body=None).checksums == ()
 
 
 def test_what_head_tells() -> None:

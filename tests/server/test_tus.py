@@ -6,8 +6,10 @@ import base64
 import email.utils
 import hashlib
 import json
+import os
 import secrets
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import languages
@@ -16,6 +18,8 @@ import serving
 import wire
 from languages import ALICE, BOB, LIMIT, OCTETS, TUS, create, file_of, offset, patch, refusal
 from wire import Wire
+
+from hmacfs.store.sessions.note import Note, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +49,10 @@ def metadata(**values: bytes) -> str:
 
 def checksum(body: bytes, algorithm: str = "sha1") -> str:
     return f"{algorithm} {base64.b64encode(hashlib.new(algorithm, body).digest()).decode()}"
+
+
+def repr_digest(body: bytes) -> str:
+    return f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode()}:"
 
 
 def expires_in(answer: Answer) -> float:
@@ -301,9 +309,13 @@ def test_a_complete_upload_is_taken_back_with_its_file(server: Server) -> None:
     assert server.request("GET", place).status == 404
 
 
-def concat(server: Server, *urls: str, told: str = "") -> Answer:
+def concat(
+    server: Server, *urls: str, told: str = "", holds: dict[str, str] = ALICE, **fields: str
+) -> Answer:
     final = f"final;{' '.join(urls)}"
-    return ask(server, "POST", "/files/", Upload_Concat=final, Upload_Metadata=told)
+    named = {name.replace("_", "-"): value for name, value in fields.items()}
+    sent = {**TUS, **holds, "Upload-Concat": final, "Upload-Metadata": told, **named}
+    return server.request("POST", "/files/", fields=sent)
 
 
 def piece(server: Server, body: bytes, *, length: int | None = None) -> str:
@@ -345,6 +357,70 @@ def test_what_cannot_be_joined(server: Server) -> None:
     assert refusal(concat(server, whole, "/files/" + "0" * 32)) == (404, "not_found")
     answer = concat(server, whole_too, whole)  # none of that has harmed them
     assert file_of(server, answer) == b"worldhello"
+
+
+def test_a_join_asked_for_again_has_the_same_answer(server: Server) -> None:
+    """Its answer may have been lost, and the parts are no more."""
+    one, two = piece(server, b"hello "), piece(server, b"world")
+    before = server.files()
+    first = concat(server, one, two, told=metadata(filename=b"a.txt"))
+    stored = set(server.files()) - set(before)
+    assert len(stored) == 1
+    for told in (metadata(filename=b"a.txt"), metadata(filename=b"b.txt")):
+        again = concat(server, one, two, told=told)
+        for field in ("location", "content-location", "upload-offset"):
+            assert (again.status, again.fields[field]) == (201, first.fields[field])
+    assert file_of(server, again) == b"hello world"
+    assert set(server.files()) - set(before) == stored
+    assert refusal(concat(server, two, one)) == (404, "not_found")
+    assert refusal(concat(server, one, two, holds=BOB)) == (404, "not_found")
+    assert ask(server, "DELETE", first.fields["location"]).status == 204
+    assert refusal(concat(server, one, two)) == (404, "not_found")
+
+
+def test_a_join_goes_on_where_it_was_when_its_worker_was_killed(server: Server) -> None:
+    urls = [piece(server, b"hello "), piece(server, b"world")]
+    uploads = server.storage / ".hmacfs/uploads"
+    ids = tuple(url.rpartition("/")[2] for url in urls)
+    parts = {path: path.read_bytes() for path in uploads.iterdir() if path.name.startswith(ids)}
+    first = concat(server, *urls)
+    # What is then left behind: the parts, and the beginning of the file, in capitals to tell it from theirs.
+    for path, data in parts.items():
+        path.write_bytes(data)
+    final = uploads / first.fields["location"].rpartition("/")[2]
+    final.write_bytes(b"HELLO W")
+    with Note(os.open(f"{final}.note", os.O_RDWR)) as note:
+        note.set_state(State.OPEN)
+    server.storage.joinpath(first.fields["content-location"].removeprefix("/")).unlink()
+    again = concat(server, *urls)
+    assert (again.status, again.fields["location"]) == (201, first.fields["location"])
+    assert file_of(server, again) == b"HELLO World"
+    assert [path for path in parts if path.exists()] == []
+
+
+def test_joins_at_the_same_time_store_one_file(server: Server) -> None:
+    urls = [piece(server, BODY) for _ in range(5)]
+    before = server.files()
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: concat(server, *urls), range(4)))
+    # Who was overtaken while at it hears so; a busy server is asked again.
+    assert {answer.status for answer in answers} <= {201, 409, 503}
+    last = concat(server, *urls)
+    assert file_of(server, last) == BODY * 5
+    assert {answer.fields["location"] for answer in answers if answer.status == 201} <= {
+        last.fields["location"]
+    }
+    assert len(set(server.files()) - set(before)) == 1
+
+
+def test_the_digest_of_a_joined_file_is_compared(server: Server) -> None:
+    urls = [piece(server, b"hello "), piece(server, b"world")]
+    before = server.files()
+    assert refusal(concat(server, *urls, Repr_Digest=repr_digest(b"hello"))) == (400, "digest_mismatch")
+    assert server.files() == before
+    # The parts are still there, for whoever knows better.
+    answer = concat(server, *urls, Repr_Digest=repr_digest(b"hello world"))
+    assert (answer.status, file_of(server, answer)) == (201, b"hello world")
 
 
 def test_a_joined_file_has_the_limit_of_any_other(server: Server) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hmacfs.app.resumable.engine import Engine, Link
     from hmacfs.auth import Pass
     from hmacfs.model import Endpoint, Head, Slot
+    from hmacfs.store.sessions import Writing
 
 NAMELESS: Final = "upload"
 """Name of a file for which neither token nor client has one."""
@@ -92,7 +93,8 @@ class Collection:
         most = engine.most if held.most is None else min(held.most, engine.most)
         if (ask.length or head.length or 0) > most:
             raise resume.too_large(ask, engine.limits(most))
-        name = secrets.token_hex(_ID_BYTES)
+        names = [self._part(endpoint, part) for part in ask.parts]
+        name = _joined(_owner(endpoint, held), names) if names else secrets.token_hex(_ID_BYTES)
         slot = self._slot(endpoint, name, held.name or _told_name(ask, head))
         terms = Terms(
             key="" if ask.partial else slot.key,
@@ -107,8 +109,8 @@ class Collection:
             began=engine.now(),
         )
         target = self._target(endpoint, name, held)
-        if ask.parts:
-            return await self._join(ask, link, endpoint, target, terms)
+        if names:
+            return await self._join(ask, link, target, terms, names)
         await engine.sessions.begin(name, terms, ask.length)
         if head.has_body or ask.ends is not None or ask.length == 0:
             return await engine.append(ask, head, link, target, created=True)
@@ -116,27 +118,33 @@ class Collection:
         link.grant(ask.door)
         return resume.created(ask, engine.state(found), target.location, engine.limits(most))
 
-    async def _join(self, ask: Ask, link: Link, endpoint: Endpoint, target: Target, terms: Terms) -> Reply:
-        """Make one file of several partial uploads, which then are no more."""
+    async def _join(self, ask: Ask, link: Link, target: Target, terms: Terms, names: list[str]) -> Reply:
+        """Make one file of several partial uploads, which then are no more.
+
+        Asked again, it goes on where it was, and gives the answer of the first time: that may have been lost.
+        """
         sessions, allowed = self._engine.sessions, target.allowed
-        names = [self._part(endpoint, part) for part in ask.parts]
         if len(set(names)) != len(names):
             raise Refused(errors.UPLOAD_PARTS)
         with contextlib.ExitStack() as held:
-            parts = [held.enter_context(await sessions.take_over(name, allowed)) for name in names]
-            if any(part.found.terms.key or part.found.offset != part.found.length for part in parts):
-                raise Refused(errors.UPLOAD_PARTS)
-            length = sum(part.found.offset for part in parts)
-            if length > terms.most:
-                raise resume.too_large(ask, self._engine.limits(terms.most))
-            await sessions.begin(target.name, terms, length)
+            parts: list[Writing] = []
+            if not (sessions.has(target.name) and (await sessions.look(target.name, allowed)).is_whole):
+                parts += [held.enter_context(await sessions.take_over(name, allowed)) for name in names]
+                if any(part.found.terms.key or not part.found.is_whole for part in parts):
+                    raise Refused(errors.UPLOAD_PARTS)
+                length = sum(part.found.offset for part in parts)
+                if length > terms.most:
+                    raise resume.too_large(ask, self._engine.limits(terms.most))
+                await sessions.begin(target.name, terms, length)
             link.grant(ask.door)
             with await sessions.take_over(target.name, allowed) as writing:
-                await sessions.join(writing, parts)
+                if parts:
+                    await sessions.join(writing, parts)
                 await self._engine.finish(ask, writing, target, None)
-                state = self._engine.state(writing.found, complete=True)
+                terms, state = writing.found.terms, self._engine.state(writing.found, complete=True)
         for name in names:
-            await sessions.drop(name, allowed)
+            with contextlib.suppress(Refused):  # the file is stored, whatever becomes of the rest
+                await sessions.drop(name, allowed)
         reply = resume.created(ask, state, target.location, self._engine.limits(terms.most))
         return self._engine.concluded(reply, state, target, terms)
 
@@ -184,6 +192,11 @@ def _told_name(ask: Ask, head: Head) -> str:
 def _owner(endpoint: Endpoint, held: Pass) -> str:
     """Give what stands for the owner in the store: an upload of one endpoint is not one of another."""
     return hashlib.sha256(f"{endpoint.prefix}\0{held.owner}".encode()).hexdigest()
+
+
+def _joined(owner: str, names: list[str]) -> str:
+    """Give the id of what is joined: the same parts of the same owner are the same upload."""
+    return hashlib.sha256(" ".join((owner, *names)).encode()).hexdigest()[: 2 * _ID_BYTES]
 
 
 def _url(slot: Slot) -> str:

@@ -182,7 +182,7 @@ class Engine:
     async def finish(self, ask: Ask, writing: Writing, target: Target, digest: bytes | None) -> None:
         """Publish a whole file, unless that is done.
 
-        Raises Refused: UPLOAD_LENGTH, CHECKSUM_MISMATCH or DIGEST_MISMATCH, EXISTS, UPLOAD_TAKEN_OVER, BUSY.
+        Raises Refused: UPLOAD_LENGTH, DIGEST_MISMATCH, EXISTS, UPLOAD_TAKEN_OVER, BUSY.
         """
         found = writing.found
         if found.complete:
@@ -196,7 +196,7 @@ class Engine:
             if not hmac.compare_digest(await self.sessions.digest(writing, algorithm), digits):
                 # What has come is not the file, and nothing that may still come can make it that.
                 await self.sessions.drop(target.name, target.allowed)
-                raise resume.checksum_wrong(ask)
+                raise Refused(errors.DIGEST_MISMATCH)
         sha256 = dict(told).get("sha256")
         if sha256 is None and ask.wants_sha256:
             # Whoever brought the last byte may have told it, and was not there to compare: this client can.

@@ -162,7 +162,7 @@ class Sessions:
         return await self._run(self._ledger.digest, writing, algorithm)
 
     async def join(self, writing: Writing, sources: Sequence[Writing]) -> Found:
-        """Put other uploads together into this one, which is empty. Raises Refused UPLOAD_TAKEN_OVER."""
+        """Put other uploads together into this one, or go on with that. Raises Refused UPLOAD_TAKEN_OVER."""
         await self._run(self._ledger.join, writing, sources)
         return await self.keep(writing)
 

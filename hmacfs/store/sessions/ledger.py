@@ -54,6 +54,11 @@ class Found(NamedTuple):
     chunks: Stored = NO_CHUNKS
     """The chunks stored, where they are numbered."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all bytes have come, where they come one after another."""
+        return self.complete or self.offset == self.length
+
 
 class Writing:
     """One request's hold on an upload, until a newer request takes it over.
@@ -339,11 +344,12 @@ class Ledger:
     def join(self, writing: Writing, sources: Sequence[Writing]) -> None:
         """Put the bytes of `sources` together in their order. Raises Refused UPLOAD_TAKEN_OVER.
 
-        By copy_file_range(2), which shares them where the file system can.
+        What stands there already is of a join before. By copy_file_range(2), which shares the bytes where the
+        file system can.
         """
         start = 0
         for source in sources:
-            at = 0
+            at = min(max(writing.found.offset - start, 0), source.found.offset)
             while at < source.found.offset:
                 want = min(source.found.offset - at, PIECE_BYTES)
                 with writing.fence:
