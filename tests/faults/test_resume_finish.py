@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import disks
@@ -18,7 +19,6 @@ from hmacfs.model import KiB, MiB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -55,6 +55,9 @@ for step in {steps!r}:
     arm(step)
 """
 DISK_BYTES = 24 * MiB
+PUBLISHING_US = 1_000_000
+"""How long it takes to give a file its name; longer than anybody waits for that."""
+LOCKS = Path("/proc/locks")
 
 
 def configuration(where: Path) -> str:
@@ -162,6 +165,53 @@ def test_the_storage_fails_as_an_upload_ends(
         else:
             assert server.request("HEAD", upload.target, fields=upload.fields).status == 404
             assert resuming.parts_of(server.storage) == []
+
+
+@pytest.mark.parametrize(
+    ("upload", "statuses", "stays"),
+    [
+        (resuming.Tus(SIZE), (204, 204), False),  # whose owner takes it back with its file
+        (resuming.Ietf(SIZE), (201, 409), True),  # no PUT URL does that
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, resuming.Tus | resuming.Ietf) else "",
+)
+def test_an_upload_is_deleted_while_it_is_published(
+    tmp_path: Path,
+    program: Callable[[str], str],
+    upload: resuming.Tus | resuming.Ietf,
+    statuses: tuple[int, int],
+    *,
+    stays: bool,
+) -> None:
+    """DELETE waits, is told to come again, and in the end says what is true of the file."""
+    body = resuming.body_of("deleted", SIZE)
+    slow = ("-e", "trace=linkat", "-e", f"inject=linkat:delay_enter={PUBLISHING_US}")
+    with serving.start(tmp_path, configuration(tmp_path)) as server, server.connect() as sock:
+        begun(server, upload, body)
+        span = upload.find(sock)
+        assert span is not None
+        fields = {"Upload-Draft-Interop-Version": "8", **getattr(upload, "fields", {})}
+        with tracing.attached(program("strace"), tmp_path / "log", *slow, process=server.workers[0]):
+            sock.sendall(upload.head(span) + body[span.start :])
+            wait_published(server.storage)
+            said = [server.request("DELETE", upload.target, fields=fields).status]
+            while said[-1] == 503:
+                said.append(server.request("DELETE", upload.target, fields=fields).status)
+            ended = serving.read_answer(sock, "PATCH").status
+        assert len(said) > 1
+        assert (ended, said[-1]) == statuses
+        assert server.get(upload.rel.removeprefix("upload/")).status == (200 if stays else 404)
+        assert (server.storage / upload.rel).exists() is stays
+        assert server.request("HEAD", upload.target, fields=fields).status == (204 if stays else 404)
+
+
+def wait_published(storage: Path) -> None:
+    """Wait until the only unfinished upload is on its way to its name: until its bytes are locked."""
+    (path,) = (path for path in resuming.parts_of(storage) if path.suffix != ".note")
+    lock = f":{path.stat().st_ino} "
+    deadline = time.monotonic() + serving.PATIENCE_S
+    while lock not in LOCKS.read_text(encoding="ascii"):
+        assert time.monotonic() < deadline
 
 
 @pytest.mark.usefixtures("administrator")

@@ -109,12 +109,7 @@ class Collection:
         target = self._target(endpoint, name, held)
         if ask.parts:
             return await self._join(ask, link, endpoint, target, terms)
-        await engine.sessions.begin(name, terms, ask.length)
-        if head.has_body or ask.ends is not None or ask.length == 0:
-            return await engine.append(ask, head, link, target, created=True)
-        found = await engine.sessions.peek(name, target.allowed)
-        link.grant(ask.door)
-        return resume.created(ask, engine.state(found), target.location, engine.limits(most))
+        return await engine.create(ask, head, link, target, terms, ask.length)
 
     async def _join(self, ask: Ask, link: Link, endpoint: Endpoint, target: Target, terms: Terms) -> Reply:
         """Make one file of several partial uploads, which then are no more."""
@@ -150,11 +145,11 @@ class Collection:
 
     async def _cancel(self, ask: Ask, link: Link, target: Target) -> Reply:
         """Drop an upload; also its file, if that is complete: its owner takes it back."""
-        found = await self._engine.sessions.peek(target.name, target.allowed)
-        reply = await self._engine.cancel(ask, target, link)
+        found = await self._engine.sessions.drop(target.name, target.allowed)
+        link.grant(ask.door)
         if found.complete:
             await self._engine.store.remove(target.slot(found.terms))
-        return reply
+        return resume.cancelled(ask)
 
     def _target(self, endpoint: Endpoint, name: str, held: Pass) -> Target:
         owner = _owner(endpoint, held)

@@ -77,6 +77,14 @@ class Sessions:
         self._admit()
         return await self._run(self._ledger.begin, name, terms, length)
 
+    async def start(self, name: str, terms: Terms, length: int | None, count: int) -> Writing:
+        """Begin an upload in place of any of this name, to write its first `count` bytes; a context.
+
+        For whoever has a right to the place. Raises Refused EXISTS; BUSY while the file is being published.
+        """
+        self._admit()
+        return await self._patiently(self._ledger.start, name, terms, length, count)
+
     async def look(self, name: str, allowed: Allowed) -> Found:
         """Give how far an upload is; whoever was writing is through with that. Raises as `take_over`."""
         return await self._run(self._ledger.look, name, allowed)
@@ -137,7 +145,10 @@ class Sessions:
             await self._run(self._ledger.let_go, writing)
 
     async def keep(self, writing: Writing) -> Found:
-        """Make what was written last as long as the site's durability promises; give what now stands."""
+        """Make what was written last as long as the site's durability promises; give what now stands.
+
+        Raises Refused UPLOAD_TAKEN_OVER if the upload was dropped meanwhile.
+        """
         await self._run(self._ledger.keep, writing)
         return writing.found
 
@@ -172,7 +183,7 @@ class Sessions:
         `digest` is the BLAKE3 of all of it, None if nobody has computed that. Raises Refused EXISTS,
         UPLOAD_TAKEN_OVER, SIZE_MISMATCH; BUSY if such a request is still at it.
         """
-        fd = await self._seal(writing, slot.key)
+        fd = await self._patiently(self._ledger.seal, writing, slot.key)
         if fd == CLOSED:
             return
         terms, size = writing.found.terms, writing.found.offset
@@ -200,12 +211,15 @@ class Sessions:
         await self._run(self._ledger.adopt, name, terms, part.length, part.fd)
 
     async def drop(self, name: str, allowed: Allowed) -> Found:
-        """Drop an upload and give what it was; what is published stays. Raises as `peek`."""
-        return await self._run(self._ledger.drop, name, allowed)
+        """Drop an upload and give what it was; what is published stays.
+
+        Raises as `take_over`, and Refused BUSY if it is still being published.
+        """
+        return await self._patiently(self._ledger.drop, name, allowed)
 
     async def clear(self, name: str) -> None:
-        """Drop whatever there is of this name: for whoever has a right to the place."""
-        await self._run(self._ledger.clear, name)
+        """Drop whatever there is of this name: for whoever has a right to the place. Raises Refused BUSY."""
+        await self._patiently(self._ledger.clear, name)
 
     def sweep(self, stop: threading.Event) -> int:
         """Drop what has been out of use for too long; give how many unfinished uploads that were.
@@ -214,14 +228,16 @@ class Sessions:
         """
         return self._ledger.sweep(stop)
 
-    async def _seal(self, writing: Writing, key: str) -> int:
-        """Give what the ledger does; a request before this one may be through in a moment."""
+    async def _patiently(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Take a step for which nobody else may be publishing; who is may be through in a moment."""
         for delay_s in self._resilience.delays():
             try:
-                return await asyncio.wrap_future(self._pool.submit(self._ledger.seal, writing, key))
-            except BlockingIOError:
-                await asyncio.sleep(delay_s)
-        return await self._run(self._ledger.seal, writing, key)
+                return await self._run(work, *args, **kwargs)
+            except Refused as refused:
+                if not isinstance(refused.__cause__, BlockingIOError):
+                    raise
+            await asyncio.sleep(delay_s)
+        return await self._run(work, *args, **kwargs)
 
     def _admit(self) -> None:
         if self._resilience.troubled:

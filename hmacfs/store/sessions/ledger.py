@@ -18,6 +18,7 @@ from hmacfs.model import MiB
 from hmacfs.policy import space
 from hmacfs.store import part as parts
 from hmacfs.store.directories import ancestors
+from hmacfs.store.files import lent
 from hmacfs.store.sessions import note as notes
 from hmacfs.store.sessions.note import NO_CHUNKS, Content, Fence, Note, State, Stored, Terms
 from hmacfs.store.upload import CLOSED, NANO
@@ -105,12 +106,33 @@ class Ledger:
 
         `come` is an unnamed file with what has come of it already.
         """
-        if terms.key and self._tree.look(terms.key) is not None:
-            raise Refused(errors.EXISTS)
-        if self._tree.free_bytes() - (length or 0) < self.min_free_bytes:
-            raise Refused(errors.DISK_FULL)
-        note = notes.written(terms, length)
-        return self.folder.begin(name, note, self._clock_ns(), durable=self.durable, come=come)
+        with self._draft(terms, length) as note:
+            fd = self.folder.begin(name, note, durable=self.durable, come=come)
+        if fd is not None:
+            os.close(fd)
+        return fd is not None
+
+    def start(self, name: str, terms: Terms, length: int | None, count: int) -> Writing:
+        """Begin an upload in place of any of this name, to write its first `count` bytes.
+
+        One step, so that of several who do so each has an upload of its own, which the next one takes away
+        whole. Raises Refused as `begin`, and BlockingIOError while one of this name is being published.
+        """
+
+        def is_stale(_note: Note) -> bool:
+            self._refuse_stored(terms)  # the one before this was published meanwhile
+            return True
+
+        with contextlib.ExitStack() as undo:
+            note = undo.enter_context(self._draft(terms, length))
+            while (fd := self.folder.begin(name, note, durable=self.durable)) is None:
+                self._drop_if(name, is_stale)
+            undo.callback(os.close, fd)
+            found = Found(terms, 0, length, complete=False, used_s=note.used_s())
+            writing = Writing(name, note, fd, Fence.of_writer(note), found)
+            self.expect(writing, length, count)
+            undo.pop_all()
+        return writing
 
     def look(self, name: str, allowed: Allowed) -> Found:
         """Give how far an upload is, for good: whoever was writing is through with it.
@@ -196,7 +218,11 @@ class Ledger:
                 fd = self.folder.bytes_of(name)
                 undo.callback(os.close, fd)
                 if alone:
-                    _keep_others_out(fd)
+                    try:
+                        _keep_others_out(fd)
+                    except BlockingIOError:
+                        message = "another chunk of this upload is being written"
+                        raise Refused(errors.BUSY, message) from None
                 fence.claim()
                 note.touch(self._clock_ns())
             found = _found(note, content, number * content.terms.chunk)
@@ -227,11 +253,16 @@ class Ledger:
                 _give_back(writing.fd, note.read())
 
     def keep(self, writing: Writing) -> None:
-        """Make what was written last, as far as the site promises."""
+        """Make what was written last, as far as the site promises.
+
+        Raises Refused UPLOAD_TAKEN_OVER if the upload was dropped meanwhile: there is nothing to tell of.
+        """
         if writing.fd == CLOSED:
             return
         size = os.fstat(writing.fd).st_size  # before the sync: whatever comes behind it is not meant
         self._sync(writing)
+        if not writing.note.named:
+            raise Refused(errors.UPLOAD_TAKEN_OVER)
         writing.note.touch(self._clock_ns())
         writing.found = writing.found._replace(offset=size)
 
@@ -282,27 +313,11 @@ class Ledger:
         CLOSED if it is published already, by a request before this one. Raises Refused UPLOAD_TAKEN_OVER,
         SIZE_MISMATCH, and BlockingIOError while such a request is at it.
         """
-        if writing.fd == CLOSED:
+        if self._has_ended(writing, key):
             return CLOSED
-        # Held until all descriptors of this opening are closed, so that an upload is published once. Not
-        # waited for: who holds it needs one of the threads that would all be waiting here.
-        fcntl.flock(writing.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with writing.note.locked():
-            if writing.note.read().state is State.COMPLETE:
-                return CLOSED
-            if not writing.fence.holds:
-                raise Refused(errors.UPLOAD_TAKEN_OVER)
-            size = os.fstat(writing.fd).st_size
-            if size != writing.found.length:
-                raise Refused(errors.SIZE_MISMATCH)
-        stands = self._tree.look(key)
-        if stands is not None and os.path.samestat(stands, os.fstat(writing.fd)):
-            # A process was killed between the file's name and this note, perhaps before the name would last.
-            # The file is as it stands: whatever changed its mtime would part it from its row.
-            for directory in ancestors(key) if self.durable else ():
-                self._tree.sync_directory(directory)
-            self.end(writing)
-            return CLOSED
+        size = os.fstat(writing.fd).st_size
+        if size != writing.found.length:
+            raise Refused(errors.SIZE_MISMATCH)
         os.ftruncate(writing.fd, size)  # gives the surplus of a reservation back
         return os.dup(writing.fd)
 
@@ -355,10 +370,15 @@ class Ledger:
         writing.found = writing.found._replace(offset=start)
 
     def drop(self, name: str, allowed: Allowed) -> Found:
-        """Drop an upload and give what it was; what is published stays. Raises as `peek` does."""
+        """Drop an upload and give what it was; what is published stays.
+
+        Raises as `take_over`, and BlockingIOError while it is being published.
+        """
         with self.take_over(name, allowed) as writing:
+            found = writing.found
+            ended = self._has_ended(writing, found.terms.key)
             self.discard(writing)
-            return writing.found
+        return found._replace(complete=ended)
 
     def discard(self, writing: Writing) -> None:
         """Drop what is held, unless another has done so: by now the name may belong to a new upload."""
@@ -377,7 +397,8 @@ class Ledger:
             if not self._is_over(used_s):
                 continue
             if self.folder.has(name):
-                dropped += self._drop_if(name, functools.partial(self._is_abandoned, name))
+                with contextlib.suppress(BlockingIOError):  # it is being published
+                    dropped += self._drop_if(name, functools.partial(self._is_abandoned, name))
             else:
                 self.folder.drop_bytes(name)
             seen += 1
@@ -386,7 +407,10 @@ class Ledger:
         return dropped
 
     def _drop_if(self, name: str, applies: Callable[[Note], bool]) -> bool:
-        """Drop an upload of whose note that is true under its lock; give whether it was unfinished."""
+        """Drop an upload of whose note that is true under its lock; give whether it was unfinished.
+
+        Raises BlockingIOError while it is being published.
+        """
         try:
             note = self.folder.note(name)
         except Refused:  # another has been here
@@ -395,12 +419,52 @@ class Ledger:
             if not (note.named and applies(note)):
                 return False
             unfinished = note.is_open
-            Fence(note).claim()  # only now: to write the note is to use it
+            if unfinished:
+                with lent(self.folder.bytes_of(name)) as fd:
+                    _keep_others_out(fd)
             self._remove(name, note)
         return unfinished
 
+    def _has_ended(self, writing: Writing, key: str) -> bool:
+        """Give whether an upload is published as `key`; if not, let nobody else do that from here on.
+
+        Raises Refused UPLOAD_TAKEN_OVER, and BlockingIOError while a request before this one is at it.
+        """
+        if writing.fd == CLOSED:
+            return True
+        # Until all descriptors of this opening are closed, so that an upload is published once.
+        _keep_others_out(writing.fd)
+        with writing.note.locked():
+            if not writing.note.named:  # dropped
+                raise Refused(errors.UPLOAD_TAKEN_OVER)
+            if writing.note.read().state is State.COMPLETE:
+                return True
+            if not writing.fence.holds:
+                raise Refused(errors.UPLOAD_TAKEN_OVER)
+        stands = self._tree.look(key) if key else None
+        if stands is None or not os.path.samestat(stands, os.fstat(writing.fd)):
+            return False
+        # A process was killed between the file's name and this note, perhaps before the name would last.
+        # The file is as it stands: whatever changed its mtime would part it from its row.
+        for directory in ancestors(key) if self.durable else ():
+            self._tree.sync_directory(directory)
+        self.end(writing)
+        return True
+
+    def _draft(self, terms: Terms, length: int | None) -> Note:
+        """Write the note of a new upload. Raises Refused EXISTS, DISK_FULL."""
+        self._refuse_stored(terms)
+        if self._tree.free_bytes() - (length or 0) < self.min_free_bytes:
+            raise Refused(errors.DISK_FULL)
+        return self.folder.draft(notes.written(terms, length), self._clock_ns(), durable=self.durable)
+
+    def _refuse_stored(self, terms: Terms) -> None:
+        if terms.key and self._tree.look(terms.key) is not None:
+            raise Refused(errors.EXISTS)
+
     def _remove(self, name: str, note: Note) -> None:
         """Remove all of an upload, under its lock; the note last, since that is what guards the name."""
+        Fence(note).claim()  # who writes to it stops
         note.set_state(State.GONE)
         self.folder.drop_bytes(name)
         self.folder.drop_note(name)
@@ -515,11 +579,11 @@ def _is_unlike(note: Note, terms: Terms, length: int) -> bool:
 
 
 def _keep_others_out(fd: int) -> None:
-    """Hold a file until `fd` is closed. Raises Refused BUSY if it is held already."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise Refused(errors.BUSY, "another chunk of this upload is being written") from None
+    """Hold a file until `fd` is closed. Raises BlockingIOError if it is held already.
+
+    Not waited for: who holds it needs one of the threads that would all be waiting here.
+    """
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _give_back(fd: int, content: Content) -> None:
