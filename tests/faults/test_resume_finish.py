@@ -64,13 +64,15 @@ def configuration(where: Path) -> str:
     return serving.configuration(where / "store", rest=resuming.ENDPOINTS)
 
 
-def begun(server: serving.Server, upload: resuming.Tus | resuming.Ietf, body: bytes) -> None:
-    """Bring an upload to HALF, and cut it there."""
+def begun(
+    server: serving.Server, upload: resuming.Tus | resuming.Ietf, body: bytes, part: int = HALF
+) -> None:
+    """Bring an upload to `part`, and cut it there."""
     with server.connect() as sock:
         span = upload.find(sock)
         assert span is not None
-        sock.sendall(upload.head(span) + body[:HALF])
-        resuming.wait_stored(server.storage, HALF)
+        sock.sendall(upload.head(span) + body[:part])
+        resuming.wait_stored(server.storage, part)
 
 
 def finish(server: serving.Server, upload: resuming.Tus | resuming.Ietf, body: bytes) -> int:
@@ -224,11 +226,7 @@ def test_the_disk_is_full_in_the_middle(tmp_path: Path) -> None:
         serving.start(tmp_path, configuration(tmp_path)) as server,
     ):
         upload = resuming.Tus(size)
-        with server.connect() as sock:
-            span = upload.find(sock)
-            assert span is not None
-            sock.sendall(upload.head(span) + body[:part])
-            resuming.wait_stored(place, part)
+        begun(server, upload, body, part)
         filler = place / "filler"
         filler.write_bytes(b"x" * (DISK_BYTES - 8 * MiB))
         with server.connect() as sock:
@@ -263,11 +261,7 @@ def test_room_is_not_taken_twice(tmp_path: Path) -> None:
         serving.start(tmp_path, configuration(tmp_path)) as server,
     ):
         upload = resuming.Tus(size)
-        with server.connect() as sock:
-            span = upload.find(sock)
-            assert span is not None
-            sock.sendall(upload.head(span) + body[:MiB])
-            resuming.wait_stored(place, MiB)
+        begun(server, upload, body, MiB)
         server.wait_for("request", method="PATCH")
         assert server.put("other/file", bytes(MiB)).status == 201
         assert finish(server, upload, body) == size - MiB

@@ -390,6 +390,7 @@ def go_on(server: serving.Server, upload: Upload, survived: int) -> None:
     assert upload.finished or upload.told <= min(survived, upload.right), upload.name
     finish(server, upload)
     assert is_published(upload, server.storage), upload.name
+    (server.storage / upload.client.rel).unlink()  # the disk is small
 
 
 def test_uploads_go_on_after_a_power_cut(

@@ -395,23 +395,24 @@ def test_chunks_come_in_any_order_and_once(pair: tuple[Store, Store], root: Path
     assert (root / "upload/U/it").read_bytes() == whole
 
 
+async def chunk(store: Store, number: int, *, alone: bool = False) -> Writing:
+    """Take over a chunk that is not stored."""
+    taken = await store.sessions.take_chunk(NAME, mine, number, alone=alone)
+    assert taken is not None
+    return taken
+
+
 @pytest.mark.usefixtures("no_fd_leak")
 def test_several_chunks_at_the_same_time_unless_one_wants_to_be_alone(pair: tuple[Store, Store]) -> None:
     one, other = pair
 
     async def main() -> None:
         await one.sessions.begin(NAME, terms(chunk=CHUNK), 8)
-        first = await one.sessions.take_chunk(NAME, mine, 0, alone=False)
-        second = await other.sessions.take_chunk(NAME, mine, 1, alone=False)
-        assert first is not None
-        assert second is not None
-        with first, second:
+        with await chunk(one, 0) as first, await chunk(other, 1) as second:
             write(second, b"bbbb")
             write(first, b"aaaa")
             await one.sessions.keep_chunk(first)
-        alone = await one.sessions.take_chunk(NAME, mine, 1, alone=True)
-        assert alone is not None
-        with alone, pytest.raises(Refused, match="busy"):
+        with await chunk(one, 1, alone=True), pytest.raises(Refused, match="busy"):
             await other.sessions.take_chunk(NAME, mine, 1, alone=True)
 
     asyncio.run(main())
@@ -423,11 +424,7 @@ def test_the_same_chunk_twice_at_once_is_the_newers(pair: tuple[Store, Store]) -
 
     async def main() -> None:
         await one.sessions.begin(NAME, terms(chunk=CHUNK), 8)
-        old = await one.sessions.take_chunk(NAME, mine, 1, alone=False)
-        new = await other.sessions.take_chunk(NAME, mine, 1, alone=False)
-        assert old is not None
-        assert new is not None
-        with old, new:
+        with await chunk(one, 1) as old, await chunk(other, 1) as new:
             with pytest.raises(Refused, match="upload_taken_over"):
                 write(old, b"oooo")
             write(new, b"nnnn")

@@ -186,4 +186,4 @@ def _url(slot: Slot) -> str:
 
 
 def _allow(name: str) -> str:
-    return "GET, HEAD, PATCH, DELETE, OPTIONS" if name else "POST, PUT, PATCH, OPTIONS"
+    return "GET, HEAD, PATCH, DELETE, OPTIONS" if name else "POST, PUT, OPTIONS"

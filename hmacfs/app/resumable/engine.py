@@ -167,8 +167,10 @@ class Engine:
             link.inform(interim)
         try:
             digest = await self._receive(ask, head, link, writing)
-        except Refused:
+        except Refused as refused:
             await self.sessions.let_go(writing)
+            if refused.refusal is errors.SIZE_MISMATCH and writing.found.length is not None:
+                raise resume.length_wrong(ask, self.state(writing.found)) from None
             raise
         found = writing.found
         # The draft wants Upload-Complete: ?1 for that, which tus-js-client 4 forgets as it resumes.
