@@ -15,7 +15,7 @@ from hmacfs.errors import Refused
 from hmacfs.model import Facts
 from hmacfs.policy import buffers, chunks, profiles
 from hmacfs.resume import Act, Ask, Limits, State, tus
-from hmacfs.store.sessions import Found
+from hmacfs.store.sessions import Body, Found
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,9 +152,7 @@ class Engine:
             target.name,
             target.allowed,
             lambda found: self._check(ask, head, found),
-            offset=ask.offset,
-            length=ask.length,
-            count=head.length or 0,
+            Body(ask.offset, ask.length, head.length or 0),
         ) as writing:
             return await self._take(ask, head, link, target, writing)
 
