@@ -385,6 +385,8 @@ def cut(
 def go_on(server: serving.Server, upload: Upload, survived: int) -> None:
     """Ask how far an upload is after a cut, through which so much of it came, and bring it to its end."""
     told = upload.told
+    if upload.finished and isinstance(upload.client, resuming.Tus):
+        assert server.request("GET", upload.client.target).status == 307
     upload.ask(server)
     assert told <= upload.told, upload.name
     assert upload.finished or upload.told <= min(survived, upload.right), upload.name

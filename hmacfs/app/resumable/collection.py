@@ -78,7 +78,9 @@ class Collection:
     async def lead(self, endpoint: Endpoint, name: str) -> Reply:
         """Answer GET of an upload: where its file is, if that is whole. Raises Refused NOT_FOUND."""
         found = await self._engine.sessions.peek(name, lambda _terms, _length: True)
-        if not found.complete:
+        key = found.terms.key
+        # The file alone says so if the power was cut before the upload's last word was noted for good.
+        if not (found.complete or (key and self._engine.store.size_of(key) is not None)):
             raise Refused(errors.NOT_FOUND)
         location = _url(places.stored(found.terms.key, (endpoint,)))
         return Reply(
