@@ -172,7 +172,8 @@ def test_two_that_begin_an_upload_to_one_slot(
                 if answer.fields.get("connection") == "close":
                     socks[writer] = stack.enter_context(resuming.connect_to(server, pid))
             said.update(codes)
-            assert sorted(codes) in [["", "exists"], ["", "upload_taken_over"]]
+            # "busy" if the disk is so slow that the older is still being published.
+            assert sorted(codes) in [["", "busy"], ["", "exists"], ["", "upload_taken_over"]]
             assert server.get(name).body == pattern(codes.index("")) * SMALL
     figure(f"of the two one was stored, the other was told: {dict(said)}")
 
