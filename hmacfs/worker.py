@@ -29,7 +29,7 @@ from hmacfs.http import reply as replies
 from hmacfs.policy import buffers, classes, lending
 from hmacfs.policy import memory as bounds
 from hmacfs.policy.trust import Trusted
-from hmacfs.store import READING, Ledger, Rules, Store
+from hmacfs.store import READING, Acquaintances, Rules, Store
 
 if TYPE_CHECKING:
     import ssl
@@ -185,7 +185,7 @@ class Worker:
             self._optimiser = transfer.Optimiser(self._rows, self._row, share.classes, known)
         self._clients = Clients(
             boot.settings,
-            Ledger(boot.settings.server.storage_path, clients.MOST),
+            Acquaintances(boot.settings.server.storage_path, clients.MOST),
             self._row,
             journal=self._log,
         )

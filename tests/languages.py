@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import secrets
@@ -10,11 +11,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import serving
+import wire
 
 from hmacfs.auth import original, passes
 from hmacfs.model import Secret
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from serving import Answer, Server
 
 CONFIG = """
@@ -36,6 +41,14 @@ TUS = {"Tus-Resumable": "1.0.0"}
 OCTETS = {"Content-Type": "application/offset+octet-stream"}
 PART = {"Content-Type": "application/partial-upload"}
 REGISTERED = "https://iana.org/assignments/http-problem-types#"
+
+
+@contextlib.contextmanager
+def served(where: Path, server: str = SERVER) -> Iterator[Server]:
+    """Give a server of two workers at which all languages are spoken; it settles in the end."""
+    with serving.running(where, rest=CONFIG, server=server, workers=2) as running:
+        yield running
+        wire.settle(running)
 
 
 def holder(owner: str = "alice@chat.test", *, ttl_s: float = serving.TTL_S, **claims: Any) -> dict[str, str]:

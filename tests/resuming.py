@@ -190,9 +190,13 @@ class Chunked:
         self.told.append(span.stop)
         return self._next()
 
+    def span(self, number: int) -> Span:
+        """Give where a chunk lies."""
+        start = number * self.chunk
+        return Span(start, min(start + self.chunk, self.size))
+
     def _next(self) -> Span | None:
-        start = self.done * self.chunk
-        return Span(start, min(start + self.chunk, self.size)) if start < self.size else None
+        return self.span(self.done) if self.done * self.chunk < self.size else None
 
 
 class End(Protocol):

@@ -106,6 +106,8 @@ class App:
         """Give the reply that a refusal amounts to."""
         reply = replies.refusal(refused, head, request_id)
         reply.fields += self._shared(head)
+        if head is not None and refused.refusal.status == errors.TOO_LARGE.status:
+            reply.fields += self._resumable.too_large(head, refused)
         reply.detail = refused.detail
         return reply
 

@@ -1,7 +1,7 @@
 """The clients that this worker knows: what is seen of them is noted here, and shared with other workers.
 
 Noting costs a few additions. What follows from them is worked out when somebody asks, and every few seconds
-on a thread, where all workers bring what they have seen to one ledger and read what the others brought.
+on a thread, where all workers bring what they have seen to one file and read what the others brought.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from hmacfs.connection.line import Reading
     from hmacfs.http.hints import Hints
     from hmacfs.policy import chunks
-    from hmacfs.store import Ledger
+    from hmacfs.store import Acquaintances
 
 MOST: Final = 4096
-"""Clients that a worker remembers, and the ledger; each takes 1 KiB here."""
+"""Clients that a worker remembers, and the file of all; each takes 1 KiB here."""
 
 # Renewed in one go: reading, judging and writing one takes 80 us, mostly with the interpreter held.
 BATCH: Final = 256
@@ -67,22 +67,22 @@ class Clients:
     def __init__(
         self,
         settings: Settings,
-        ledger: Ledger,
+        shared: Acquaintances,
         row: metrics.Row,
         *,
         journal: log.Log,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Share by `ledger`, count in `row`; `journal` hears why that fails, `now` is the wall clock."""
-        self._ledger = ledger
+        """Share by `shared`, count in `row`; `journal` hears why that fails, `now` is the wall clock."""
+        self._shared = shared
         self._row = row
         self._journal = journal
         self._now = now
         self._thread = ThreadPoolExecutor(1, "hmacfs-clients")
         self._known: OrderedDict[bytes, Profile] = OrderedDict()
         self._fresh: OrderedDict[bytes, Sight] = OrderedDict()
-        self._sharing: dict[bytes, Sight] | None = None  # what is on its way to the ledger
-        self._version = 0  # of the ledger, as far as it has been read
+        self._sharing: dict[bytes, Sight] | None = None  # what is on its way to the others
+        self._version = 0  # of what is shared, as far as it has been read
         self._failed = False
         self.speed = Recent()
         """Bytes moved, and the seconds that it took."""
@@ -174,7 +174,7 @@ class Clients:
         return profiles.advise(profile, upload, self._chunks)
 
     async def share(self) -> None:
-        """Bring what was seen to the ledger, and read what others brought; not while that is under way."""
+        """Bring what was seen to the others, and read what others brought; not while that is under way."""
         self._show()
         if not self.remembers or self._sharing is not None:
             return
@@ -199,14 +199,14 @@ class Clients:
             self._sharing = None
 
     async def close(self) -> None:
-        """Share what is left, and let go of the ledger."""
+        """Share what is left, and let go of the file."""
         while self._fresh and not self._failed:
             await self.share()
         self._thread.shutdown()
-        self._ledger.close()
+        self._shared.close()
 
     def _exchange(self, seen: Mapping[bytes, Sight], now: float) -> tuple[list[tuple[bytes, Profile]], int]:
-        """Renew the profiles of those `seen`, and give all that are new, and the version of the ledger.
+        """Renew the profiles of those `seen`, and give all that are new, and the version of that.
 
         Runs on the thread. The last one is the one last seen.
         """
@@ -214,7 +214,7 @@ class Clients:
         def renewed(key: bytes, text: str | None) -> str:
             return profiles.dump(profiles.after(_load(text), seen[key], self._bounds, now))
 
-        news = self._ledger.exchange(
+        news = self._shared.exchange(
             seen, renewed, since=self._version, now=now, forget_before=now - self._keep_s
         )
         return [(key, _load(text)) for key, text in reversed(news.rows)], news.version
@@ -236,7 +236,7 @@ class Clients:
 
 
 def _load(text: str | None) -> Profile:
-    """Give a profile of the ledger; one that cannot be read is nothing known."""
+    """Give a profile that was shared; one that cannot be read is nothing known."""
     try:
         return UNKNOWN if text is None else profiles.load(text)
     except ValueError:

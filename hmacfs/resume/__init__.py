@@ -16,6 +16,7 @@ from hmacfs.resume import chunked, ietf, media, metadata, ranges, structured, tu
 from hmacfs.resume.asks import Act, Ask, Checksum, Door, Limits, State
 from hmacfs.resume.ietf import interim
 from hmacfs.resume.refusals import checksum_wrong, length_wrong, offset_wrong, too_large
+from hmacfs.resume.structured import limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +39,7 @@ __all__ = [
     "finished_fields",
     "interim",
     "length_wrong",
+    "limit",
     "metadata",
     "offset_wrong",
     "options",

@@ -6,19 +6,19 @@ publication: file synced, index row committed, name linked, directories synced, 
 
 from __future__ import annotations
 
+from hmacfs.store.acquaintances import Acquaintances
 from hmacfs.store.facade import Known, Rules, Store
 from hmacfs.store.faults import StorageError
 from hmacfs.store.files import READING
 from hmacfs.store.health import check
-from hmacfs.store.ledger import Ledger
 from hmacfs.store.part import Part
 from hmacfs.store.upkeep import expire, list_expired
 from hmacfs.store.upload import Stored
 
 __all__ = [
     "READING",
+    "Acquaintances",
     "Known",
-    "Ledger",
     "Part",
     "Rules",
     "StorageError",

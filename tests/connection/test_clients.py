@@ -21,7 +21,7 @@ from hmacfs.policy import quality
 from hmacfs.policy.chunks import Upload
 from hmacfs.policy.profiles import UNKNOWN
 from hmacfs.policy.quality import Quality
-from hmacfs.store import Ledger
+from hmacfs.store import Acquaintances
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,8 +44,8 @@ class Site:
 
     def worker(self, settings: Settings = SETTINGS) -> Clients:
         row = metrics.Row(memoryview(bytearray(metrics.memory_bytes(1))), 0)
-        ledger = Ledger(str(self.path), clients.MOST)
-        return Clients(settings, ledger, row, journal=self.log, now=lambda: self.now)
+        shared = Acquaintances(str(self.path), clients.MOST)
+        return Clients(settings, shared, row, journal=self.log, now=lambda: self.now)
 
     def logged(self) -> str:
         self.log.flush()
@@ -150,7 +150,7 @@ def test_many_addresses_take_bounded_memory(site: Site) -> None:
     asyncio.run(flood())
 
 
-def test_a_ledger_that_cannot_be_used_is_told_once_and_done_without(site: Site) -> None:
+def test_acquaintances_that_cannot_be_used_are_told_once_and_done_without(site: Site) -> None:
     async def live() -> None:
         (site.path / ".hmacfs").rmdir()
         worker = site.worker()
@@ -178,7 +178,11 @@ def test_without_profiles_nobody_is_known(site: Site) -> None:
 def test_the_gauges_show_the_last_minute(site: Site) -> None:
     buffer = memoryview(bytearray(metrics.memory_bytes(1)))
     worker = Clients(
-        SETTINGS, Ledger(str(site.path), 10), metrics.Row(buffer, 0), journal=site.log, now=lambda: site.now
+        SETTINGS,
+        Acquaintances(str(site.path), 10),
+        metrics.Row(buffer, 0),
+        journal=site.log,
+        now=lambda: site.now,
     )
 
     def shown() -> dict[str, float]:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import disks
@@ -18,7 +19,6 @@ from hmacfs.model import KiB, MiB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -27,12 +27,12 @@ HALF = 100 * KiB
 LASTS_S = 3600
 # The steps of an upload's end, in their order.
 STEPS = (
-    "hmacfs.store.sessions.ledger Ledger.seal",
+    "hmacfs.store.sessions.endings Endings.seal",
     "hmacfs.store.publish Publisher.seal",
     "hmacfs.store.index Index.add_rows",
     "hmacfs.store.files Tree.link",
     "hmacfs.store.directories Directories.settle",
-    "hmacfs.store.sessions.ledger Ledger.end",
+    "hmacfs.store.sessions.endings Endings.end",
     "hmacfs.store.sessions.folder Folder.drop_bytes",
 )
 # Read by every Python process at its start: a process that begins the step named in the file dies of it.
@@ -55,19 +55,24 @@ for step in {steps!r}:
     arm(step)
 """
 DISK_BYTES = 24 * MiB
+PUBLISHING_US = 1_000_000
+"""How long it takes to give a file its name; longer than anybody waits for that."""
+LOCKS = Path("/proc/locks")
 
 
 def configuration(where: Path) -> str:
     return serving.configuration(where / "store", rest=resuming.ENDPOINTS)
 
 
-def begun(server: serving.Server, upload: resuming.Tus | resuming.Ietf, body: bytes) -> None:
-    """Bring an upload to HALF, and cut it there."""
+def begun(
+    server: serving.Server, upload: resuming.Tus | resuming.Ietf, body: bytes, part: int = HALF
+) -> None:
+    """Bring an upload to `part`, and cut it there."""
     with server.connect() as sock:
         span = upload.find(sock)
         assert span is not None
-        sock.sendall(upload.head(span) + body[:HALF])
-        resuming.wait_stored(server.storage, HALF)
+        sock.sendall(upload.head(span) + body[:part])
+        resuming.wait_stored(server.storage, part)
 
 
 def finish(server: serving.Server, upload: resuming.Tus | resuming.Ietf, body: bytes) -> int:
@@ -164,6 +169,53 @@ def test_the_storage_fails_as_an_upload_ends(
             assert resuming.parts_of(server.storage) == []
 
 
+@pytest.mark.parametrize(
+    ("upload", "statuses", "stays"),
+    [
+        (resuming.Tus(SIZE), (204, 204), False),  # whose owner takes it back with its file
+        (resuming.Ietf(SIZE), (201, 409), True),  # no PUT URL does that
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, resuming.Tus | resuming.Ietf) else "",
+)
+def test_an_upload_is_deleted_while_it_is_published(
+    tmp_path: Path,
+    program: Callable[[str], str],
+    upload: resuming.Tus | resuming.Ietf,
+    statuses: tuple[int, int],
+    *,
+    stays: bool,
+) -> None:
+    """DELETE waits, is told to come again, and in the end says what is true of the file."""
+    body = resuming.body_of("deleted", SIZE)
+    slow = ("-e", "trace=linkat", "-e", f"inject=linkat:delay_enter={PUBLISHING_US}")
+    with serving.start(tmp_path, configuration(tmp_path)) as server, server.connect() as sock:
+        begun(server, upload, body)
+        span = upload.find(sock)
+        assert span is not None
+        fields = {"Upload-Draft-Interop-Version": "8", **getattr(upload, "fields", {})}
+        with tracing.attached(program("strace"), tmp_path / "log", *slow, process=server.workers[0]):
+            sock.sendall(upload.head(span) + body[span.start :])
+            wait_published(server.storage)
+            said = [server.request("DELETE", upload.target, fields=fields).status]
+            while said[-1] == 503:
+                said.append(server.request("DELETE", upload.target, fields=fields).status)
+            ended = serving.read_answer(sock, "PATCH").status
+        assert len(said) > 1
+        assert (ended, said[-1]) == statuses
+        assert server.get(upload.rel.removeprefix("upload/")).status == (200 if stays else 404)
+        assert (server.storage / upload.rel).exists() is stays
+        assert server.request("HEAD", upload.target, fields=fields).status == (204 if stays else 404)
+
+
+def wait_published(storage: Path) -> None:
+    """Wait until the only unfinished upload is on its way to its name: until its bytes are locked."""
+    (path,) = (path for path in resuming.parts_of(storage) if path.suffix != ".note")
+    lock = f":{path.stat().st_ino} "
+    deadline = time.monotonic() + serving.PATIENCE_S
+    while lock not in LOCKS.read_text(encoding="ascii"):
+        assert time.monotonic() < deadline
+
+
 @pytest.mark.usefixtures("administrator")
 def test_the_disk_is_full_in_the_middle(tmp_path: Path) -> None:
     """507, with what has come kept; and it goes on as soon as there is room."""
@@ -174,11 +226,7 @@ def test_the_disk_is_full_in_the_middle(tmp_path: Path) -> None:
         serving.start(tmp_path, configuration(tmp_path)) as server,
     ):
         upload = resuming.Tus(size)
-        with server.connect() as sock:
-            span = upload.find(sock)
-            assert span is not None
-            sock.sendall(upload.head(span) + body[:part])
-            resuming.wait_stored(place, part)
+        begun(server, upload, body, part)
         filler = place / "filler"
         filler.write_bytes(b"x" * (DISK_BYTES - 8 * MiB))
         with server.connect() as sock:
@@ -213,11 +261,7 @@ def test_room_is_not_taken_twice(tmp_path: Path) -> None:
         serving.start(tmp_path, configuration(tmp_path)) as server,
     ):
         upload = resuming.Tus(size)
-        with server.connect() as sock:
-            span = upload.find(sock)
-            assert span is not None
-            sock.sendall(upload.head(span) + body[:MiB])
-            resuming.wait_stored(place, MiB)
+        begun(server, upload, body, MiB)
         server.wait_for("request", method="PATCH")
         assert server.put("other/file", bytes(MiB)).status == 201
         assert finish(server, upload, body) == size - MiB

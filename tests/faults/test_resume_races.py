@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import threading
 import time
@@ -10,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import languages
 import pytest
 import resuming
 import serving
@@ -28,6 +30,13 @@ PIECE = 64 * KiB
 SIZE = 6 * PIECE + 321
 SEED = 8
 BACKOFF_S = 0.01
+SMALL = 1000
+BEGINNINGS = {
+    "put": ("PUT", {"Upload-Complete": "?1"}),
+    "post": ("POST", {"Upload-Complete": "?1"}),
+    "range": ("PUT", {"Content-Range": f"bytes 0-{SMALL - 1}/{SMALL}"}),
+}
+"""Ways to begin an upload to a slot, and to bring all of it."""
 PROMPT_MS = 250  # on a machine that runs other tests too
 
 
@@ -134,6 +143,39 @@ def test_writers_on_two_workers(
         statuses += race.statuses
     figure(f"seed {SEED}: {races} races of {WRITERS} writers: {dict(sorted(statuses.items()))}")
     assert len(server.files()) == races
+
+
+@pytest.mark.parametrize("workers", [(0, 1), (0, 0)], ids=["two", "one"])
+def test_two_that_begin_an_upload_to_one_slot(
+    server: serving.Server,
+    rounds: Callable[[int, int], int],
+    figure: Callable[[str], None],
+    workers: tuple[int, int],
+) -> None:
+    """One stores its file; the other has lost it to that one, and is not told to begin once more."""
+    said: Counter[str] = Counter()
+    pids = [server.workers[worker] for worker in workers]
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(resuming.connect_to(server, pid)) for pid in pids]
+        pairs = itertools.combinations_with_replacement(BEGINNINGS, 2)
+        for ways in itertools.chain.from_iterable(itertools.repeat(tuple(pairs), rounds(5, 500))):
+            name = serving.fresh("f.mp4")
+            target = serving.signed(name, SMALL, resuming.TYPE)
+            for writer, (sock, way) in enumerate(zip(socks, ways, strict=True)):
+                method, fields = BEGINNINGS[way]
+                head = serving.head(method, target, {**fields, "Content-Type": resuming.TYPE}, SMALL)
+                sock.sendall(head + pattern(writer) * SMALL)
+            codes = []
+            for writer, pid in enumerate(pids):
+                answer = serving.read_answer(socks[writer], "PUT")
+                codes.append("" if answer.status == 201 else languages.refusal(answer)[1])
+                if answer.fields.get("connection") == "close":
+                    socks[writer] = stack.enter_context(resuming.connect_to(server, pid))
+            said.update(codes)
+            # "busy" if the disk is so slow that the older is still being published.
+            assert sorted(codes) in [["", "busy"], ["", "exists"], ["", "upload_taken_over"]]
+            assert server.get(name).body == pattern(codes.index("")) * SMALL
+    figure(f"of the two one was stored, the other was told: {dict(said)}")
 
 
 @pytest.mark.parametrize("method", ["HEAD", "PATCH"])

@@ -124,7 +124,7 @@ def test_whatever_is_seen_a_profile_makes_sense(sights: list[Sight], pause_s: fl
 
 @given(SIGHTS, st.integers(0, 3))
 def test_two_workers_that_saw_half_each_know_what_one_would(sight: Sight, times: int) -> None:
-    """Since each adds to what stands in the ledger, nothing is counted twice."""
+    """Since each adds to what is shared, nothing is counted twice."""
     profile = after(*[sight] * times)
     one = after(sight, sight, profile=profile)
     assert one.uploads.started == profile.uploads.started + 2 * sight.uploads.started

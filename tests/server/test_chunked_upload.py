@@ -11,7 +11,6 @@ from urllib.parse import quote, urlsplit
 import languages
 import pytest
 import serving
-import wire
 from languages import go_bearer, refusal
 from wire import Wire
 
@@ -28,10 +27,8 @@ SERVER = f"max_upload_size = {SIZE}\n"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    where = tmp_path_factory.mktemp("chunks")
-    with serving.running(where, rest=languages.CONFIG, server=SERVER, workers=2) as server:
+    with languages.served(tmp_path_factory.mktemp("chunks"), SERVER) as server:
         yield server
-        wire.settle(server)
 
 
 class Upload:

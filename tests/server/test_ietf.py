@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import languages
 import pytest
+import resuming
 import serving
-import wire
 from languages import ALICE, BOB, LIMIT, PART, append, digest, file_of, refusal
 from wire import Wire
 
@@ -20,15 +20,14 @@ if TYPE_CHECKING:
     from serving import Answer, Server
 
 BODY = secrets.token_bytes(50_000)
+HALF = 20_123
 VERSION = {"Upload-Draft-Interop-Version": "8"}
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    where = tmp_path_factory.mktemp("ietf")
-    with serving.running(where, rest=languages.CONFIG, server=languages.SERVER, workers=2) as server:
+    with languages.served(tmp_path_factory.mktemp("ietf")) as server:
         yield server
-        wire.settle(server)
 
 
 def begin(
@@ -159,6 +158,44 @@ def test_lengths_that_disagree(server: Server) -> None:
         assert look(server, url).fields["upload-offset"] == "5"
 
 
+@pytest.mark.parametrize("piece", [2, 1000])
+def test_bytes_beyond_the_length_are_never_stored(server: Server, piece: int) -> None:
+    """Also where only the body itself tells how long it is."""
+    url = begun(server, b"hello", Upload_Length="11")
+    fields = {**ALICE, **PART, "Upload-Offset": "5", "Upload-Complete": "?0", "Transfer-Encoding": "chunked"}
+    with Wire(server) as client:
+        client.send(serving.head("PATCH", url, fields) + languages.chunked(b" world, and more", piece))
+        answer = client.expect()
+    assert refusal(answer) == (400, "upload_length")
+    assert json.loads(answer.body)["type"] == f"{languages.REGISTERED}inconsistent-upload-length"
+    told = look(server, url).fields
+    at = int(told["upload-offset"])
+    assert (at == 11) == (told["upload-complete"] == "?1")
+    assert at <= 11
+    assert file_of(server, append(server, url, at, b"hello world"[at:], ends=True)) == b"hello world"
+
+
+def test_a_malformed_length_is_one_that_was_not_sent(server: Server) -> None:
+    for length in ("eleven", "-11", "11.0", '"11"'):
+        url = begun(server, b"hello", Upload_Length=length)
+        assert "upload-length" not in look(server, url).fields
+
+
+@pytest.mark.parametrize(("door", "ends"), [("/files/", "?0"), ("/files/", "?1"), ("slot", "?1")])
+def test_413_tells_the_limit_even_if_the_body_was_begun(server: Server, door: str, ends: str) -> None:
+    """Of a body whose length nobody knew, and of one that is not what the token says."""
+    target, fields = door, {**ALICE, "Transfer-Encoding": "chunked"}
+    if door == "slot":
+        target, value = serving.bearer(serving.fresh(), 5)
+        fields = {"Authorization": value, "Content-Type": "application/octet-stream", "Content-Length": "6"}
+    with Wire(server) as client:
+        client.send(serving.head("PUT", target, {**fields, "Upload-Complete": ends}))
+        client.send(b"123456" if door == "slot" else languages.chunked(bytes(LIMIT + 1), 1 << 16))
+        answer = client.expect()
+    assert answer.status == 413
+    assert f"max-size={LIMIT}" in answer.fields["upload-limit"]
+
+
 def test_too_large(server: Server) -> None:
     answer = begin(server, Upload_Length=str(LIMIT + 1))
     assert refusal(answer) == (413, "too_large")
@@ -169,7 +206,9 @@ def test_too_large(server: Server) -> None:
     )
     with Wire(server) as client:
         client.send(head)
-        assert refusal(client.expect()) == (413, "too_large")
+        answer = client.expect()
+    assert refusal(answer) == (413, "too_large")
+    assert f"max-size={LIMIT}" in answer.fields["upload-limit"]
     assert look(server, url).fields["upload-offset"] == "5"
 
 
@@ -243,6 +282,32 @@ def test_a_head_stops_who_writes_and_tells_what_stays(server: Server) -> None:
         assert refusal(stalled.expect()) == (409, "upload_taken_over")
     assert int(look(server, url).fields["upload-offset"]) == told
     assert append(server, url, told, b"z" * (100 - told), ends=True).status == 201
+
+
+@pytest.mark.parametrize("worker", [0, 1], ids=["same", "other"])
+@pytest.mark.parametrize("method", ["HEAD", "PATCH", "DELETE"])
+def test_a_newer_request_ends_the_older(server: Server, method: str, worker: int) -> None:
+    """On whichever worker: what it is told is so, and not another byte of the older one lands."""
+    url = begun(server, Upload_Length=str(len(BODY)))
+    fields = {**ALICE, **PART, "Upload-Complete": "?1"}
+    first, other = server.workers[0], server.workers[worker]
+    with resuming.connect_to(server, first) as old, resuming.connect_to(server, other) as new:
+        old.sendall(serving.head("PATCH", url, {**fields, "Upload-Offset": "0"}, len(BODY)) + BODY[:HALF])
+        resuming.wait_stored(server.storage, HALF)
+        sent = {**fields, "Upload-Offset": str(HALF)} if method == "PATCH" else ALICE
+        body = BODY[HALF:] if method == "PATCH" else b""
+        new.sendall(serving.head(method, url, {**sent, **VERSION}, len(body)) + body)
+        answer = serving.read_answer(new, method)
+        old.sendall(bytes(len(BODY) - HALF))
+        assert refusal(serving.read_answer(old)) == (409, "upload_taken_over")
+    if method == "HEAD":
+        assert (answer.status, answer.fields["upload-offset"]) == (204, str(HALF))
+        answer = append(server, url, HALF, BODY[HALF:], ends=True)
+    if method == "DELETE":
+        assert answer.status == 204
+        assert look(server, url).status == 404
+    else:
+        assert file_of(server, answer) == BODY
 
 
 def test_metadata_of_tus_js_client_names_the_file(server: Server) -> None:

@@ -28,10 +28,8 @@ HAVE = 12_000
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    where = tmp_path_factory.mktemp("slots")
-    with serving.running(where, rest=languages.CONFIG, server=languages.SERVER, workers=2) as server:
+    with languages.served(tmp_path_factory.mktemp("slots")) as server:
         yield server
-        wire.settle(server)
 
 
 def broken(server: Server, target: str, have: int = HAVE, holds: dict[str, str] | None = None) -> None:
@@ -205,6 +203,16 @@ def test_an_upload_is_given_up(server: Server) -> None:
     assert server.get(rel).body == BODY
 
 
+def test_an_upload_whose_file_stands_is_not_given_up(server: Server) -> None:
+    """By no PUT URL; whether what is left to answer repeated requests is still there or not."""
+    rel, target = slot(server)
+    assert append(server, target, HAVE, BODY[HAVE:], ends=True, holds={}).status == 201
+    assert refusal(server.request("DELETE", target, fields=TUS)) == (409, "exists")
+    age(server)
+    assert refusal(server.request("DELETE", target, fields=TUS)) == (409, "exists")
+    assert server.get(rel).body == BODY
+
+
 def test_a_token_that_ends_meanwhile_still_goes_on(server: Server) -> None:
     """It is that of the upload; nothing new can be begun with it."""
     rel = serving.fresh()
@@ -246,7 +254,9 @@ def test_an_expired_upload_is_gone_until_it_is_swept_and_holds_nobody_up(tmp_pat
             rel, target = slot(server)
             age(server)
             for fields in (TUS, {}):
-                assert told(server, target, **fields).status == 410
+                answer = told(server, target, **fields)
+                assert answer.status == 410
+                assert "upload-offset" not in answer.fields
             assert refusal(patch(server, target, HAVE, b"x", holds={})) == (410, "upload_expired")
             if way == "put":
                 answer = server.request("PUT", target, fields={"Content-Type": TYPE}, body=BODY)

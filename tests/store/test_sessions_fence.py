@@ -18,7 +18,11 @@ from hmacfs.errors import Refused
 from hmacfs.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from hmacfs.store import Stored
+    from hmacfs.store.sessions import Sessions, Writing
+    from hmacfs.store.upload import Upload
 
 NAME = "a" * 32
 CHUNK = 4
@@ -157,17 +161,134 @@ def test_what_was_dropped_while_it_was_published_does_not_harm_the_next(
         with await one.sessions.take_over(NAME, mine) as old:
             write(old, b"hello")
             await one.sessions.keep(old)
-            fd = await one.sessions._seal(old, "upload/U/it")
-            await other.sessions.drop(NAME, mine)
+            fd = one.sessions._endings.seal(old, "upload/U/it")
+            # As a request does that asks meanwhile, and by which the storage is found to have lost bytes.
+            with await other.sessions.take_over(NAME, mine) as asking:
+                other.sessions._keeping.discard(asking)
             await other.sessions.begin(NAME, terms(), 5)
             await append(other, NAME, b"he")
-            one.sessions._ledger.end(old)
+            one.sessions._endings.end(old)
             os.close(fd)
         found = await other.sessions.look(NAME, mine)
         assert (found.offset, found.complete) == (2, False)
 
     asyncio.run(main())
     assert (root / f".hmacfs/uploads/{NAME}").read_bytes() == b"he"
+
+
+async def whole(store: Store) -> Writing:
+    """Bring an upload to where it needs only to be published; give the hold on it."""
+    writing = await store.sessions.start(NAME, terms(), 5, 5)
+    write(writing, b"hello")
+    await store.sessions.keep(writing)
+    return writing
+
+
+class Slow:
+    """Publication as on a slow disk: it is `under_way`, and ends as soon as it may `go`."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self.under_way, self.go = asyncio.Event(), asyncio.Event()
+        self._publish = sessions._publish
+        sessions._publish = self
+
+    async def __call__(self, upload: Upload) -> Stored:
+        self.under_way.set()
+        await self.go.wait()
+        return await self._publish(upload)
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+@pytest.mark.parametrize("verb", ["drop", "clear", "start", "sweep"])
+def test_what_is_being_published_cannot_be_dropped(pair: tuple[Store, Store], root: Path, verb: str) -> None:
+    one, other = pair
+    verbs: dict[str, Callable[[], Awaitable[object]]] = {
+        "drop": lambda: other.sessions.drop(NAME, mine),
+        "clear": lambda: other.sessions.clear(NAME),
+        "start": lambda: other.sessions.start(NAME, terms(), 5, 5),
+    }
+
+    async def main() -> None:
+        slow = Slow(one.sessions)
+        with await whole(one) as old:
+            ends = asyncio.create_task(one.sessions.publish(old, slot("U/it"), None))
+            await slow.under_way.wait()
+            if verb == "sweep":
+                for file in (root / ".hmacfs/uploads").iterdir():
+                    os.utime(file, (0, 0))
+                assert await other.sweep_sessions() == 0
+            else:
+                with pytest.raises(Refused, match="busy"):
+                    await verbs[verb]()
+            slow.go.set()
+            await ends
+        assert (await other.sessions.look(NAME, mine)).complete
+
+    asyncio.run(main())
+    assert (root / "upload/U/it").read_bytes() == b"hello"
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_to_drop_waits_until_it_is_published_and_says_so(pair: tuple[Store, Store], root: Path) -> None:
+    one, other = pair
+
+    async def main() -> None:
+        slow = Slow(one.sessions)
+        with await whole(one) as old:
+            ends = asyncio.create_task(one.sessions.publish(old, slot("U/it"), None))
+            await slow.under_way.wait()
+            dropped = asyncio.create_task(other.sessions.drop(NAME, mine))
+            while old.fence.holds:  # noqa: ASYNC110 - it is a thread that takes it
+                await asyncio.sleep(0)
+            slow.go.set()
+            await ends
+        assert (await dropped).complete
+        assert not other.sessions.has(NAME)
+
+    asyncio.run(main())
+    assert (root / "upload/U/it").read_bytes() == b"hello"
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_to_drop_finds_what_was_published_as_its_process_died(pair: tuple[Store, Store], root: Path) -> None:
+    one, other = pair
+
+    async def main() -> None:
+        with await whole(one) as old:
+            (root / "upload/U").mkdir(parents=True)
+            os.link(root / f".hmacfs/uploads/{NAME}", root / "upload/U/it")
+            old.note.touch(0)
+        assert (await other.sessions.drop(NAME, mine)).complete
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_of_two_that_begin_the_newer_has_it_and_the_older_learns_so(
+    pair: tuple[Store, Store], root: Path
+) -> None:
+    one, other = pair
+
+    async def main() -> None:
+        with (
+            await one.sessions.start(NAME, terms(), 5, 5) as old,
+            await other.sessions.start(NAME, terms(), 5, 5) as new,
+        ):
+            with pytest.raises(Refused, match="upload_taken_over"):
+                write(old, b"never")
+            publish = one.sessions.publish(old, slot("U/it"), None)
+            for verb in (one.sessions.keep(old), one.sessions.cut(old), publish):
+                with pytest.raises(Refused, match="upload_taken_over"):
+                    await verb
+            write(new, b"hello")
+            await other.sessions.keep(new)
+            await other.sessions.publish(new, slot("U/it"), None)
+        with pytest.raises(Refused, match="exists"):
+            await one.sessions.start(NAME, terms(), 5, 5)
+        assert (await one.sessions.look(NAME, mine)).complete
+
+    asyncio.run(main())
+    assert (root / "upload/U/it").read_bytes() == b"hello"
 
 
 @pytest.mark.usefixtures("no_fd_leak")
@@ -234,7 +355,7 @@ def test_whoever_finishes_at_the_same_time_is_told_to_wait_and_nobody_hangs(
         with await one.sessions.take_over(NAME, mine) as writing:
             write(writing, b"hello")
             await one.sessions.keep(writing)
-            fd = await one.sessions._seal(writing, "upload/U/it")  # as far as a publication before its sync
+            fd = one.sessions._endings.seal(writing, "upload/U/it")  # as far as a publication before its sync
             others = await asyncio.gather(*(finish(one if n % 2 else other) for n in range(30)))
             os.close(fd)
         return [*others, await finish(one), await finish(other)]
@@ -274,23 +395,24 @@ def test_chunks_come_in_any_order_and_once(pair: tuple[Store, Store], root: Path
     assert (root / "upload/U/it").read_bytes() == whole
 
 
+async def chunk(store: Store, number: int, *, alone: bool = False) -> Writing:
+    """Take over a chunk that is not stored."""
+    taken = await store.sessions.take_chunk(NAME, mine, number, alone=alone)
+    assert taken is not None
+    return taken
+
+
 @pytest.mark.usefixtures("no_fd_leak")
 def test_several_chunks_at_the_same_time_unless_one_wants_to_be_alone(pair: tuple[Store, Store]) -> None:
     one, other = pair
 
     async def main() -> None:
         await one.sessions.begin(NAME, terms(chunk=CHUNK), 8)
-        first = await one.sessions.take_chunk(NAME, mine, 0, alone=False)
-        second = await other.sessions.take_chunk(NAME, mine, 1, alone=False)
-        assert first is not None
-        assert second is not None
-        with first, second:
+        with await chunk(one, 0) as first, await chunk(other, 1) as second:
             write(second, b"bbbb")
             write(first, b"aaaa")
             await one.sessions.keep_chunk(first)
-        alone = await one.sessions.take_chunk(NAME, mine, 1, alone=True)
-        assert alone is not None
-        with alone, pytest.raises(Refused, match="busy"):
+        with await chunk(one, 1, alone=True), pytest.raises(Refused, match="busy"):
             await other.sessions.take_chunk(NAME, mine, 1, alone=True)
 
     asyncio.run(main())
@@ -302,11 +424,7 @@ def test_the_same_chunk_twice_at_once_is_the_newers(pair: tuple[Store, Store]) -
 
     async def main() -> None:
         await one.sessions.begin(NAME, terms(chunk=CHUNK), 8)
-        old = await one.sessions.take_chunk(NAME, mine, 1, alone=False)
-        new = await other.sessions.take_chunk(NAME, mine, 1, alone=False)
-        assert old is not None
-        assert new is not None
-        with old, new:
+        with await chunk(one, 1) as old, await chunk(other, 1) as new:
             with pytest.raises(Refused, match="upload_taken_over"):
                 write(old, b"oooo")
             write(new, b"nnnn")

@@ -47,7 +47,7 @@ class Chunks:
             return await self._create(ask, head, link)
         allowed = _whoever_shows(auth.fingerprint(head))
         if ask.act is Act.TELL:
-            return self._told(ask, await self._engine.sessions.peek(ask.session, allowed))
+            return await self._tell(ask, allowed)
         return await self._chunk(ask, head, link, allowed)
 
     async def _create(self, ask: Ask, head: Head, link: Link) -> Reply:
@@ -111,7 +111,12 @@ class Chunks:
                 location=name,
                 slot=lambda terms: places.stored(terms.key, self._endpoints),
             )
-            await engine.finish(ask, writing, target, None)
+            try:
+                await engine.finish(ask, writing, target, None)
+            except Refused as refused:
+                if refused.refusal is not errors.UPLOAD_TAKEN_OVER:
+                    raise
+                return found  # a newer request finishes it
             return writing.found._replace(complete=True)
 
     def _granted(self, ask: Ask, head: Head, length: int) -> tuple[Slot, Grant]:
@@ -129,9 +134,12 @@ class Chunks:
                 return places.form_slot(endpoint, ask.name), grant
         raise Refused(errors.TOKEN_MISSING)
 
-    def _told(self, ask: Ask, found: Found) -> Reply:
+    async def _tell(self, ask: Ask, allowed: Allowed) -> Reply:
+        found = await self._engine.sessions.peek(ask.session, allowed)
         if not found.terms.chunk:
             raise Refused(errors.NOT_FOUND)
+        # Whoever brought the last chunk may have been killed, or the power been cut before that was noted.
+        found = await self._finish(ask, ask.session, found, allowed)
         return resume.told(ask, self._state(found), self._limits(found))
 
     def _state(self, found: Found) -> State:

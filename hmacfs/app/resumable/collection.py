@@ -79,7 +79,9 @@ class Collection:
     async def lead(self, endpoint: Endpoint, name: str) -> Reply:
         """Answer GET of an upload: where its file is, if that is whole. Raises Refused NOT_FOUND."""
         found = await self._engine.sessions.peek(name, lambda _terms, _length: True)
-        if not found.complete:
+        key = found.terms.key
+        # The file alone says so if the power was cut before the upload's last word was noted for good.
+        if not (found.complete or (key and self._engine.store.size_of(key) is not None)):
             raise Refused(errors.NOT_FOUND)
         location = _url(places.stored(found.terms.key, (endpoint,)))
         return Reply(
@@ -111,12 +113,7 @@ class Collection:
         target = self._target(endpoint, name, held)
         if names:
             return await self._join(ask, link, target, terms, names)
-        await engine.sessions.begin(name, terms, ask.length)
-        if head.has_body or ask.ends is not None or ask.length == 0:
-            return await engine.append(ask, head, link, target, created=True)
-        found = await engine.sessions.peek(name, target.allowed)
-        link.grant(ask.door)
-        return resume.created(ask, engine.state(found), target.location, engine.limits(most))
+        return await engine.create(ask, head, link, target, terms, ask.length)
 
     async def _join(self, ask: Ask, link: Link, target: Target, terms: Terms, names: list[str]) -> Reply:
         """Make one file of several partial uploads, which then are no more.
@@ -158,11 +155,11 @@ class Collection:
 
     async def _cancel(self, ask: Ask, link: Link, target: Target) -> Reply:
         """Drop an upload; also its file, if that is complete: its owner takes it back."""
-        found = await self._engine.sessions.peek(target.name, target.allowed)
-        reply = await self._engine.cancel(ask, target, link)
+        found = await self._engine.sessions.drop(target.name, target.allowed)
+        link.grant(ask.door)
         if found.complete:
             await self._engine.store.remove(target.slot(found.terms))
-        return reply
+        return resume.cancelled(ask)
 
     def _target(self, endpoint: Endpoint, name: str, held: Pass) -> Target:
         owner = _owner(endpoint, held)
@@ -204,4 +201,4 @@ def _url(slot: Slot) -> str:
 
 
 def _allow(name: str) -> str:
-    return "GET, HEAD, PATCH, DELETE, OPTIONS" if name else "POST, PUT, PATCH, OPTIONS"
+    return "GET, HEAD, PATCH, DELETE, OPTIONS" if name else "POST, PUT, OPTIONS"

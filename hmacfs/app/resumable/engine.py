@@ -1,4 +1,4 @@
-"""What all resumable uploads have in common: append, tell, cancel, finish."""
+"""What all resumable uploads have in common: create, append, tell, finish."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from hmacfs import errors, metrics, resume, transfer
 from hmacfs.errors import Refused
 from hmacfs.model import Facts
 from hmacfs.policy import buffers, chunks, profiles
-from hmacfs.resume import Ask, Limits, State, structured, tus
+from hmacfs.resume import Act, Ask, Limits, State, structured, tus
+from hmacfs.store.sessions import Body, Found
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from hmacfs.config.settings import Settings
     from hmacfs.model import Head, Reply, Slot
     from hmacfs.store import Store
-    from hmacfs.store.sessions import Allowed, Found, Terms, Writing
+    from hmacfs.store.sessions import Allowed, Terms, Writing
 
 
 class Link(transfer.Link, Protocol):
@@ -128,9 +129,22 @@ class Engine:
             reply.fields += await self.digest(ask, target.slot(found.terms))
         return self.concluded(reply, state, target, found.terms)
 
-    async def append(
-        self, ask: Ask, head: Head, link: Link, target: Target, *, created: bool = False
+    async def create(  # noqa: PLR0913, PLR0917 - a request, and what it begins
+        self, ask: Ask, head: Head, link: Link, target: Target, terms: Terms, length: int | None
     ) -> Reply:
+        """Begin an upload, in place of any of its name, and take what the request brings of it.
+
+        Raises Refused as `append`, EXISTS, BUSY.
+        """
+        self._check(ask, head, Found(terms, 0, length, complete=False, used_s=self.now()))
+        with await self.sessions.start(target.name, terms, length, head.length or 0) as writing:
+            if ask.act is Act.CREATE and not head.has_body and ask.ends is None and length != 0:
+                link.grant(ask.door)
+                state, limits = self.state(writing.found), self.limits(terms.most)
+                return resume.created(ask, state, target.location, limits)
+            return await self._take(ask, head, link, target, writing, created=ask.act is Act.CREATE)
+
+    async def append(self, ask: Ask, head: Head, link: Link, target: Target) -> Reply:
         """Take the body of a request and finish the file if it is whole with it.
 
         Raises Refused: what the languages say about offsets, lengths and digests, UPLOAD_TAKEN_OVER, and
@@ -140,28 +154,32 @@ class Engine:
             target.name,
             target.allowed,
             lambda found: self._check(ask, head, found),
-            offset=ask.offset,
-            length=ask.length,
-            count=head.length or 0,
+            Body(ask.offset, ask.length, head.length or 0),
         ) as writing:
-            link.grant(ask.door)
-            limits = self.limits(writing.found.terms.most)
-            if created and (interim := resume.interim(ask, target.location, None, limits)) is not None:
-                link.inform(interim)
-            try:
-                digest = await self._receive(ask, head, link, writing)
-            except Refused:
-                await self.sessions.let_go(writing)
-                raise
-            found = writing.found
-            # The draft wants Upload-Complete: ?1 for that, which tus-js-client 4 forgets as it resumes.
-            whole = ask.ends or found.offset == found.length
-            if not (whole and writing.found.terms.key):
-                found = await self.sessions.keep(writing)
-                state = self.state(found)
-            else:
-                await self.finish(ask, writing, target, digest)
-                state = self.state(writing.found, complete=True)
+            return await self._take(ask, head, link, target, writing)
+
+    async def _take(  # noqa: PLR0913 - a request, and where its body goes
+        self, ask: Ask, head: Head, link: Link, target: Target, writing: Writing, *, created: bool = False
+    ) -> Reply:
+        link.grant(ask.door)
+        limits = self.limits(writing.found.terms.most)
+        if created and (interim := resume.interim(ask, target.location, None, limits)) is not None:
+            link.inform(interim)
+        try:
+            digest = await self._receive(ask, head, link, writing)
+        except Refused as refused:
+            await self.sessions.let_go(writing)
+            if refused.refusal is errors.SIZE_MISMATCH and writing.found.length is not None:
+                raise resume.length_wrong(ask, self.state(writing.found)) from None
+            raise
+        found = writing.found
+        # The draft wants Upload-Complete: ?1 for that, which tus-js-client 4 forgets as it resumes.
+        whole = ask.ends or found.offset == found.length
+        if not (whole and found.terms.key):
+            state = self.state(await self.sessions.keep(writing))
+        else:
+            await self.finish(ask, writing, target, digest)
+            state = self.state(writing.found, complete=True)
         if created:
             reply = resume.created(ask, state, target.location, limits)
         else:
@@ -264,12 +282,6 @@ class Engine:
     def count(self, size: int) -> None:
         """Count a request that has brought `size` bytes of an upload."""
         self._row.observe(metrics.CHUNK_UPLOAD_SIZE, size)
-
-    async def cancel(self, ask: Ask, target: Target, link: Link) -> Reply:
-        """Drop an upload. Raises Refused as `tell`."""
-        await self.sessions.drop(target.name, target.allowed)
-        link.grant(ask.door)
-        return resume.cancelled(ask)
 
 
 _BLAKE3: Final = "blake3"

@@ -77,6 +77,13 @@ class Resumable:
             return []
         return resume.options(self._engine.limits(), joins=self._joins)
 
+    def too_large(self, head: Head, refused: Refused) -> list[tuple[str, str]]:
+        """Give what a 413 says of sizes beside its own (the IETF's draft, Upload-Limit)."""
+        told = any(name == "Upload-Limit" for name, _ in refused.fields)  # where the token sets a limit
+        if told or resume.speaks(head) not in {Door.IETF, Door.RANGE}:
+            return []
+        return [resume.limit(self._engine.limits())]
+
     async def salvage(self, broken: Refused, head: Head, slot: Slot, grant: Grant, part: Part) -> None:
         """Keep what has come of a plain PUT, if it broke off in a way that leaves it worth keeping."""
         if self._slots is not None and broken.refusal in SALVAGED:

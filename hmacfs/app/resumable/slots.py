@@ -42,7 +42,7 @@ class Slots:
         if ask.act is Act.TELL:
             return await self._tell(ask, slot, target)
         if ask.act is Act.CANCEL:
-            return await self._engine.cancel(ask, target, link)
+            return await self._cancel(ask, link, slot, target)
         if ask.act is Act.CREATE or (door is Door.RANGE and ask.offset == 0):
             return await self._create(ask, head, link, slot, target)
         try:
@@ -84,16 +84,16 @@ class Slots:
         if length > engine.most:
             raise resume.too_large(ask, engine.limits())
         terms = self._terms(head, slot, grant, ask, length)
-        sessions = engine.sessions
-        if not await sessions.begin(target.name, terms, length):
-            await sessions.clear(target.name)  # the token was verified just now
-            await sessions.begin(target.name, terms, length)
-        if ask.door is Door.TUS and ask.act is Act.CREATE and not head.has_body and length:
-            found = await sessions.peek(target.name, target.allowed)
-            link.grant(ask.door)
-            return resume.created(ask, engine.state(found), target.location, engine.limits())
-        created = ask.act is Act.CREATE
-        return await engine.append(ask, head, link, target, created=created)
+        return await engine.create(ask, head, link, target, terms, length)
+
+    async def _cancel(self, ask: Ask, link: Link, slot: Slot, target: Target) -> Reply:
+        """Drop an upload. Raises Refused EXISTS once its file stands, which no PUT URL takes back."""
+        engine = self._engine
+        stands = engine.store.size_of(slot.key) is not None
+        if stands or (await engine.sessions.drop(target.name, target.allowed)).complete:
+            raise Refused(errors.EXISTS, "the upload is complete, and its file stays")
+        link.grant(ask.door)
+        return resume.cancelled(ask)
 
     def _terms(self, head: Head, slot: Slot, grant: Grant, ask: Ask, length: int) -> Terms:
         return Terms(

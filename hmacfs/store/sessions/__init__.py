@@ -6,7 +6,7 @@ is a link.
 """
 
 from hmacfs.store.sessions.facade import Sessions
-from hmacfs.store.sessions.ledger import Allowed, Found, Writing
 from hmacfs.store.sessions.note import Terms
+from hmacfs.store.sessions.writing import Allowed, Body, Found, Writing
 
-__all__ = ["Allowed", "Found", "Sessions", "Terms", "Writing"]
+__all__ = ["Allowed", "Body", "Found", "Sessions", "Terms", "Writing"]

@@ -1,4 +1,4 @@
-"""Unfinished uploads as the rooms above see them: the ledger's steps on the store's threads."""
+"""Unfinished uploads as the rooms above see them: each step on the store's threads."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from hmacfs.errors import Refused
 from hmacfs.model import Durability
 from hmacfs.store import faults
+from hmacfs.store.sessions.endings import Endings
 from hmacfs.store.sessions.folder import Folder
+from hmacfs.store.sessions.keeping import Keeping
 from hmacfs.store.sessions.ledger import Ledger
+from hmacfs.store.sessions.progress import Progress
 from hmacfs.store.upload import CLOSED, Upload
 
 if TYPE_CHECKING:
@@ -23,8 +26,8 @@ if TYPE_CHECKING:
     from hmacfs.store.files import Tree
     from hmacfs.store.part import Part
     from hmacfs.store.resilience import Resilience
-    from hmacfs.store.sessions.ledger import Allowed, Found, Writing
     from hmacfs.store.sessions.note import Terms
+    from hmacfs.store.sessions.writing import Allowed, Body, Found, Writing
     from hmacfs.store.upload import Stored
 
 P = ParamSpec("P")
@@ -47,35 +50,45 @@ class Sessions:
         resilience: Resilience,
     ) -> None:
         """Keep them below `tree`; `publish` gives a whole file its name. Raises OSError."""
-        self._folder = Folder(tree)
-        self._ledger = Ledger(self._folder, tree, clock_ns)
+        self._keeping = Keeping(Folder(tree), tree, clock_ns)
+        self._progress = Progress(self._keeping)
+        self._endings = Endings(self._keeping)
+        self._ledger = Ledger(self._keeping, self._progress, self._endings)
         self._pool = pool
         self._publish = publish
         self._resilience = resilience
 
     def close(self) -> None:
         """Let go of the directory; no step is under way any more."""
-        self._folder.close()
+        self._keeping.folder.close()
 
     def adopt(self, rules: Rules) -> None:
         """Go by other rules from the next step on."""
-        self._ledger.durable = rules.durability is Durability.FULL
-        self._ledger.lives_s = rules.session_s
-        self._ledger.min_free_bytes = rules.min_free_bytes
+        self._keeping.durable = rules.durability is Durability.FULL
+        self._keeping.lives_s = rules.session_s
+        self._keeping.min_free_bytes = rules.min_free_bytes
 
     @property
     def lives_s(self) -> float:
         """How long an upload may be out of use before it is dropped."""
-        return self._ledger.lives_s
+        return self._keeping.lives_s
 
     def has(self, name: str) -> bool:
         """Whether there is an upload of this name, finished or not; quick."""
-        return self._folder.has(name)
+        return self._keeping.folder.has(name)
 
     async def begin(self, name: str, terms: Terms, length: int | None) -> bool:
         """Begin an upload; give whether there was none of this name. Raises Refused EXISTS."""
         self._admit()
         return await self._run(self._ledger.begin, name, terms, length)
+
+    async def start(self, name: str, terms: Terms, length: int | None, count: int) -> Writing:
+        """Begin an upload in place of any of this name, to write its first `count` bytes; a context.
+
+        For whoever has a right to the place. Raises Refused EXISTS; BUSY while the file is being published.
+        """
+        self._admit()
+        return await self._patiently(self._ledger.start, name, terms, length, count)
 
     async def look(self, name: str, allowed: Allowed) -> Found:
         """Give how far an upload is; whoever was writing is through with that. Raises as `take_over`."""
@@ -96,25 +109,14 @@ class Sessions:
         self._admit()
         return await self._run(self._ledger.take_over, name, allowed)
 
-    async def go_on(  # noqa: PLR0913 - what a request says of its body
-        self,
-        name: str,
-        allowed: Allowed,
-        check: Callable[[Found], None],
-        *,
-        offset: int,
-        length: int | None,
-        count: int,
-    ) -> Writing:
-        """Take over to write `count` bytes at `offset`; a context.
+    async def go_on(self, name: str, allowed: Allowed, check: Callable[[Found], None], body: Body) -> Writing:
+        """Take over to write `body`; a context.
 
         `check` is asked on a thread whether anything is wrong with that, given what stands, and raises
-        Refused. `length` is that of the whole file, as far as the request tells. Raises as `take_over`.
+        Refused. Raises as `take_over`.
         """
         self._admit()
-        return await self._run(
-            self._ledger.go_on, name, allowed, check, offset=offset, length=length, count=count
-        )
+        return await self._run(self._ledger.go_on, name, allowed, check, body)
 
     async def take_chunk(self, name: str, allowed: Allowed, number: int, *, alone: bool) -> Writing | None:
         """Take over the right to write one numbered chunk; None if that is stored. Raises as `peek`.
@@ -129,41 +131,44 @@ class Sessions:
 
         Raises Refused UPLOAD_TAKEN_OVER.
         """
-        await self._run(self._ledger.expect, writing, length, count)
+        await self._run(self._progress.expect, writing, length, count)
 
     async def let_go(self, writing: Writing) -> None:
         """Give back what was reserved for bytes that do not come any more."""
         with contextlib.suppress(Refused):  # somebody else has it, or the storage fails: a request says so
-            await self._run(self._ledger.let_go, writing)
+            await self._run(self._progress.let_go, writing)
 
     async def keep(self, writing: Writing) -> Found:
-        """Make what was written last as long as the site's durability promises; give what now stands."""
-        await self._run(self._ledger.keep, writing)
+        """Make what was written last as long as the site's durability promises; give what now stands.
+
+        Raises Refused UPLOAD_TAKEN_OVER if the upload was dropped meanwhile.
+        """
+        await self._run(self._progress.keep, writing)
         return writing.found
 
     async def keep_chunk(self, writing: Writing) -> Found:
         """Do so with a whole chunk, and count it as stored. Raises Refused UPLOAD_TAKEN_OVER."""
-        return await self._run(self._ledger.keep_chunk, writing)
+        return await self._run(self._progress.keep_chunk, writing)
 
     async def doubt(self, writing: Writing) -> None:
         """Count what comes now only once it is found right. Raises Refused UPLOAD_TAKEN_OVER."""
-        await self._run(self._ledger.doubt, writing)
+        await self._run(self._progress.doubt, writing)
 
     async def trust(self, writing: Writing) -> None:
         """Count what has come since `doubt`. Raises Refused UPLOAD_TAKEN_OVER."""
-        await self._run(self._ledger.trust, writing)
+        await self._run(self._progress.trust, writing)
 
     async def cut(self, writing: Writing) -> None:
         """Drop what was written since the upload was taken over. Raises Refused UPLOAD_TAKEN_OVER."""
-        await self._run(self._ledger.cut, writing)
+        await self._run(self._progress.cut, writing)
 
     async def digest(self, writing: Writing, algorithm: str) -> str:
         """Give the digest of the whole file in hex digits; `algorithm` is hashlib's name of it."""
-        return await self._run(self._ledger.digest, writing, algorithm)
+        return await self._run(self._progress.digest, writing, algorithm)
 
     async def join(self, writing: Writing, sources: Sequence[Writing]) -> Found:
         """Put other uploads together into this one, or go on with that. Raises Refused UPLOAD_TAKEN_OVER."""
-        await self._run(self._ledger.join, writing, sources)
+        await self._run(self._progress.join, writing, sources)
         return await self.keep(writing)
 
     async def publish(
@@ -174,7 +179,7 @@ class Sessions:
         `digest` is the BLAKE3 of all of it, None if nobody has computed that; so with `sha256`. Raises
         Refused EXISTS, UPLOAD_TAKEN_OVER, SIZE_MISMATCH; BUSY if such a request is still at it.
         """
-        fd = await self._seal(writing, slot.key)
+        fd = await self._patiently(self._endings.seal, writing, slot.key)
         if fd == CLOSED:
             return
         terms, size = writing.found.terms, writing.found.offset
@@ -194,37 +199,42 @@ class Sessions:
             await self._publish(upload)
         except Refused:
             if upload.fault is not None and not upload.inode:  # its bytes could not be brought to the disk
-                await self._run(self._ledger.discard, writing)
+                await self._run(self._keeping.discard, writing)
             raise
-        await self._run(self._ledger.end, writing)
+        await self._run(self._endings.end, writing)
 
     async def salvage(self, part: Part, name: str, terms: Terms) -> None:
         """Keep what has come of a broken upload in one request, for whoever goes on with it."""
         await self._run(self._ledger.adopt, name, terms, part.length, part.fd)
 
     async def drop(self, name: str, allowed: Allowed) -> Found:
-        """Drop an upload and give what it was; what is published stays. Raises as `peek`."""
-        return await self._run(self._ledger.drop, name, allowed)
+        """Drop an upload and give what it was; what is published stays.
+
+        Raises as `take_over`, and Refused BUSY if it is still being published.
+        """
+        return await self._patiently(self._ledger.drop, name, allowed)
 
     async def clear(self, name: str) -> None:
-        """Drop whatever there is of this name: for whoever has a right to the place."""
-        await self._run(self._ledger.clear, name)
+        """Drop whatever there is of this name: for whoever has a right to the place. Raises Refused BUSY."""
+        await self._patiently(self._endings.clear, name)
 
     def sweep(self, stop: threading.Event) -> int:
         """Drop what has been out of use for too long; give how many unfinished uploads that were.
 
         Blocks. Raises OSError.
         """
-        return self._ledger.sweep(stop)
+        return self._endings.sweep(stop)
 
-    async def _seal(self, writing: Writing, key: str) -> int:
-        """Give what the ledger does; a request before this one may be through in a moment."""
+    async def _patiently(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Take a step for which nobody else may be publishing; who is may be through in a moment."""
         for delay_s in self._resilience.delays():
             try:
-                return await asyncio.wrap_future(self._pool.submit(self._ledger.seal, writing, key))
-            except BlockingIOError:
-                await asyncio.sleep(delay_s)
-        return await self._run(self._ledger.seal, writing, key)
+                return await self._run(work, *args, **kwargs)
+            except Refused as refused:
+                if not isinstance(refused.__cause__, BlockingIOError):
+                    raise
+            await asyncio.sleep(delay_s)
+        return await self._run(work, *args, **kwargs)
 
     def _admit(self) -> None:
         if self._resilience.troubled:

@@ -7,13 +7,11 @@ NAME.note says the rest (`note`). Blocks, and raises OSError.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from typing import TYPE_CHECKING, Final
 
 from hmacfs import errors
 from hmacfs.errors import Refused
-from hmacfs.store.files import lent
 from hmacfs.store.sessions.note import Note
 
 if TYPE_CHECKING:
@@ -47,29 +45,37 @@ class Folder:
         """Whether there is such an upload; quick enough for the event loop."""
         return os.access(name + _NOTE, os.F_OK, dir_fd=self.fd)
 
-    def begin(self, name: str, note: bytes, now_ns: int, *, durable: bool, come: int | None = None) -> bool:
-        """Begin an upload by its note, whole or not at all; give whether there was none before.
-
-        `come` is an unnamed file with what has come of it already; nobody is told of it without that.
-        """
-        with lent(os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=self.fd)) as fd:
-            os.write(fd, note)
+    def draft(self, text: bytes, now_ns: int, *, durable: bool) -> Note:
+        """Write a note whole, before it gets its name; if it is closed without one, nothing is left."""
+        with contextlib.ExitStack() as undo:
+            fd = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=self.fd)
+            undo.callback(os.close, fd)
+            os.write(fd, text)
             os.utime(fd, ns=(now_ns, now_ns))
             if durable:
                 os.fsync(fd)
-            if come is not None:
-                fcntl.flock(fd, fcntl.LOCK_EX)  # until it is closed: who asks meanwhile waits (`Note.locked`)
-            try:
-                os.link(f"/proc/self/fd/{fd}", name + _NOTE, src_dir_fd=self.fd, dst_dir_fd=self.fd)
-            except FileExistsError:
-                return False
-            if come is None:
-                os.close(self._make(name))  # now, so that one sync is for both names
-            else:
-                self.adopt(come, name, durable=False)
-        if durable:
-            os.fsync(self.fd)
-        return True
+            undo.pop_all()
+        return Note(fd)
+
+    def begin(self, name: str, note: Note, *, durable: bool, come: int | None = None) -> int | None:
+        """Begin an upload by giving a draft its name; give its bytes, None if there is one of this name.
+
+        `come` is an unnamed file with what has come of it already; nobody is told of it without that.
+        """
+        with contextlib.ExitStack() as undo:
+            with note.locked():  # who asks meanwhile waits until the bytes are there
+                try:
+                    self._link(note.fd, name + _NOTE)
+                except FileExistsError:
+                    return None
+                fd = self._make(name) if come is None else os.dup(come)
+                undo.callback(os.close, fd)
+                if come is not None:
+                    self.adopt(fd, name, durable=False)
+            if durable:
+                os.fsync(self.fd)  # for both names
+            undo.pop_all()
+        return fd
 
     def note(self, name: str) -> Note:
         """Open the note of an upload. Raises Refused NOT_FOUND if there is none."""
@@ -99,7 +105,7 @@ class Folder:
         new = name + _NEW
         with contextlib.suppress(FileNotFoundError):  # of a process that was killed here
             os.unlink(new, dir_fd=self.fd)
-        os.link(f"/proc/self/fd/{fd}", new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        self._link(fd, new)
         os.rename(new, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         if durable:
             os.fsync(self.fd)
@@ -125,6 +131,9 @@ class Folder:
                 if name != entry.name or not self.has(name):
                     with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
                         yield name, entry.stat(follow_symlinks=False).st_mtime
+
+    def _link(self, fd: int, name: str) -> None:
+        os.link(f"/proc/self/fd/{fd}", name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
     def _make(self, name: str) -> int:
         fd = os.open(name, _OPEN | os.O_CREAT, self._tree.file_mode, dir_fd=self.fd)

@@ -267,6 +267,13 @@ class Fence:
         self._at = at
         self._nonce = _CELL.pack(secrets.randbits(63) | 1)  # never an empty cell, nor STORED
 
+    @classmethod
+    def of_writer(cls, note: Note) -> Self:
+        """Give the right of whoever has just written `note`, which has no name yet."""
+        fence = cls(note)
+        fence._nonce = os.pread(note.fd, _CELL.size, _NONCE_AT)
+        return fence
+
     def claim(self) -> None:
         """Take the cell: whoever had it may end the write that is under way, and no more."""
         os.pwrite(self.file, self._nonce, self._at)

@@ -1,4 +1,4 @@
-"""The ledger of clients: what workers share, what is forgotten, and that damage costs no more than that."""
+"""What is known of clients: what workers share, what is forgotten, and that damage costs no more."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hmacfs.store import ledger
-from hmacfs.store.ledger import Ledger
+from hmacfs.store import acquaintances
+from hmacfs.store.acquaintances import Acquaintances
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from hmacfs.store.ledger import News
+    from hmacfs.store.acquaintances import News
 
 NOW = 1_700_000_000.0
 
@@ -27,14 +27,16 @@ def storage(tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def opened(storage: Path, count: int, most: int = 100) -> Iterator[list[Ledger]]:
-    found = [Ledger(str(storage), most) for _ in range(count)]
+def opened(storage: Path, count: int, most: int = 100) -> Iterator[list[Acquaintances]]:
+    found = [Acquaintances(str(storage), most) for _ in range(count)]
     yield found
     for one in found:
         one.close()
 
 
-def exchange(one: Ledger, *keys: bytes, since: int = 0, now: float = NOW, keep_s: float = 60.0) -> News:
+def exchange(
+    one: Acquaintances, *keys: bytes, since: int = 0, now: float = NOW, keep_s: float = 60.0
+) -> News:
     return one.exchange(
         keys,
         lambda _key, text: f"{text or ''}+",
@@ -88,7 +90,7 @@ def test_no_more_are_kept_than_there_may_be(storage: Path) -> None:
     "content", [b"", b"not a database at all, but long enough" * 100, b"SQLite format 3\0"]
 )
 def test_a_damaged_file_is_begun_anew(storage: Path, content: bytes) -> None:
-    (storage / ".hmacfs" / ledger.NAME).write_bytes(content)
+    (storage / ".hmacfs" / acquaintances.NAME).write_bytes(content)
     with opened(storage, 2) as (one, other):
         exchange(one, b"a")
         assert exchange(other, b"b").rows == [(b"b", "+"), (b"a", "+")]
@@ -99,9 +101,9 @@ def test_a_file_that_is_damaged_while_in_use_is_begun_anew_once(storage: Path) -
         for number in range(100):
             exchange(one, *(b"%d-%d" % (number, n) for n in range(5)))
         seen = exchange(other)
-        with contextlib.closing(sqlite3.connect(storage / ".hmacfs" / ledger.NAME)) as connection:
+        with contextlib.closing(sqlite3.connect(storage / ".hmacfs" / acquaintances.NAME)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        file = storage / ".hmacfs" / ledger.NAME
+        file = storage / ".hmacfs" / acquaintances.NAME
         file.write_bytes(file.read_bytes()[:4096] + b"\xa5" * (file.stat().st_size - 4096))
         for damaged in (one, other):
             with pytest.raises(sqlite3.DatabaseError):
@@ -111,18 +113,18 @@ def test_a_file_that_is_damaged_while_in_use_is_begun_anew_once(storage: Path) -
 
 
 def test_a_file_of_another_release_is_begun_anew(storage: Path) -> None:
-    with contextlib.closing(sqlite3.connect(storage / ".hmacfs" / ledger.NAME)) as connection:
+    with contextlib.closing(sqlite3.connect(storage / ".hmacfs" / acquaintances.NAME)) as connection:
         connection.execute("CREATE TABLE client (something)")
         connection.execute("PRAGMA user_version = 99")
     with opened(storage, 1) as (one,):
         assert exchange(one, b"a").rows == [(b"a", "+")]
 
 
-def test_a_ledger_that_is_busy_says_so_and_is_none_the_worse(storage: Path) -> None:
+def test_a_file_that_is_busy_says_so_and_is_none_the_worse(storage: Path) -> None:
     with opened(storage, 2) as (one, other):
         exchange(one, b"a")
         with contextlib.closing(
-            sqlite3.connect(storage / ".hmacfs" / ledger.NAME, isolation_level=None)
+            sqlite3.connect(storage / ".hmacfs" / acquaintances.NAME, isolation_level=None)
         ) as rival:
             rival.execute("BEGIN IMMEDIATE")
             with pytest.raises(sqlite3.OperationalError):

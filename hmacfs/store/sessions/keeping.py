@@ -1,0 +1,85 @@
+"""How unfinished uploads are kept: where, how long, and how sure it is that they last.
+
+Blocks. Raises OSError.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from hmacfs.store.sessions.note import Fence, State
+from hmacfs.store.upload import NANO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hmacfs.store.files import Tree
+    from hmacfs.store.sessions.folder import Folder
+    from hmacfs.store.sessions.note import Note
+    from hmacfs.store.sessions.writing import Writing
+
+
+class Keeping:
+    """The place of one storage's unfinished uploads, and the site's rules for them."""
+
+    def __init__(self, folder: Folder, tree: Tree, clock_ns: Callable[[], int]) -> None:
+        """Keep them in `folder`; `clock_ns` gives wall-clock nanoseconds."""
+        self.folder = folder
+        self.tree = tree
+        self.clock_ns = clock_ns
+        self.durable = True
+        """Whether what is told must survive a power cut."""
+        self.lives_s = 0.0
+        """How long an upload may be out of use before it is dropped."""
+        self.min_free_bytes = 0
+
+    def sync(self, writing: Writing) -> None:
+        """Bring the bytes to stable storage, if the site promises that.
+
+        If that fails, nobody knows which of them are there, and a second try would not tell (fsync(2)): the
+        upload is dropped. Raises OSError.
+        """
+        if not self.durable:
+            return
+        try:
+            os.fdatasync(writing.fd)
+        except OSError:
+            self.discard(writing)
+            raise
+
+    def sync_note(self, note: Note) -> None:
+        """Bring to stable storage what a note says now, if the site promises that."""
+        if self.durable:
+            os.fdatasync(note.fd)
+
+    def discard(self, writing: Writing) -> None:
+        """Drop what is held, unless another has done so: by now the name may belong to a new upload."""
+        with writing.note.locked():
+            if writing.note.named:
+                self.remove(writing.name, writing.note)
+
+    def remove(self, name: str, note: Note) -> None:
+        """Remove all of an upload, under its lock; the note last, since that is what guards the name."""
+        Fence(note).claim()  # who writes to it stops
+        note.set_state(State.GONE)
+        self.folder.drop_bytes(name)
+        self.folder.drop_note(name)
+
+    def is_over(self, used_s: float) -> bool:
+        """Whether what was last used then has been out of use for too long."""
+        return used_s + self.lives_s <= self.clock_ns() / NANO
+
+    def is_abandoned(self, name: str, note: Note) -> bool:
+        """Whether nobody has used an upload for too long. While bytes come, only their file tells of it."""
+        return self.is_over(max(note.used_s(), self._written_s(name)))
+
+    def size(self, name: str) -> int:
+        """Give how large the file of an upload's bytes is; 0 if there is none."""
+        found = self.folder.look(name)
+        return 0 if found is None else found.st_size
+
+    def _written_s(self, name: str) -> float:
+        """Give when the last byte came, in wall-clock seconds; 0 if none has."""
+        found = self.folder.look(name)
+        return 0.0 if found is None else found.st_mtime

@@ -1,0 +1,145 @@
+"""What a request does to an upload that it holds: prepare for bytes, keep, doubt, cut or join them.
+
+Blocks. Raises Refused, and OSError for what the storage does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING, Final
+
+from hmacfs import errors
+from hmacfs.errors import Refused
+from hmacfs.model import MiB
+from hmacfs.policy import space
+from hmacfs.store import part as parts
+from hmacfs.store.sessions.writing import Found
+from hmacfs.store.upload import CLOSED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hmacfs.store.sessions.keeping import Keeping
+    from hmacfs.store.sessions.note import Content
+    from hmacfs.store.sessions.writing import Writing
+
+# So much is joined before a newer request gets its chance to take over.
+PIECE_BYTES: Final = 64 * MiB
+BLOCK_BYTES: Final = 512  # of st_blocks (stat(3type))
+
+
+class Progress:
+    """What becomes of the bytes of the unfinished uploads of one storage."""
+
+    def __init__(self, keeping: Keeping) -> None:
+        """Go by the rules of `keeping`."""
+        self._keeping = keeping
+
+    def expect(self, writing: Writing, length: int | None, count: int) -> None:
+        """Prepare for `count` bytes more, and note how long the file will be if nobody has said so before.
+
+        Raises Refused DISK_FULL, UPLOAD_TAKEN_OVER.
+        """
+        found = writing.found
+        if length is not None and found.length is None:
+            with writing.held():
+                writing.note.set_length(length)
+            self._keeping.sync_note(writing.note)
+            writing.found = found._replace(length=length)
+        if count:
+            parts.take_room(
+                self._keeping.tree,
+                writing.fd,
+                count,
+                start=found.offset,
+                min_free_bytes=self._keeping.min_free_bytes,
+            )
+
+    def let_go(self, writing: Writing) -> None:
+        """Give the room back that was reserved for what now does not come, unless a newer request has it."""
+        # By a lock of its own: a thread may still be at the last write under the lock of `writing`.
+        with self._keeping.folder.note(writing.name) as note, note.locked():
+            if writing.fd != CLOSED and writing.fence.holds:
+                give_back(writing.fd, note.read())
+
+    def keep(self, writing: Writing) -> None:
+        """Make what was written last, as far as the site promises.
+
+        Raises Refused UPLOAD_TAKEN_OVER if the upload was dropped meanwhile: there is nothing to tell of.
+        """
+        if writing.fd == CLOSED:
+            return
+        size = os.fstat(writing.fd).st_size  # before the sync: whatever comes behind it is not meant
+        self._keeping.sync(writing)
+        if not writing.note.named:
+            raise Refused(errors.UPLOAD_TAKEN_OVER)
+        writing.note.touch(self._keeping.clock_ns())
+        writing.found = writing.found._replace(offset=size)
+
+    def keep_chunk(self, writing: Writing) -> Found:
+        """Make a chunk that was written whole last, and note that it is there. Give what now is.
+
+        Raises Refused UPLOAD_TAKEN_OVER.
+        """
+        self._keeping.sync(writing)
+        with writing.held():
+            writing.fence.settle()
+            writing.note.touch(self._keeping.clock_ns())
+            found = Found.of(writing.note, writing.note.read(), 0)
+        self._keeping.sync_note(writing.note)
+        return found
+
+    def digest(self, writing: Writing, algorithm: str) -> str:
+        """Give the digest of the whole file in hex digits; `algorithm` is hashlib's name of it."""
+        with open(os.dup(writing.fd), "rb") as file:  # noqa: PTH123 - a descriptor
+            file.seek(0)
+            return hashlib.file_digest(file, algorithm).hexdigest()
+
+    def doubt(self, writing: Writing) -> None:
+        """Count what comes now only from `trust` on; who takes over before that drops it.
+
+        Raises Refused UPLOAD_TAKEN_OVER.
+        """
+        with writing.held():
+            writing.note.set_doubt(writing.found.offset)
+            writing.note.touch(self._keeping.clock_ns())
+        self._keeping.sync_note(writing.note)
+
+    def trust(self, writing: Writing) -> None:
+        """Count what has come since `doubt`. Raises Refused UPLOAD_TAKEN_OVER."""
+        with writing.held():
+            writing.note.set_doubt(None)
+            writing.note.touch(self._keeping.clock_ns())
+        self._keeping.sync_note(writing.note)  # else the doubt could come back, and drop what was told
+
+    def cut(self, writing: Writing) -> None:
+        """Drop what this request has written. Raises Refused UPLOAD_TAKEN_OVER."""
+        with writing.held():
+            os.ftruncate(writing.fd, writing.found.offset)
+
+    def join(self, writing: Writing, sources: Sequence[Writing]) -> None:
+        """Put the bytes of `sources` together in their order. Raises Refused UPLOAD_TAKEN_OVER.
+
+        What stands there already is of a join before. By copy_file_range(2), which shares the bytes where the
+        file system can.
+        """
+        start = 0
+        for source in sources:
+            at = min(max(writing.found.offset - start, 0), source.found.offset)
+            while at < source.found.offset:
+                want = min(source.found.offset - at, PIECE_BYTES)
+                with writing.fence:
+                    done = os.copy_file_range(source.fd, writing.fd, want, at, start + at)
+                if not done:
+                    raise Refused(errors.STORAGE_FAILED, "a part of the upload is shorter than it was")
+                at += done
+            start += at
+        writing.found = writing.found._replace(offset=start)
+
+
+def give_back(fd: int, content: Content) -> None:
+    """Give back what a request before this one has reserved and not used; chunks may come in any order."""
+    found = os.fstat(fd)
+    if not content.terms.chunk and found.st_blocks * BLOCK_BYTES > found.st_size + space.SMALL_BYTES:
+        os.ftruncate(fd, found.st_size)

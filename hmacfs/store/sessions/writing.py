@@ -1,0 +1,102 @@
+"""A request's hold on an unfinished upload, and what it finds there and says of what it brings."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias
+
+from hmacfs import errors
+from hmacfs.errors import Refused
+from hmacfs.store.sessions.note import NO_CHUNKS, State, Stored, Terms
+from hmacfs.store.upload import CLOSED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+    from hmacfs.store.sessions.note import Content, Fence, Note
+
+Allowed: TypeAlias = "Callable[[Terms, int | None], bool]"
+"""Whether whoever asks may have an upload of these terms and this length."""
+
+
+class Body(NamedTuple):
+    """What a request says of the bytes that it brings."""
+
+    offset: int
+    """Where in the file they begin."""
+    length: int | None
+    """Bytes of the whole file, as far as the request tells."""
+    size: int
+    """How many they are; 0 if the request does not tell."""
+
+
+class Found(NamedTuple):
+    """What stands in the store of an upload."""
+
+    terms: Terms
+    offset: int
+    """Bytes that have come without a gap, where they come one after another."""
+    length: int | None
+    complete: bool
+    used_s: float
+    """Wall-clock time of its last use."""
+    chunks: Stored = NO_CHUNKS
+    """The chunks stored, where they are numbered."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all bytes have come, where they come one after another."""
+        return self.complete or self.offset == self.length
+
+    @classmethod
+    def of(cls, note: Note, content: Content, offset: int) -> Self:
+        """Give what an upload's note says."""
+        return cls(
+            content.terms,
+            offset,
+            content.length,
+            content.state is State.COMPLETE,
+            note.used_s(),
+            note.stored_chunks(content),
+        )
+
+
+class Writing:
+    """One request's hold on an upload, until a newer request takes it over.
+
+    As a context it lets go of it in the end. What is in the file stays.
+    """
+
+    __slots__ = ("fd", "fence", "found", "name", "note")
+
+    def __init__(self, name: str, note: Note, fd: int, fence: Fence, found: Found) -> None:
+        """Own `note` and `fd`."""
+        self.name = name
+        self.note = note
+        self.fd = fd
+        """The open file; CLOSED if the upload is complete."""
+        self.fence = fence
+        self.found = found
+        """What stood there when it was taken over; then, when it was last kept."""
+
+    def __enter__(self) -> Self:
+        """Give the hold itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the files."""
+        os.close(self.note.fd)
+        if self.fd != CLOSED:
+            os.close(self.fd)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock of an upload that is still ours. Raises Refused UPLOAD_TAKEN_OVER."""
+        with self.note.locked():
+            if not self.fence.holds:
+                raise Refused(errors.UPLOAD_TAKEN_OVER)
+            yield
