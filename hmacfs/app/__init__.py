@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from hmacfs import auth, errors, metrics, resume, transfer
 from hmacfs.app import doors, files, places
 from hmacfs.app.offload import Offload
+from hmacfs.app.resumable import NOT_HELD, Resumable, Underway
 from hmacfs.app.resumable import Link as ResumableLink
-from hmacfs.app.resumable import Resumable
 from hmacfs.errors import Refused
 from hmacfs.http import cors
 from hmacfs.http import reply as replies
@@ -57,8 +57,12 @@ class App:
         row: metrics.Row,
         *,
         now: Callable[[], float] = time.time,
+        underway: Underway | None = None,
     ) -> None:
-        """Serve `settings` from `store`, counting in `row`; `now` is the wall clock."""
+        """Serve `settings` from `store`, counting in `row`; `now` is the wall clock.
+
+        `underway` are the plain PUTs of this worker, also those begun under another configuration.
+        """
         self.max_body_bytes = settings.server.max_upload_size
         self._endpoints = places.by_length(settings.endpoints)
         self._cors = settings.cors
@@ -71,7 +75,9 @@ class App:
         self._store = store
         self._row = row
         self._now = now
-        self._resumable = Resumable(settings, self._endpoints, store, row, now)
+        self._resumable = Resumable(
+            settings, self._endpoints, store, row, now, underway=underway or Underway()
+        )
 
     @property
     def offloads(self) -> bool:
@@ -214,12 +220,15 @@ class App:
         with await self._store.begin(slot, size) as part:
             link.grant(grant.dialect, grant.owner)
             plan = buffers.for_upload(Facts(length=head.length))
-            try:
-                digest = await transfer.receive(link, part, plan)
-            except Refused as broken:
-                await self._resumable.salvage(broken, head, slot, grant, part)
-                raise
-            await self._commit(part, grant, digest, content_type=grant.content_type or _sent_type(head))
+            coming = transfer.Reception(link, part, plan)
+            # Through the commit: whoever asks meanwhile is told of the whole file.
+            with self._resumable.hold(head, link, slot, grant, part) if coming.waits else NOT_HELD:
+                try:
+                    digest = await coming.whole()
+                except Refused as broken:
+                    await self._resumable.salvage(broken, head, slot, grant, part)
+                    raise
+                await self._commit(part, grant, digest, content_type=grant.content_type or _sent_type(head))
         await self._resumable.forget(slot)
         if grant.dialect in JSON_DIALECTS:
             stored = doors.Stored(

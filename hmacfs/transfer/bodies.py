@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -15,7 +16,6 @@ from hmacfs.model import Dependency
 from hmacfs.policy import breaker, buffers, latency
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Iterator, Sequence
     from types import TracebackType
 
@@ -93,7 +93,7 @@ def refused(error: OSError) -> Refused:
 class FileSink:
     """Writes a body to a file, counts it and digests it while it is hot in the cache."""
 
-    __slots__ = ("_digests", "_intake", "_limit", "_waited_ns")
+    __slots__ = ("_aside", "_digests", "_intake", "_limit", "_waited_ns")
 
     def __init__(self, file: int, limit: int, *, start: int = 0) -> None:
         """Write to `file` from `start` on, up to `limit`."""
@@ -101,6 +101,7 @@ class FileSink:
         self._digests: Sequence[Digest] = (blake3(),)
         self._limit = limit
         self._waited_ns = 0
+        self._aside: asyncio.Future[None] | None = None  # done when the thread that writes now is through
 
     @property
     def moved(self) -> int:
@@ -120,11 +121,19 @@ class FileSink:
         """
         theirs = self._intake.file
         ours = self._intake.file = os.dup(theirs)
+        aside = self._aside = asyncio.get_running_loop().create_future()
         try:
             yield
         finally:
             self._intake.file = theirs
             os.close(ours)
+            self._aside = None
+            aside.set_result(None)
+
+    async def rest(self) -> None:
+        """Wait until no thread writes any more; for one who waits, after the body has ended."""
+        if self._aside is not None:
+            await self._aside
 
     def take(self, data: memoryview) -> None:
         """Write `data`. Raises Refused: size_mismatch past the limit, disk_full, storage_failed."""
@@ -192,13 +201,32 @@ class SharedSink(FileSink):
             return super()._take(data, patience_ns)
 
 
-async def receive(link: Link, part: Part, plan: Plan) -> bytes:
-    """Move a whole body into `part`; give its BLAKE3 digest.
+class Reception:
+    """A whole body on its way into a part."""
 
-    Raises Refused: size_mismatch unless exactly `part.length` bytes came.
-    """
-    sink = FileSink(part.fd, part.length)
-    await link.pour(sink, plan)
-    if sink.moved != part.length:
-        raise Refused(errors.SIZE_MISMATCH, f"{sink.moved} bytes came, {part.length} were granted")
-    return sink.digest()
+    __slots__ = ("_length", "_poured", "_sink")
+
+    def __init__(self, link: Link, part: Part, plan: Plan) -> None:
+        """Let the body of `link` flow into `part`."""
+        self._length = part.length
+        self._sink = FileSink(part.fd, part.length)
+        self._poured = link.pour(self._sink, plan)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is not over yet."""
+        return not self._poured.done()
+
+    async def whole(self) -> bytes:
+        """Wait for its end; give its BLAKE3 digest. Once this is over, not another byte reaches the part.
+
+        Raises Refused: size_mismatch unless exactly the part's length has come.
+        """
+        try:
+            await self._poured
+        except Refused:
+            await self._sink.rest()
+            raise
+        if self._sink.moved != self._length:
+            raise Refused(errors.SIZE_MISMATCH, f"{self._sink.moved} bytes came, {self._length} were granted")
+        return self._sink.digest()

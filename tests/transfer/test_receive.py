@@ -53,9 +53,13 @@ class Link:
 
 def receive(link: Link, length: int) -> tuple[bytes, bytes]:
     """Give what was stored and its digest."""
+
+    async def whole() -> bytes:
+        return await transfer.Reception(link, Part(fd, length), PLAN).whole()
+
     fd = os.memfd_create("part")
     try:
-        digest = asyncio.run(transfer.receive(link, Part(fd, length), PLAN))
+        digest = asyncio.run(whole())
         return os.pread(fd, 1 << 20, 0), digest
     finally:
         os.close(fd)

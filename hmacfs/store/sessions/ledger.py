@@ -315,10 +315,13 @@ class Ledger:
                 note.touch(self._clock_ns())
                 self.folder.drop_bytes(writing.name)
 
-    def adopt(self, name: str, terms: Terms, length: int, fd: int) -> None:
-        """Keep what has come of an upload in the unnamed file `fd`, unless as much stands there already."""
+    def adopt(self, name: str, terms: Terms, length: int, fd: int, *, empty: bool = False) -> None:
+        """Keep what has come of an upload in the unnamed file `fd`, unless as much stands there already.
+
+        Nothing is worth keeping only if `empty`.
+        """
         size = os.fstat(fd).st_size
-        if not size:
+        if not (size or empty):
             return
         os.ftruncate(fd, size)  # gives the rest of its reservation back
         if self.durable:
