@@ -6,6 +6,7 @@ Blocks. Raises Refused, and OSError for what the storage does.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import functools
 import hashlib
@@ -514,7 +515,8 @@ def _is_unlike(note: Note, terms: Terms, length: int) -> bool:
         content = note.read()
     except Refused:
         return True
-    return content.is_open and (content.terms, content.length) != (terms, length)
+    alike = dataclasses.replace(terms, began=content.terms.began)  # the same upload, begun once more
+    return content.is_open and (content.terms, content.length) != (alike, length)
 
 
 def _keep_others_out(fd: int) -> None:
