@@ -1,7 +1,7 @@
-"""Roughly who has which names, in memory that all workers share.
+"""Roughly who has uploads under way to which places, in memory that all workers share.
 
-One row of counters per worker, which it alone writes; a name counts in one cell. A cell that is not empty may
-stand for other names: whoever it is must be asked. An empty one is certain.
+One row of counters per worker, which it alone writes; a place counts in one cell. A cell that is not empty
+may stand for other places: its worker must be asked. An empty one is certain.
 """
 
 from __future__ import annotations
@@ -28,22 +28,23 @@ class Board:
     """The board as the worker in one slot sees it."""
 
     def __init__(self, fd: int, slot: int) -> None:
-        """Map it, and clear the row of `slot`: whoever was there before has nothing under way any more."""
+        """Own `fd`, and clear the row of `slot`: whoever was there before has nothing under way any more."""
         memory = memoryview(mmap.mmap(fd, 0))
+        os.close(fd)
         rows = [memory[at : at + _ROW_BYTES] for at in range(0, len(memory), _ROW_BYTES)]
         rows[slot][:] = bytes(_ROW_BYTES)
         self._rows = [row.cast("H") for row in rows]
         self._slot = slot
 
-    def count(self, name: str, more: int) -> None:
-        """Note `more` uploads of this name here; -1 for one that is over."""
-        self._rows[self._slot][_cell(name)] += more
+    def count(self, key: str, more: int) -> None:
+        """Note `more` uploads to this place here; -1 for one that is over."""
+        self._rows[self._slot][_cell(key)] += more
 
-    def others(self, name: str) -> list[int]:
-        """Give the slots of the other workers that may have an upload of this name."""
-        cell = _cell(name)
+    def others(self, key: str) -> list[int]:
+        """Give the slots of the other workers that may have an upload to this place."""
+        cell = _cell(key)
         return [slot for slot, row in enumerate(self._rows) if row[cell] and slot != self._slot]
 
 
-def _cell(name: str) -> int:
-    return zlib.crc32(name.encode()) % CELLS
+def _cell(key: str) -> int:
+    return zlib.crc32(key.encode()) % CELLS

@@ -1,6 +1,6 @@
 """The four messages between workers, as bytes and back. Knows no sockets.
 
-ASK name -> OFFER of each PUT of that name; TAKE one by its ticket -> ENDED, once what came of it is stored.
+ASK for a place -> OFFER of each PUT to it; TAKE one by its ticket -> ENDED, once what came of it is stored.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Letter:
     """Slot of the worker that wrote it."""
     number: int
     """Tells one question from all others, also of a worker that was in the slot before."""
-    name: str = ""
-    """Of the upload, in a question."""
+    key: str = ""
+    """Where the file is to go, in a question."""
     ticket: int = 0
     """What to take."""
     offers: tuple[Offer, ...] = ()
@@ -52,19 +52,19 @@ class Letter:
 
 def write(letter: Letter) -> bytes:
     """Give a letter's bytes."""
-    values = (letter.kind, letter.sender, letter.number, letter.name, letter.ticket, letter.offers)
+    values = (letter.kind, letter.sender, letter.number, letter.key, letter.ticket, letter.offers)
     return json.dumps(values).encode("ascii")
 
 
 def read(data: bytes) -> Letter | None:
     """Give the letter; None if these bytes are none."""
     try:
-        kind, sender, number, name, ticket, offers = json.loads(data)
+        kind, sender, number, key, ticket, offers = json.loads(data)
         letter = Letter(
             kind=Kind(kind),
             sender=sender,
             number=number,
-            name=name,
+            key=key,
             ticket=ticket,
             offers=tuple(Offer(*offer) for offer in offers),
         )
@@ -75,7 +75,7 @@ def read(data: bytes) -> Letter | None:
 
 def _is_sound(letter: Letter) -> bool:
     numbers: list[Any] = [letter.sender, letter.number, letter.ticket]
-    texts: list[Any] = [letter.name]
+    texts: list[Any] = [letter.key]
     for offer in letter.offers:
         numbers += [offer.ticket, offer.length]
         texts += [offer.owner, "" if offer.content_type is None else offer.content_type]

@@ -1,13 +1,14 @@
 """The post between workers: a box for each, made before them, so that a successor finds it in its place.
 
-A box is one end of a SOCK_SEQPACKET pair (unix(7)): letters keep their bounds, and how many fit is a matter of
-bytes; of SOCK_DGRAM ten would fill it (net.unix.max_dgram_qlen). Nobody waits for room in a box: a question
-that finds none is not answered.
+A box is one end of a SOCK_SEQPACKET pair (unix(7)): letters keep their bounds, and hundreds fit; of
+SOCK_DGRAM ten would fill it (net.unix.max_dgram_qlen). Nobody waits for room in a box: a question that finds
+none is not answered.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 import secrets
 import socket
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from hmacfs.store.sessions import Terms
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from hmacfs.app.resumable import Held, Underway
 
@@ -67,6 +68,12 @@ class Boxes:
             sock.setblocking(False)
         self._board = board.create(slots)
 
+    def close(self) -> None:
+        """Let go of them; workers keep what they have inherited."""
+        for sock in (*self._inboxes, *self._boxes):
+            sock.close()
+        os.close(self._board)
+
     def of(self, slot: int) -> Post:
         """Give what the worker in `slot` inherits."""
         boxes = tuple(box.fileno() for box in self._boxes)
@@ -76,29 +83,29 @@ class Boxes:
 class Claim:
     """A plain PUT under way at another worker."""
 
-    __slots__ = ("_name", "_neighbours", "_slot", "_ticket", "length", "terms")
+    __slots__ = ("_key", "_neighbours", "_slot", "_ticket", "length", "terms")
 
-    def __init__(self, neighbours: Neighbours, slot: int, name: str, offer: Offer) -> None:
-        """Note that the worker in `slot` offers it, in answer to a question about `name`."""
+    def __init__(self, neighbours: Neighbours, slot: int, key: str, offer: Offer) -> None:
+        """Note that the worker in `slot` offers it, in answer to a question about `key`."""
         self._neighbours = neighbours
         self._slot = slot
-        self._name = name
+        self._key = key
         self._ticket = offer.ticket
         self.length = offer.length
         self.terms = Terms(key="", owner=offer.owner, content_type=offer.content_type)
 
     def end(self) -> asyncio.Future[None]:
         """End it; done when what has come stands in the store. Refused BUSY if that is not known in time."""
-        return self._neighbours.take(self._slot, self._name, self._ticket)
+        return self._neighbours.take(self._slot, self._key, self._ticket)
 
 
 class _Question:
-    """One name that neighbours were asked about."""
+    """One place that neighbours were asked about."""
 
-    __slots__ = ("asked", "claims", "name", "told")
+    __slots__ = ("asked", "claims", "key", "told")
 
-    def __init__(self, name: str, asked: set[int], told: asyncio.Future[Sequence[Claim]]) -> None:
-        self.name = name
+    def __init__(self, key: str, asked: set[int], told: asyncio.Future[Sequence[Claim]]) -> None:
+        self.key = key
         self.asked = asked
         """Slots of those who have not answered."""
         self.claims: list[Claim] = []
@@ -120,33 +127,35 @@ class Neighbours:
         self._board = Board(post.board, slot)
         self._inbox = socket.socket(fileno=post.inbox)
         self._boxes = [socket.socket(fileno=fd) for fd in post.boxes]
-        self._underway: Underway | None = None
+        self._here: Callable[[str], list[Held]] = _nothing
         self._questions: dict[int, _Question] = {}
         self._takings: dict[int, asyncio.Future[None]] = {}
 
     def listen(self, underway: Underway) -> None:
         """Answer from now on for what is `underway` here."""
-        self._underway = underway
+        self._here = underway.here
         self._loop.add_reader(self._inbox.fileno(), self._read)
 
     def close(self) -> None:
-        """Hear no more."""
+        """Hear no more, and write no more."""
         self._loop.remove_reader(self._inbox.fileno())
+        for sock in (self._inbox, *self._boxes):
+            sock.close()
 
-    def count(self, name: str, more: int) -> None:
-        """Let the others know of `more` uploads of this name here; -1 for one that is over."""
-        self._board.count(name, more)
+    def count(self, key: str, more: int) -> None:
+        """Let the others know of `more` PUTs to this place here; -1 for one that is over."""
+        self._board.count(key, more)
 
-    async def find(self, name: str) -> Sequence[Claim]:
-        """Give the plain PUTs of this name that are under way at other workers, as far as these answer."""
-        others = self._board.others(name)
+    async def find(self, key: str) -> Sequence[Claim]:
+        """Give the plain PUTs to this place that are under way at other workers, as far as these answer."""
+        others = self._board.others(key)
         if not others:
             return ()
         number = secrets.randbits(_NUMBER_BITS)
-        question = _Question(name, set(), self._loop.create_future())
+        question = _Question(key, set(), self._loop.create_future())
         self._questions[number] = question
         for slot in others:
-            if self._send(slot, Letter(kind=Kind.ASK, sender=self._slot, number=number, name=name)):
+            if self._send(slot, Letter(kind=Kind.ASK, sender=self._slot, number=number, key=key)):
                 question.asked.add(slot)
         if not question.asked:
             question.tell()
@@ -157,14 +166,14 @@ class Neighbours:
             patience.cancel()
             del self._questions[number]
 
-    def take(self, slot: int, name: str, ticket: int) -> asyncio.Future[None]:
-        """Have the worker in `slot` end a PUT; done when it has. Refused BUSY if it does not say so in time."""
+    def take(self, slot: int, key: str, ticket: int) -> asyncio.Future[None]:
+        """Have the worker in `slot` end a PUT; done when it has. Refused BUSY if it does not say so."""
         number = secrets.randbits(_NUMBER_BITS)
         taken = self._takings[number] = self._loop.create_future()
         patience = self._loop.call_later(ENDING_S, self._give_up, taken)
         taken.add_done_callback(lambda _taken: patience.cancel())
         taken.add_done_callback(lambda _taken: self._takings.pop(number))
-        letter = Letter(kind=Kind.TAKE, sender=self._slot, number=number, name=name, ticket=ticket)
+        letter = Letter(kind=Kind.TAKE, sender=self._slot, number=number, key=key, ticket=ticket)
         if not self._send(slot, letter):
             self._give_up(taken)
         return taken
@@ -195,7 +204,7 @@ class Neighbours:
 
     def _answer(self, letter: Letter) -> None:
         if letter.kind is Kind.ASK:
-            offers = tuple(_offer(held) for held in self._here(letter.name))
+            offers = tuple(_offer(held) for held in self._here(letter.key))
             self._reply(letter, Kind.OFFER, offers)
         elif letter.kind is Kind.TAKE:
             self._take(letter)
@@ -204,17 +213,13 @@ class Neighbours:
         elif (taken := self._takings.get(letter.number)) is not None and not taken.done():
             taken.set_result(None)
 
-    def _here(self, name: str) -> list[Held]:
-        assert self._underway is not None
-        return self._underway.here(name)
-
     def _reply(self, letter: Letter, kind: Kind, offers: tuple[Offer, ...] = ()) -> None:
         # If there is no room for it the question is not answered, which whoever asked is prepared for.
         self._send(letter.sender, Letter(kind=kind, sender=self._slot, number=letter.number, offers=offers))
 
     def _take(self, letter: Letter) -> None:
         """End one of ours; whoever asked has seen that it is its owner."""
-        for held in self._here(letter.name):
+        for held in self._here(letter.key):
             if held.ticket == letter.ticket:
                 held.end().add_done_callback(functools.partial(self._ended, letter))
                 return
@@ -228,9 +233,13 @@ class Neighbours:
         if question is None or letter.sender not in question.asked:
             return
         question.asked.discard(letter.sender)
-        question.claims += [Claim(self, letter.sender, question.name, offer) for offer in letter.offers]
+        question.claims += [Claim(self, letter.sender, question.key, offer) for offer in letter.offers]
         if not question.asked:
             question.tell()
+
+
+def _nothing(_key: str) -> list[Held]:
+    return []
 
 
 def _offer(held: Held) -> Offer:

@@ -134,6 +134,10 @@ class Fleet:
             if member.process is not None:
                 member.process.kill()
 
+    def close(self) -> None:
+        """Let go of what is only for workers that may come."""
+        self._boxes.close()
+
     def kill_stuck(self, now_s: float) -> None:
         """End workers whose loop has stopped turning, or never did; they are replaced."""
         for member in self._members:

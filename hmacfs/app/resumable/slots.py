@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 from typing import TYPE_CHECKING, Final
 
 from hmacfs import auth, errors, resume
 from hmacfs.app.resumable.engine import Target, whole_digests
+from hmacfs.app.resumable.underway import Held
 from hmacfs.errors import Refused
 from hmacfs.resume import Act, Ask, Door, State, metadata
 from hmacfs.store.sessions import Terms
@@ -65,12 +67,12 @@ class Slots:
         self, head: Head, link: Link, slot: Slot, grant: Grant, part: Part
     ) -> AbstractContextManager[None]:
         """Let the owner of a plain PUT that is coming take it over as long as the context lasts."""
-        terms = self._terms_of_put(head, slot, grant, part)
-        return self._underway.hold(name_of(slot), terms, part.length, link)
+        terms = functools.partial(self._terms_of_put, head, slot, grant, part.length)
+        return Held(self._underway, slot.key, part.length, link, terms)
 
     async def salvage(self, broken: Refused, head: Head, slot: Slot, grant: Grant, part: Part) -> None:
         """Keep what has come of a plain PUT that broke off. Raises Refused."""
-        terms = self._terms_of_put(head, slot, grant, part)
+        terms = self._terms_of_put(head, slot, grant, part.length)
         # Whoever has taken it over is told of it, be there a byte or not.
         empty = broken.refusal is errors.UPLOAD_TAKEN_OVER
         await self._engine.sessions.salvage(part, name_of(slot), terms, empty=empty)
@@ -90,7 +92,7 @@ class Slots:
         if engine.sessions.has(target.name) or engine.store.size_of(slot.key) is not None:
             return
         if auth.fingerprint(head):
-            await self._underway.take_over(target.name, target.allowed)
+            await self._underway.take_over(slot.key, target.allowed)
 
     async def _tell(self, ask: Ask, slot: Slot, target: Target) -> Reply:
         if (size := self._engine.store.size_of(slot.key)) is None:
@@ -119,8 +121,8 @@ class Slots:
         created = ask.act is Act.CREATE
         return await engine.append(ask, head, link, target, created=created)
 
-    def _terms_of_put(self, head: Head, slot: Slot, grant: Grant, part: Part) -> Terms:
-        return self._terms(head, slot, grant, Ask(door=Door.RANGE, act=Act.CREATE), part.length)
+    def _terms_of_put(self, head: Head, slot: Slot, grant: Grant, length: int) -> Terms:
+        return self._terms(head, slot, grant, Ask(door=Door.RANGE, act=Act.CREATE), length)
 
     def _terms(self, head: Head, slot: Slot, grant: Grant, ask: Ask, length: int) -> Terms:
         return Terms(

@@ -9,7 +9,7 @@ argument.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import itertools
 import secrets
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -17,12 +17,13 @@ from hmacfs import errors
 from hmacfs.errors import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
 
     from hmacfs.app.resumable.engine import Link
     from hmacfs.store.sessions import Terms
 
-_TICKET_BITS: Final = 63
+_FIRST_TICKET_BITS: Final = 62
 
 
 class Claimable(Protocol):
@@ -43,32 +44,57 @@ class Claimable(Protocol):
 class Elsewhere(Protocol):
     """The other workers."""
 
-    def count(self, name: str, more: int) -> None:
-        """Let them know of `more` uploads of this name here; -1 for one that is over."""
+    def count(self, key: str, more: int) -> None:
+        """Let them know of `more` PUTs to this place here; -1 for one that is over."""
 
-    async def find(self, name: str) -> Sequence[Claimable]:
-        """Give those of this name that they have."""
+    async def find(self, key: str) -> Sequence[Claimable]:
+        """Give those that they have."""
 
 
 class Held:
-    """One plain PUT of this worker."""
+    """One plain PUT of this worker; as a context, known to the others for as long as that lasts.
 
-    __slots__ = ("_link", "ended", "length", "terms", "ticket")
+    Nearly all of them end without having been asked for, so what only that needs is made then.
+    """
 
-    def __init__(self, terms: Terms, length: int, link: Link) -> None:
-        """Note that `length` bytes are coming from `link`."""
+    __slots__ = ("_ended", "_link", "_terms", "_underway", "key", "length", "ticket")
+
+    def __init__(
+        self, underway: Underway, key: str, length: int, link: Link, terms: Callable[[], Terms]
+    ) -> None:
+        """Prepare to be known: `length` bytes are coming from `link` for the place `key`."""
+        self._underway = underway
         self._link = link
-        self.terms = terms
+        self._terms = terms
+        self._ended: asyncio.Future[None] | None = None
+        self.key = key
         self.length = length
-        self.ticket = secrets.randbits(_TICKET_BITS)
+        self.ticket = next(underway.tickets)
         """Tells it from all others, of before and of other workers."""
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when it is through: what came is stored, salvaged or dropped."""
+
+    @property
+    def terms(self) -> Terms:
+        """Whose it is."""
+        return self._terms()
 
     def end(self) -> asyncio.Future[None]:
         """End it, unless all has come already; done when what has come stands in the store."""
-        self._link.break_off(Refused(errors.UPLOAD_TAKEN_OVER))
-        return self.ended
+        if self._ended is None:
+            self._ended = asyncio.get_running_loop().create_future()
+            self._link.break_off(Refused(errors.UPLOAD_TAKEN_OVER))
+        return self._ended
+
+    def __enter__(self) -> None:
+        """Be known."""
+        self._underway.add(self)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Be through: what came is published, salvaged or dropped."""
+        self._underway.remove(self)
+        if self._ended is not None:
+            self._ended.set_result(None)
 
 
 class Underway:
@@ -78,33 +104,31 @@ class Underway:
         """Know of none."""
         self._held: dict[str, list[Held]] = {}
         self._elsewhere = elsewhere
+        self.tickets = itertools.count(secrets.randbits(_FIRST_TICKET_BITS))
 
-    @contextlib.contextmanager
-    def hold(self, name: str, terms: Terms, length: int, link: Link) -> Iterator[None]:
-        """Let whoever owns the upload of this name find the PUT as long as it lasts."""
-        held = Held(terms, length, link)
-        alike = self._held.setdefault(name, [])
-        alike.append(held)
+    def add(self, held: Held) -> None:
+        """Let its owner find it."""
+        self._held.setdefault(held.key, []).append(held)
         if self._elsewhere is not None:
-            self._elsewhere.count(name, 1)
-        try:
-            yield
-        finally:
-            alike.remove(held)
-            if not alike:
-                del self._held[name]
-            if self._elsewhere is not None:
-                self._elsewhere.count(name, -1)
-            held.ended.set_result(None)
+            self._elsewhere.count(held.key, 1)
 
-    def here(self, name: str) -> list[Held]:
-        """Give those of this worker; the same place may be the aim of several."""
-        return list(self._held.get(name, ()))
+    def remove(self, held: Held) -> None:
+        """Forget it."""
+        alike = self._held[held.key]
+        alike.remove(held)
+        if not alike:
+            del self._held[held.key]
+        if self._elsewhere is not None:
+            self._elsewhere.count(held.key, -1)
 
-    async def take_over(self, name: str, allowed: Callable[[Terms, int], bool]) -> None:
+    def here(self, key: str) -> list[Held]:
+        """Give those of this worker; one place may be the aim of several."""
+        return list(self._held.get(key, ()))
+
+    async def take_over(self, key: str, allowed: Callable[[Terms, int], bool]) -> None:
         """End those that are `allowed`, at all workers. Raises Refused BUSY if one does not end in time."""
-        found: list[Claimable] = [*self.here(name)]
+        found: list[Claimable] = [*self.here(key)]
         if self._elsewhere is not None:
-            found += await self._elsewhere.find(name)
+            found += await self._elsewhere.find(key)
         if owned := [claim.end() for claim in found if allowed(claim.terms, claim.length)]:
             await asyncio.gather(*owned)
