@@ -13,7 +13,7 @@ from typing import Final
 
 # Of 40 uploads under way at each other worker about one question in 100 is asked in vain.
 CELLS: Final = 4096
-_CELL_BYTES: Final = 2
+_CELL_BYTES: Final = 4
 _ROW_BYTES: Final = CELLS * _CELL_BYTES
 
 
@@ -33,7 +33,7 @@ class Board:
         os.close(fd)
         rows = [memory[at : at + _ROW_BYTES] for at in range(0, len(memory), _ROW_BYTES)]
         rows[slot][:] = bytes(_ROW_BYTES)
-        self._rows = [row.cast("H") for row in rows]
+        self._rows = [row.cast("I") for row in rows]
         self._slot = slot
 
     def count(self, key: str, more: int) -> None:

@@ -146,6 +146,10 @@ class Neighbours:
         """Let the others know of `more` PUTs to this place here; -1 for one that is over."""
         self._board.count(key, more)
 
+    def has(self, key: str) -> bool:
+        """Whether another worker may have a PUT to this place."""
+        return bool(self._board.others(key))
+
     async def find(self, key: str) -> Sequence[Claim]:
         """Give the plain PUTs to this place that are under way at other workers, as far as these answer."""
         others = self._board.others(key)

@@ -204,18 +204,15 @@ class SharedSink(FileSink):
 class Reception:
     """A whole body on its way into a part."""
 
-    __slots__ = ("_length", "_poured", "_sink")
+    __slots__ = ("_length", "_poured", "_sink", "waits")
 
     def __init__(self, link: Link, part: Part, plan: Plan) -> None:
         """Let the body of `link` flow into `part`."""
         self._length = part.length
         self._sink = FileSink(part.fd, part.length)
         self._poured = link.pour(self._sink, plan)
-
-    @property
-    def waits(self) -> bool:
-        """Whether it is not over yet."""
-        return not self._poured.done()
+        self.waits = not self._poured.done()
+        """Whether not all of it was there already."""
 
     async def whole(self) -> bytes:
         """Wait for its end; give its BLAKE3 digest. Once this is over, not another byte reaches the part.

@@ -15,7 +15,7 @@ import resuming
 import selfsigned
 import serving
 import wire
-from languages import TUS, append, patch, refusal
+from languages import OCTETS, PART, TUS, append, patch, refusal
 
 if TYPE_CHECKING:
     import socket
@@ -121,26 +121,43 @@ def test_its_owner_learns_what_has_come_and_goes_on(
 
 
 @pytest.mark.parametrize("here", [True, False], ids=["the same worker", "the other worker"])
-def test_its_owner_goes_on_without_asking(server: Server, workers: tuple[int, int], *, here: bool) -> None:
-    for way in ("tus", "ietf", "range", "wrong"):
-        rel, target = slot()
+@pytest.mark.parametrize(
+    ("method", "fields", "status"),
+    [
+        ("PATCH", {**TUS, **OCTETS, "Upload-Offset": str(HAVE)}, 204),
+        ("PATCH", {**PART, "Upload-Offset": str(HAVE), "Upload-Complete": "?1"}, 201),
+        ("PUT", {"Content-Type": TYPE, "Content-Range": f"bytes {HAVE}-{SIZE - 1}/{SIZE}"}, 201),
+    ],
+    ids=["tus", "ietf", "range"],
+)
+def test_its_owner_goes_on_without_asking(  # noqa: PLR0913 - a row of the table
+    server: Server,
+    workers: tuple[int, int],
+    method: str,
+    fields: dict[str, str],
+    status: int,
+    *,
+    here: bool,
+) -> None:
+    rel, target = slot()
+    old = Silent(server, workers[0], target)
+    with resuming.connect_to(server, workers[0 if here else 1]) as sock:
+        sock.sendall(serving.head(method, target, fields, SIZE - HAVE) + BODY[HAVE:])
+        assert serving.read_answer(sock, method).status == status
+    assert refusal(old.end()) == (409, "upload_taken_over")
+    assert server.get(rel).body == BODY
+
+
+def test_a_wrong_offset_is_refused_with_the_right_one(server: Server, workers: tuple[int, int]) -> None:
+    for worker in workers:
+        _, target = slot()
         old = Silent(server, workers[0], target)
-        with resuming.connect_to(server, workers[0 if here else 1]) as sock:
-            at = HAVE
-            if way == "wrong":  # which is told
-                fields = {**languages.PART, "Upload-Offset": "5", "Upload-Complete": "?0"}
-                sock.sendall(serving.head("PATCH", target, fields, 5) + BODY[5:10])
-                assert serving.read_answer(sock, "PATCH").fields["upload-offset"] == str(HAVE)
-            fields = {
-                "tus": {**TUS, **languages.OCTETS, "Upload-Offset": str(at)},
-                "range": {"Content-Range": f"bytes {at}-{SIZE - 1}/{SIZE}", "Content-Type": TYPE},
-            }.get(way, {**languages.PART, "Upload-Offset": str(at), "Upload-Complete": "?1"})
-        with resuming.connect_to(server, workers[0 if here else 1]) as sock:
-            method = "PUT" if way == "range" else "PATCH"
-            sock.sendall(serving.head(method, target, fields, SIZE - at) + BODY[at:])
-            assert serving.read_answer(sock, method).status == (204 if way == "tus" else 201)
+        with resuming.connect_to(server, worker) as sock:
+            fields = {**PART, "Upload-Offset": "5", "Upload-Complete": "?0"}
+            sock.sendall(serving.head("PATCH", target, fields, 5) + BODY[5:10])
+            answer = serving.read_answer(sock, "PATCH")
+        assert (answer.status, answer.fields["upload-offset"]) == (409, str(HAVE))
         assert refusal(old.end()) == (409, "upload_taken_over")
-        assert server.get(rel).body == BODY
 
 
 @pytest.mark.parametrize("have", [0, HAVE])
@@ -201,6 +218,22 @@ def test_of_several_the_longest_is_gone_on_with(server: Server, workers: tuple[i
     olds = [Silent(server, workers[worker], target, have) for worker, have in pieces]
     assert ask(server, workers[0], "HEAD", target).fields["upload-offset"] == str(HAVE)
     for old in olds:
+        assert refusal(old.end()) == (409, "upload_taken_over")
+    assert append(server, target, HAVE, BODY[HAVE:], ends=True, holds={}).status == 201
+    assert server.get(rel).body == BODY
+
+
+@pytest.mark.parametrize(("before", "have"), [(HAVE, 50), (50, HAVE)])
+def test_of_an_upload_and_a_put_the_longer_is_gone_on_with(
+    server: Server, workers: tuple[int, int], before: int, have: int
+) -> None:
+    """It broke off, was sent again and fell silent."""
+    rel, target = slot()
+    first = Silent(server, workers[0], target, before)
+    assert ask(server, workers[0], "HEAD", target).fields["upload-offset"] == str(before)
+    second = Silent(server, workers[1], target, have)
+    assert ask(server, workers[0], "HEAD", target).fields["upload-offset"] == str(HAVE)
+    for old in (first, second):
         assert refusal(old.end()) == (409, "upload_taken_over")
     assert append(server, target, HAVE, BODY[HAVE:], ends=True, holds={}).status == 201
     assert server.get(rel).body == BODY

@@ -84,12 +84,11 @@ class Slots:
                 await self._engine.sessions.clear(name_of(slot))
 
     async def _take_over(self, head: Head, slot: Slot, target: Target) -> None:
-        """End a plain PUT under way to where there is nothing yet, if the request shows that it may.
+        """End the plain PUTs under way to where there is no file yet, if the request shows that it may.
 
         What has come is an upload then, unless it became a file at the last moment. Raises Refused BUSY.
         """
-        engine = self._engine
-        if engine.sessions.has(target.name) or engine.store.size_of(slot.key) is not None:
+        if not self._underway.has(slot.key) or self._engine.store.size_of(slot.key) is not None:
             return
         if auth.fingerprint(head):
             await self._underway.take_over(slot.key, target.allowed)

@@ -47,6 +47,9 @@ class Elsewhere(Protocol):
     def count(self, key: str, more: int) -> None:
         """Let them know of `more` PUTs to this place here; -1 for one that is over."""
 
+    def has(self, key: str) -> bool:
+        """Whether they may have any; quick."""
+
     async def find(self, key: str) -> Sequence[Claimable]:
         """Give those that they have."""
 
@@ -120,6 +123,10 @@ class Underway:
             del self._held[held.key]
         if self._elsewhere is not None:
             self._elsewhere.count(held.key, -1)
+
+    def has(self, key: str) -> bool:
+        """Whether there may be any, here or elsewhere; quick."""
+        return key in self._held or (self._elsewhere is not None and self._elsewhere.has(key))
 
     def here(self, key: str) -> list[Held]:
         """Give those of this worker; one place may be the aim of several."""
