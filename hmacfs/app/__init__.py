@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from hmacfs import auth, errors, metrics, resume, transfer
 from hmacfs.app import doors, files, places
 from hmacfs.app.offload import Offload
-from hmacfs.app.resumable import NOT_HELD, Resumable, Underway
 from hmacfs.app.resumable import Link as ResumableLink
+from hmacfs.app.resumable import Resumable, Underway
 from hmacfs.errors import Refused
 from hmacfs.http import cors
 from hmacfs.http import reply as replies
@@ -220,15 +220,18 @@ class App:
         with await self._store.begin(slot, size) as part:
             link.grant(grant.dialect, grant.owner)
             plan = buffers.for_upload(Facts(length=head.length))
-            coming = transfer.Reception(link, part, plan)
-            # Through the commit: whoever asks meanwhile is told of the whole file.
-            with self._resumable.hold(head, link, slot, grant, part) if coming.waits else NOT_HELD:
-                try:
-                    digest = await coming.whole()
-                except Refused as broken:
-                    await self._resumable.salvage(broken, head, slot, grant, part)
-                    raise
+            sink = transfer.FileSink(part.fd, part.length)
+            poured = link.pour(sink, plan)
+            held = None if poured.done() else self._resumable.hold(head, link, slot, grant, part)
+            try:
+                digest = await sink.whole(poured)
                 await self._commit(part, grant, digest, content_type=grant.content_type or _sent_type(head))
+            except Refused as broken:
+                await self._resumable.salvage(broken, head, slot, grant, part)
+                raise
+            finally:
+                if held is not None:  # until now: whoever asked during the commit is told of the whole file
+                    held.release()
         await self._resumable.forget(slot)
         if grant.dialect in JSON_DIALECTS:
             stored = doors.Stored(

@@ -130,11 +130,6 @@ class FileSink:
             self._aside = None
             aside.set_result(None)
 
-    async def rest(self) -> None:
-        """Wait until no thread writes any more; for one who waits, after the body has ended."""
-        if self._aside is not None:
-            await self._aside
-
     def take(self, data: memoryview) -> None:
         """Write `data`. Raises Refused: size_mismatch past the limit, disk_full, storage_failed."""
         self._take(data, 0)
@@ -162,6 +157,22 @@ class FileSink:
             if stored < len(piece):
                 break
         return count
+
+    async def whole(self, poured: asyncio.Future[None]) -> bytes:
+        """Wait for a body that is being poured in here, all of the file; give its BLAKE3 digest.
+
+        Once this is over, not another byte reaches the file. Raises what breaks the body, and Refused:
+        size_mismatch unless exactly as many bytes as the limit have come.
+        """
+        try:
+            await poured
+        except Refused:
+            if self._aside is not None:
+                await self._aside
+            raise
+        if self.moved != self._limit:
+            raise Refused(errors.SIZE_MISMATCH, f"{self.moved} bytes came, {self._limit} were granted")
+        return self.digest()
 
     def digest(self) -> bytes:
         """BLAKE3 of all bytes taken."""
@@ -199,31 +210,3 @@ class SharedSink(FileSink):
     def _take(self, data: memoryview, patience_ns: int) -> int:
         with self._fence:
             return super()._take(data, patience_ns)
-
-
-class Reception:
-    """A whole body on its way into a part."""
-
-    __slots__ = ("_length", "_poured", "_sink", "waits")
-
-    def __init__(self, link: Link, part: Part, plan: Plan) -> None:
-        """Let the body of `link` flow into `part`."""
-        self._length = part.length
-        self._sink = FileSink(part.fd, part.length)
-        self._poured = link.pour(self._sink, plan)
-        self.waits = not self._poured.done()
-        """Whether not all of it was there already."""
-
-    async def whole(self) -> bytes:
-        """Wait for its end; give its BLAKE3 digest. Once this is over, not another byte reaches the part.
-
-        Raises Refused: size_mismatch unless exactly the part's length has come.
-        """
-        try:
-            await self._poured
-        except Refused:
-            await self._sink.rest()
-            raise
-        if self._sink.moved != self._length:
-            raise Refused(errors.SIZE_MISMATCH, f"{self._sink.moved} bytes came, {self._length} were granted")
-        return self._sink.digest()

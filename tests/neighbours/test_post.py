@@ -80,9 +80,14 @@ def together(act: Callable[[Workers, Boxes], Coroutine[None, None, None]], *, sl
     asyncio.run(run())
 
 
-def held(underway: Underway, link: Link, owner: str, key: str = KEY) -> Held:
-    terms = Terms(key=key, owner=owner, content_type="text/plain")
-    return Held(underway, key, 1000, link, lambda: terms)  # type: ignore[arg-type] # no more is asked of it
+@contextlib.contextmanager
+def held(underway: Underway, link: Link, owner: str) -> Iterator[Held]:
+    terms = Terms(key=KEY, owner=owner, content_type="text/plain")
+    put = underway.hold(KEY, 1000, link, lambda: terms)  # type: ignore[arg-type] # no more is asked of it
+    try:
+        yield put
+    finally:
+        put.release()
 
 
 def belongs_to(owner: str) -> Callable[[Terms, int], bool]:
@@ -92,9 +97,8 @@ def belongs_to(owner: str) -> Callable[[Terms, int], bool]:
 def test_a_put_is_ended_by_its_owner_and_waited_for() -> None:
     async def act(workers: Workers, _boxes: Boxes) -> None:
         link, other = Link(), Link()
-        mine = held(workers[1], link, "alice")
         with held(workers[1], other, "bob"):
-            with mine:
+            with held(workers[1], link, "alice"):
                 taking = asyncio.ensure_future(workers[0].take_over(KEY, belongs_to("alice")))
                 await link.heard.wait()
                 assert [refused.refusal for refused in link.broken] == [errors.UPLOAD_TAKEN_OVER]
@@ -179,8 +183,7 @@ def test_an_offer_that_cannot_be_taken_is_busy() -> None:
 def test_strange_letters_change_nothing() -> None:
     async def act(workers: Workers, boxes: Boxes) -> None:
         link = Link()
-        mine = held(workers[0], link, "alice")
-        with mine:
+        with held(workers[0], link, "alice") as mine:
             offer = Offer(1, 1000, "alice", "text/plain")
             for letter in (
                 Letter(kind=Kind.OFFER, sender=1, number=NUMBER, offers=(offer,)),

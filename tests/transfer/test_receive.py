@@ -51,24 +51,12 @@ class Link:
         return poured
 
 
-class Stalled:
-    """A client whose body does not come."""
-
-    def __init__(self) -> None:
-        self.poured: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.sink: Sink | None = None
-
-    def pour(self, sink: Sink, plan: Plan) -> asyncio.Future[None]:
-        assert plan is PLAN
-        self.sink = sink
-        return self.poured
-
-
 def receive(link: Link, length: int) -> tuple[bytes, bytes]:
     """Give what was stored and its digest."""
 
     async def whole() -> bytes:
-        return await transfer.Reception(link, Part(fd, length), PLAN).whole()
+        sink = transfer.FileSink(fd, length)
+        return await sink.whole(link.pour(sink, PLAN))
 
     fd = os.memfd_create("part")
     try:
@@ -106,17 +94,15 @@ def test_anything_else_is_refused(link: Link, length: int, refusal: errors.Refus
 def test_what_broke_off_is_over_only_when_the_thread_that_writes_is_through() -> None:
     async def run() -> None:
         with os.fdopen(os.memfd_create("part"), "r+b") as file:
-            link = Stalled()
-            coming = transfer.Reception(link, Part(file.fileno(), 3), PLAN)
-            assert coming.waits
-            assert link.sink is not None
-            with link.sink.held():  # as whoever writes on a thread does
-                ending = asyncio.ensure_future(coming.whole())
-                link.poured.set_exception(Refused(errors.UPLOAD_TAKEN_OVER))
+            sink = transfer.FileSink(file.fileno(), 3)
+            poured: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            with sink.held():  # as whoever writes on a thread does
+                ending = asyncio.ensure_future(sink.whole(poured))
+                poured.set_exception(Refused(errors.UPLOAD_TAKEN_OVER))
                 for _ in range(5):
                     await asyncio.sleep(0)
                 assert not ending.done()
-                link.sink.take(memoryview(b"abc"))
+                sink.take(memoryview(b"abc"))
             with pytest.raises(Refused):
                 await ending
 

@@ -5,7 +5,7 @@
 """
 
 from hmacfs.app.resumable.engine import Link
-from hmacfs.app.resumable.entrance import NOT_HELD, Resumable
+from hmacfs.app.resumable.entrance import Resumable
 from hmacfs.app.resumable.underway import Held, Underway
 
-__all__ = ["NOT_HELD", "Held", "Link", "Resumable", "Underway"]
+__all__ = ["Held", "Link", "Resumable", "Underway"]

@@ -16,17 +16,14 @@ from hmacfs.resume import Door, chunked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from contextlib import AbstractContextManager
 
     from hmacfs import metrics
     from hmacfs.app.resumable.engine import Link
-    from hmacfs.app.resumable.underway import Underway
+    from hmacfs.app.resumable.underway import Held, Underway
     from hmacfs.config.settings import Settings
     from hmacfs.model import Endpoint, Grant, Head, Reply, Slot
     from hmacfs.store import Part, Store
 
-NOT_HELD: Final = contextlib.nullcontext()
-"""For a plain PUT that nobody can take over."""
 _CHUNKED: Final = frozenset({chunked.UPLOAD, chunked.STATUS})
 
 
@@ -86,11 +83,9 @@ class Resumable:
             return []
         return resume.options(self._engine.limits(), joins=self._joins)
 
-    def hold(
-        self, head: Head, link: Link, slot: Slot, grant: Grant, part: Part
-    ) -> AbstractContextManager[None]:
-        """Let the owner of a plain PUT that is coming take it over as long as the context lasts."""
-        return NOT_HELD if self._slots is None else self._slots.hold(head, link, slot, grant, part)
+    def hold(self, head: Head, link: Link, slot: Slot, grant: Grant, part: Part) -> Held | None:
+        """Let the owner of a plain PUT that is coming take it over, until it is released."""
+        return None if self._slots is None else self._slots.hold(head, link, slot, grant, part)
 
     async def salvage(self, broken: Refused, head: Head, slot: Slot, grant: Grant, part: Part) -> None:
         """Keep what has come of a plain PUT, if it broke off in a way that leaves it worth keeping."""

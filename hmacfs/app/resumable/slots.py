@@ -15,16 +15,13 @@ from typing import TYPE_CHECKING, Final
 
 from hmacfs import auth, errors, resume
 from hmacfs.app.resumable.engine import Target, whole_digests
-from hmacfs.app.resumable.underway import Held
 from hmacfs.errors import Refused
 from hmacfs.resume import Act, Ask, Door, State, metadata
 from hmacfs.store.sessions import Terms
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from hmacfs.app.resumable.engine import Engine, Link
-    from hmacfs.app.resumable.underway import Underway
+    from hmacfs.app.resumable.underway import Held, Underway
     from hmacfs.model import Grant, Head, Reply, Slot
     from hmacfs.store import Part
 
@@ -63,12 +60,10 @@ class Slots:
         # Nothing was begun, and this is the beginning: the token then says whether it may be.
         return await self._create(ask, head, link, slot, target)
 
-    def hold(
-        self, head: Head, link: Link, slot: Slot, grant: Grant, part: Part
-    ) -> AbstractContextManager[None]:
-        """Let the owner of a plain PUT that is coming take it over as long as the context lasts."""
+    def hold(self, head: Head, link: Link, slot: Slot, grant: Grant, part: Part) -> Held:
+        """Let the owner of a plain PUT that is coming take it over, until it is released."""
         terms = functools.partial(self._terms_of_put, head, slot, grant, part.length)
-        return Held(self._underway, slot.key, part.length, link, terms)
+        return self._underway.hold(slot.key, part.length, link, terms)
 
     async def salvage(self, broken: Refused, head: Head, slot: Slot, grant: Grant, part: Part) -> None:
         """Keep what has come of a plain PUT that broke off. Raises Refused."""

@@ -18,7 +18,6 @@ from hmacfs.errors import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
 
     from hmacfs.app.resumable.engine import Link
     from hmacfs.store.sessions import Terms
@@ -55,7 +54,7 @@ class Elsewhere(Protocol):
 
 
 class Held:
-    """One plain PUT of this worker; as a context, known to the others for as long as that lasts.
+    """One plain PUT of this worker, which its owner can find until it is released.
 
     Nearly all of them end without having been asked for, so what only that needs is made then.
     """
@@ -65,7 +64,7 @@ class Held:
     def __init__(
         self, underway: Underway, key: str, length: int, link: Link, terms: Callable[[], Terms]
     ) -> None:
-        """Prepare to be known: `length` bytes are coming from `link` for the place `key`."""
+        """Note that `length` bytes are coming from `link` for the place `key`; only `underway` makes one."""
         self._underway = underway
         self._link = link
         self._terms = terms
@@ -87,14 +86,8 @@ class Held:
             self._link.break_off(Refused(errors.UPLOAD_TAKEN_OVER))
         return self._ended
 
-    def __enter__(self) -> None:
-        """Be known."""
-        self._underway.add(self)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Be through: what came is published, salvaged or dropped."""
+    def release(self) -> None:
+        """Note that it is through: what came is published, salvaged or dropped."""
         self._underway.remove(self)
         if self._ended is not None:
             self._ended.set_result(None)
@@ -109,11 +102,16 @@ class Underway:
         self._elsewhere = elsewhere
         self.tickets = itertools.count(secrets.randbits(_FIRST_TICKET_BITS))
 
-    def add(self, held: Held) -> None:
-        """Let its owner find it."""
-        self._held.setdefault(held.key, []).append(held)
+    def hold(self, key: str, length: int, link: Link, terms: Callable[[], Terms]) -> Held:
+        """Let the owner of a PUT of `length` bytes to `key` find it until it is released.
+
+        `terms` tells whose it is.
+        """
+        held = Held(self, key, length, link, terms)
+        self._held.setdefault(key, []).append(held)
         if self._elsewhere is not None:
-            self._elsewhere.count(held.key, 1)
+            self._elsewhere.count(key, 1)
+        return held
 
     def remove(self, held: Held) -> None:
         """Forget it."""
