@@ -22,10 +22,12 @@ import uvloop
 
 from hmacfs import _core, _front, _hot, log, metrics, transfer
 from hmacfs.app import App
+from hmacfs.app.resumable import Underway
 from hmacfs.config import certificates
 from hmacfs.connection import Clients, Connection, Porch, Service, Vouching, clients, memory
 from hmacfs.http import head as heads
 from hmacfs.http import reply as replies
+from hmacfs.neighbours import Neighbours
 from hmacfs.policy import buffers, classes, lending
 from hmacfs.policy import memory as bounds
 from hmacfs.policy.trust import Trusted
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
     from hmacfs.config.settings import Settings
     from hmacfs.model import Dependency
+    from hmacfs.neighbours import Post
 
 BACKLOG: Final = 4096
 # Deadlines, the Date field, the log and the heartbeat are looked after this often. A tick over
@@ -64,6 +67,8 @@ class Boot:
     """Those of them whose clients speak TLS."""
     counters: int
     """Inherited descriptor of the shared counters."""
+    post: Post
+    """What it inherits to talk to the other workers."""
     version: int
     """Number of these settings, to be given back in `Ready`."""
 
@@ -189,13 +194,15 @@ class Worker:
             self._row,
             journal=self._log,
         )
+        self._neighbours = Neighbours(loop, boot.slot, boot.post)
+        self._underway = Underway(self._neighbours)
         trusted = Trusted(boot.settings.server.trusted_proxies)
         self._service = Service(
             loop=loop,
             crowd=_front.Crowd(self._hot, buffers.HEAD_BYTES),
             turns=self._turns,
             connections=connections,
-            app=App(boot.settings, self._store, self._row),
+            app=App(boot.settings, self._store, self._row, underway=self._underway),
             log=self._log,
             row=self._row,
             hot=self._hot,
@@ -244,6 +251,7 @@ class Worker:
         self._loop.add_signal_handler(signal.SIGTERM, self._drain, self._settings.timeouts.shutdown_s)
         self._loop.add_reader(self._service.crowd.fileno(), self._service.crowd.look)
         self._loop.add_reader(self._pipe.fileno(), self._hear)
+        self._neighbours.listen(self._underway)
         self._pipe.send(Ready(self._boot.version))
         try:
             await self._ended
@@ -285,7 +293,7 @@ class Worker:
         self._log.apply(settings.logging)
         self._log.reopen()  # SIGHUP is also how a rotated log is let go
         service = self._service
-        service.app = App(settings, self._store, self._row)
+        service.app = App(settings, self._store, self._row, underway=self._underway)
         service.timeouts = settings.timeouts
         service.head_limits = head_limits(settings)
         service.max_pipelined = settings.server.max_pipelined
@@ -413,6 +421,7 @@ class Worker:
         # Answers whose client is gone: their bodies have ended, but a commit may be under way.
         errands = [errand.ended() for errand in self._service.errands]
         await asyncio.gather(*self._tasks, *errands, return_exceptions=True)
+        self._neighbours.close()
         await self._clients.close()
         await self._lane.close()
         self._turns.close()

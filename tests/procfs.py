@@ -40,6 +40,17 @@ def raise_open_files(wanted: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def unnamed_sizes(pid: int, folder: Path) -> list[int]:
+    """Give the sizes of files below `folder` that a process has open and that have no name."""
+    sizes = []
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            target = str(fd.readlink())
+            if target.startswith(f"{folder}/") and target.endswith(" (deleted)"):
+                sizes.append(fd.stat().st_size)
+    return sizes
+
+
 def remote_ports(pid: int) -> set[int]:
     """Give the remote ports of a process's TCP connections."""
     inodes = set()

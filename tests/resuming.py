@@ -156,6 +156,22 @@ class Ietf:
 
 
 @dataclass
+class Plain(Ietf):
+    """A plain PUT to a slot, gone on with by Content-Range."""
+
+    def head(self, span: Span) -> bytes:
+        fields = {"Content-Type": TYPE}
+        if span.start:
+            fields["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{self.size}"
+        return serving.head("PUT", self.target, fields, span.length)
+
+    def took(self, span: Span, answer: serving.Answer) -> Span | None:
+        assert answer.status == 201, answer
+        self.told.append(span.stop)
+        return None
+
+
+@dataclass
 class Chunked:
     """The Go server's chunks, one after the other."""
 
@@ -234,6 +250,8 @@ class Journey:
     every: int
     """The connection ends whenever so many more bytes have come to the storage."""
     ends: Iterator[End]
+    workers: tuple[int, ...] = ()
+    """Processes in which a plain PUT may be, whose bytes have no name yet."""
     sent: int = 0
     """Bytes of the file, repeated ones too."""
     cuts: int = 0
@@ -250,7 +268,7 @@ class Journey:
                 self.sent += taken
                 left -= taken
                 if not left and taken < span.length:
-                    wait_stored(self.storage, span.start + taken)
+                    wait_stored(self.storage, span.start + taken, self.workers)
                     self.cuts += 1
                     next(self.ends)(sock)
                     left = self.every
@@ -262,10 +280,12 @@ class Journey:
                 return
 
 
-def wait_stored(storage: Path, size: int) -> None:
-    """Wait until an unfinished upload has so many bytes and no more."""
+def wait_stored(storage: Path, size: int, workers: tuple[int, ...] = ()) -> None:
+    """Wait until an unfinished upload, or a plain PUT at one of `workers`, has so many bytes and no more."""
     deadline = time.monotonic() + serving.PATIENCE_S
     while not any(path.suffix != ".note" and path.stat().st_size == size for path in parts_of(storage)):
+        if any(size in procfs.unnamed_sizes(worker, storage) for worker in workers):
+            return
         assert time.monotonic() < deadline
 
 

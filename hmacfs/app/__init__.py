@@ -17,7 +17,7 @@ from hmacfs.app import doors, files, places
 from hmacfs.app.offload import Offload
 from hmacfs.app.promise import Promise
 from hmacfs.app.resumable import Link as ResumableLink
-from hmacfs.app.resumable import Resumable
+from hmacfs.app.resumable import Resumable, Underway
 from hmacfs.errors import Refused
 from hmacfs.http import cors
 from hmacfs.http import reply as replies
@@ -58,8 +58,12 @@ class App:
         row: metrics.Row,
         *,
         now: Callable[[], float] = time.time,
+        underway: Underway | None = None,
     ) -> None:
-        """Serve `settings` from `store`, counting in `row`; `now` is the wall clock."""
+        """Serve `settings` from `store`, counting in `row`; `now` is the wall clock.
+
+        `underway` are the plain PUTs of this worker, also those begun under another configuration.
+        """
         self.max_body_bytes = settings.server.max_upload_size
         self._endpoints = places.by_length(settings.endpoints)
         self._cors = settings.cors
@@ -72,7 +76,9 @@ class App:
         self._store = store
         self._row = row
         self._now = now
-        self._resumable = Resumable(settings, self._endpoints, store, row, now)
+        self._resumable = Resumable(
+            settings, self._endpoints, store, row, now, underway=underway or Underway()
+        )
 
     @property
     def offloads(self) -> bool:
@@ -219,14 +225,20 @@ class App:
             link.grant(grant.dialect, grant.owner)
             plan = buffers.for_upload(Facts(length=head.length))
             promise = Promise(head.fields[b"repr-digest"]) if b"repr-digest" in head.fields else None
+            sink = transfer.FileSink(part.fd, part.length, digests=promise.running if promise else ())
+            poured = link.pour(sink, plan)
+            held = None if poured.done() else self._resumable.hold(head, link, slot, grant, part)
             try:
-                digest = await transfer.receive(link, part, plan, promise.running if promise else ())
+                digest = await sink.whole(poured)
+                sha256 = promise.kept() if promise else None
+                content_type = grant.content_type or _sent_type(head)
+                await self._commit(part, grant, digest, content_type=content_type, sha256=sha256)
             except Refused as broken:
                 await self._resumable.salvage(broken, head, slot, grant, part)
                 raise
-            sha256 = promise.kept() if promise else None
-            content_type = grant.content_type or _sent_type(head)
-            await self._commit(part, grant, digest, content_type=content_type, sha256=sha256)
+            finally:
+                if held is not None:  # until now: whoever asked during the commit is told of the whole file
+                    held.release()
         await self._resumable.forget(slot)
         if grant.dialect in JSON_DIALECTS:
             stored = doors.Stored(

@@ -430,6 +430,11 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         if self._phase is not Phase.CLOSED:
             self._write_now(interim)
 
+    def break_off(self, refused: Refused) -> None:
+        """End the body that is being poured, if it is: whoever waits for it is `refused`."""
+        if self._phase is Phase.BODY:
+            self._end_body(refused)
+
     @property
     def trailer(self) -> bytes | None:
         """Upload-Checksum, if it followed the body that was poured."""

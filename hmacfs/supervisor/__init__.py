@@ -115,6 +115,7 @@ class Supervisor:
         finally:
             if self._operators is not None:
                 self._operators.stop()
+            self._fleet.close()
             self._log.flush()
 
     def _open_admin(self) -> admin.Server | None:

@@ -10,7 +10,7 @@ import sys
 from multiprocessing.connection import Connection as Pipe
 from typing import TYPE_CHECKING, Final
 
-from hmacfs import metrics, systemd, worker
+from hmacfs import metrics, neighbours, systemd, worker
 
 if TYPE_CHECKING:
     import asyncio
@@ -74,6 +74,7 @@ class Fleet:
         self._listeners = listeners
         self._counters = counters
         self._buffer = metrics.attach(counters)
+        self._boxes = neighbours.Boxes(slots)
         self._changed = changed
         self._ending = False
         self._members = [Member(slot) for slot in range(slots)]
@@ -133,6 +134,10 @@ class Fleet:
             if member.process is not None:
                 member.process.kill()
 
+    def close(self) -> None:
+        """Let go of what is only for workers that may come."""
+        self._boxes.close()
+
     def kill_stuck(self, now_s: float) -> None:
         """End workers whose loop has stopped turning, or never did; they are replaced."""
         for member in self._members:
@@ -147,6 +152,7 @@ class Fleet:
         if self._ending:
             return
         listeners = tuple(listener.of(member.slot).fileno() for listener in self._listeners)
+        post = self._boxes.of(member.slot)
         member.started = self._loop.time()
         try:
             ours, theirs = socket.socketpair()
@@ -155,7 +161,7 @@ class Fleet:
                 # -P: nothing is imported from the current directory, which may well hold uploads.
                 member.process = subprocess.Popen(
                     [sys.executable, "-P", "-m", "hmacfs", "worker", str(theirs.fileno())],
-                    pass_fds=(theirs.fileno(), self._counters, *listeners),
+                    pass_fds=(theirs.fileno(), self._counters, *listeners, *post.descriptors),
                     stdin=subprocess.DEVNULL,
                     env={k: v for k, v in os.environ.items() if k not in systemd.VARIABLES},
                 )
@@ -171,6 +177,7 @@ class Fleet:
             listeners=listeners,
             tls_listeners=tuple(one.of(member.slot).fileno() for one in self._listeners if one.tls),
             counters=self._counters,
+            post=post,
             version=self._version,
         )
         self._loop.add_reader(member.pipe.fileno(), self._hear, member)

@@ -1,11 +1,11 @@
 """The one streaming engine: every byte of every upload and download passes through here.
 
-`receive` and `receive_form` move a request's body into a part of the store, `Receiving` fetches a large
+`FileSink` and `receive_form` move a request's body into a part of the store, `Receiving` fetches a large
 one from the socket, `Sending` moves a reply to the client. All work in turns of the loop, which `Turns`
 gives them, and leave the bytes to `_core`.
 """
 
-from hmacfs.transfer.bodies import Digest, Fence, FileSink, Link, Part, SharedSink, Sink, receive
+from hmacfs.transfer.bodies import Digest, Fence, FileSink, Link, Part, SharedSink, Sink
 from hmacfs.transfer.forms import FORM_HEADER_BYTES, FORM_PARTS, Form, receive_form
 from hmacfs.transfer.lane import Lane
 from hmacfs.transfer.optimiser import Optimiser
@@ -35,6 +35,5 @@ __all__ = [
     "Site",
     "Slabs",
     "Turns",
-    "receive",
     "receive_form",
 ]

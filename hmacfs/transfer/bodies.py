@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -15,7 +16,6 @@ from hmacfs.model import Dependency
 from hmacfs.policy import breaker, buffers, latency
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Iterator, Sequence
     from types import TracebackType
 
@@ -93,7 +93,7 @@ def refused(error: OSError) -> Refused:
 class FileSink:
     """Writes a body to a file, counts it and digests it while it is hot in the cache."""
 
-    __slots__ = ("_digests", "_intake", "_limit", "_waited_ns")
+    __slots__ = ("_aside", "_digests", "_intake", "_limit", "_waited_ns")
 
     def __init__(self, file: int, limit: int, *, start: int = 0, digests: Sequence[Digest] = ()) -> None:
         """Write to `file` from `start` on, up to `limit`; `digests` take in the same, beside BLAKE3."""
@@ -101,6 +101,7 @@ class FileSink:
         self._digests: Sequence[Digest] = (blake3(), *digests)
         self._limit = limit
         self._waited_ns = 0
+        self._aside: asyncio.Future[None] | None = None  # done when the thread that writes now is through
 
     @property
     def moved(self) -> int:
@@ -120,11 +121,14 @@ class FileSink:
         """
         theirs = self._intake.file
         ours = self._intake.file = os.dup(theirs)
+        aside = self._aside = asyncio.get_running_loop().create_future()
         try:
             yield
         finally:
             self._intake.file = theirs
             os.close(ours)
+            self._aside = None
+            aside.set_result(None)
 
     def take(self, data: memoryview) -> None:
         """Write `data`. Raises Refused: size_mismatch past the limit, disk_full, storage_failed."""
@@ -153,6 +157,22 @@ class FileSink:
             if stored < len(piece):
                 break
         return count
+
+    async def whole(self, poured: asyncio.Future[None]) -> bytes:
+        """Wait for a body that is being poured in here, all of the file; give its BLAKE3 digest.
+
+        Once this is over, not another byte reaches the file. Raises what breaks the body, and Refused:
+        size_mismatch unless exactly as many bytes as the limit have come.
+        """
+        try:
+            await poured
+        except Refused:
+            if self._aside is not None:
+                await self._aside
+            raise
+        if self.moved != self._limit:
+            raise Refused(errors.SIZE_MISMATCH, f"{self.moved} bytes came, {self._limit} were granted")
+        return self.digest()
 
     def digest(self) -> bytes:
         """BLAKE3 of all bytes taken."""
@@ -190,15 +210,3 @@ class SharedSink(FileSink):
     def _take(self, data: memoryview, patience_ns: int) -> int:
         with self._fence:
             return super()._take(data, patience_ns)
-
-
-async def receive(link: Link, part: Part, plan: Plan, digests: Sequence[Digest] = ()) -> bytes:
-    """Move a whole body into `part`; give its BLAKE3 digest. It goes through `digests` too.
-
-    Raises Refused: size_mismatch unless exactly `part.length` bytes came.
-    """
-    sink = FileSink(part.fd, part.length, digests=digests)
-    await link.pour(sink, plan)
-    if sink.moved != part.length:
-        raise Refused(errors.SIZE_MISMATCH, f"{sink.moved} bytes came, {part.length} were granted")
-    return sink.digest()

@@ -10,7 +10,7 @@ import load
 import pytest
 import resuming
 import serving
-from resuming import Chunked, Ietf, Journey, Stall, Tus
+from resuming import Chunked, Ietf, Journey, Plain, Stall, Tus
 
 from hmacfs.model import MiB
 
@@ -64,11 +64,15 @@ def now_and_then(rare: End, usual: Iterator[End]) -> Iterator[End]:
 
 
 def carry(
-    upload: Upload, connect: Callable[[], socket.socket], ends: Iterator[End], storage: Path
+    upload: Upload,
+    connect: Callable[[], socket.socket],
+    ends: Iterator[End],
+    storage: Path,
+    workers: tuple[int, ...] = (),
 ) -> tuple[bytes, Journey]:
     """Upload a body; give it and what that has cost."""
     body = resuming.body_of(SEED, upload.size)
-    journey = Journey(storage=storage, every=MiB, ends=ends)
+    journey = Journey(storage=storage, every=MiB, ends=ends, workers=workers)
     journey.carry(upload, body, connect)
     return body, journey
 
@@ -105,6 +109,25 @@ def test_any_cut(
         for upload in uploads:
             body, journey = carry(
                 upload, lambda: resuming.connect_to(server, next(workers)), ends, server.storage
+            )
+            assert_whole(server, upload, body)
+            assert_little_is_repeated(upload, journey, figure)
+
+
+def test_plain_puts(
+    tmp_path: Path, figure: Callable[[str], None], rounds: Callable[[int, int], int], ends: Iterator[End]
+) -> None:
+    """As above, and one in three times nobody knows yet that the connection is dead as the other is asked."""
+    with serving.start(tmp_path, configuration(tmp_path)) as server:
+        workers = itertools.cycle(server.workers)
+        for number in range(rounds(6, 200)):
+            upload = Plain(2 * MiB + 4321 * number)
+            body, journey = carry(
+                upload,
+                lambda: resuming.connect_to(server, next(workers)),
+                ends,
+                server.storage,
+                tuple(server.workers),
             )
             assert_whole(server, upload, body)
             assert_little_is_repeated(upload, journey, figure)

@@ -210,9 +210,41 @@ def test_a_newer_request_is_answered_at_once(
             new.sendall(b"n" * span.length)
             assert serving.read_answer(new, "PATCH").status == 204
         assert (server.storage / upload.rel).read_bytes() == b"o" * part + b"n" * (size - part)
+    assert_prompt(taken_s, f"{method} by the other worker", figure)
+
+
+@pytest.mark.parametrize("here", [True, False], ids=["the same worker", "the other worker"])
+def test_a_silent_plain_put_is_taken_over_at_once(
+    server: serving.Server, rounds: Callable[[int, int], int], figure: Callable[[str], None], *, here: bool
+) -> None:
+    """It stalls in its body; its owner asks how far it is, and goes on. Then the old one sends on."""
+    taken_s = []
+    size, part = 4 * MiB, MiB
+    first, second = server.workers
+    for _ in range(rounds(5, 200)):
+        upload = resuming.Plain(size)
+        asked = first if here else second
+        with resuming.connect_to(server, first) as old, resuming.connect_to(server, asked) as new:
+            span = upload.find(old)
+            assert span is not None
+            old.sendall(upload.head(span) + b"o" * part)
+            resuming.wait_stored(server.storage, part, (first,))
+            began = time.monotonic()
+            span = upload.find(new)
+            taken_s.append(time.monotonic() - began)
+            assert span == (part, size)
+            with contextlib.suppress(ConnectionError):
+                old.sendall(b"o" * part)
+                assert serving.read_answer(old, "PUT").status == 409
+            new.sendall(upload.head(span) + b"n" * span.length)
+            assert serving.read_answer(new, "PUT").status == 201
+        assert (server.storage / upload.rel).read_bytes() == b"o" * part + b"n" * (size - part)
+    assert_prompt(taken_s, f"HEAD by {'the same' if here else 'the other'} worker than a plain PUT's", figure)
+
+
+def assert_prompt(taken_s: list[float], what: str, figure: Callable[[str], None]) -> None:
+    """Show how long it took each time."""
     taken_s.sort()
     median_ms, most_ms = taken_s[len(taken_s) // 2] * 1000, taken_s[-1] * 1000
-    figure(
-        f"{method} by the other worker, {len(taken_s)} times: median {median_ms:.1f} ms, max {most_ms:.1f} ms"
-    )
+    figure(f"{what}, {len(taken_s)} times: median {median_ms:.1f} ms, max {most_ms:.1f} ms")
     assert median_ms < PROMPT_MS

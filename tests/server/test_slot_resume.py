@@ -76,7 +76,7 @@ def test_a_plain_put_again_succeeds(server: Server) -> None:
 
 def test_it_may_break_any_number_of_times(server: Server) -> None:
     rel, target = slot(server)
-    for have in (5, HAVE + 1, 7, 20_000):
+    for have in (5, HAVE + 1, 7, 20_000, 9):
         broken(server, target, have)
     assert told(server, target).fields["upload-offset"] == "20000"
     assert server.request("PUT", target, fields={"Content-Type": TYPE}, body=BODY).status == 201

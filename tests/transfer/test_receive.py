@@ -53,9 +53,14 @@ class Link:
 
 def receive(link: Link, length: int) -> tuple[bytes, bytes]:
     """Give what was stored and its digest."""
+
+    async def whole() -> bytes:
+        sink = transfer.FileSink(fd, length)
+        return await sink.whole(link.pour(sink, PLAN))
+
     fd = os.memfd_create("part")
     try:
-        digest = asyncio.run(transfer.receive(link, Part(fd, length), PLAN))
+        digest = asyncio.run(whole())
         return os.pread(fd, 1 << 20, 0), digest
     finally:
         os.close(fd)
@@ -84,6 +89,24 @@ def test_anything_else_is_refused(link: Link, length: int, refusal: errors.Refus
     with pytest.raises(Refused) as caught:
         receive(link, length)
     assert caught.value.refusal is refusal
+
+
+def test_what_broke_off_is_over_only_when_the_thread_that_writes_is_through() -> None:
+    async def run() -> None:
+        with os.fdopen(os.memfd_create("part"), "r+b") as file:
+            sink = transfer.FileSink(file.fileno(), 3)
+            poured: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            with sink.held():  # as whoever writes on a thread does
+                ending = asyncio.ensure_future(sink.whole(poured))
+                poured.set_exception(Refused(errors.UPLOAD_TAKEN_OVER))
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                assert not ending.done()
+                sink.take(memoryview(b"abc"))
+            with pytest.raises(Refused):
+                await ending
+
+    asyncio.run(run())
 
 
 def test_bytes_past_the_grant_are_not_written() -> None:

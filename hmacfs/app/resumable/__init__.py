@@ -1,10 +1,11 @@
 """Resumable uploads: whose they are, where they go, and one way for their bytes whatever the language.
 
 `slots` are signed PUT URLs, `collection` is an endpoint of protocol "tus", `chunks` the Go server's doors;
-`engine` moves the bytes of all.
+`engine` moves the bytes of all. `underway` are plain PUTs that have not become one of these yet.
 """
 
 from hmacfs.app.resumable.engine import Link
 from hmacfs.app.resumable.entrance import Resumable
+from hmacfs.app.resumable.underway import Held, Underway
 
-__all__ = ["Link", "Resumable"]
+__all__ = ["Held", "Link", "Resumable", "Underway"]

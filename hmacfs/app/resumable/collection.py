@@ -124,9 +124,8 @@ class Collection:
         if len(set(names)) != len(names):
             raise Refused(errors.UPLOAD_PARTS)
         with contextlib.ExitStack() as held:
-            parts: list[Writing] = []
-            if not (sessions.has(target.name) and (await sessions.look(target.name, allowed)).is_whole):
-                parts += [held.enter_context(await sessions.take_over(name, allowed)) for name in names]
+            parts = await self._hold(held, target, names)
+            if parts:
                 if any(part.found.terms.key or not part.found.is_whole for part in parts):
                     raise Refused(errors.UPLOAD_PARTS)
                 length = sum(part.found.offset for part in parts)
@@ -144,6 +143,25 @@ class Collection:
                 await sessions.drop(name, allowed)
         reply = resume.created(ask, state, target.location, self._engine.limits(terms.most))
         return self._engine.concluded(reply, state, target, terms)
+
+    async def _hold(self, held: contextlib.ExitStack, target: Target, names: list[str]) -> list[Writing]:
+        """Take over the parts of `target` until `held` ends; none if they are joined already, and no more.
+
+        Raises Refused NOT_FOUND.
+        """
+        sessions, allowed = self._engine.sessions, target.allowed
+        if await self._is_joined(target):
+            return []
+        try:
+            return [held.enter_context(await sessions.take_over(name, allowed)) for name in names]
+        except Refused as refused:  # perhaps another request for the same was quicker by this much
+            if refused.refusal is not errors.NOT_FOUND or not await self._is_joined(target):
+                raise
+            return []
+
+    async def _is_joined(self, target: Target) -> bool:
+        sessions = self._engine.sessions
+        return sessions.has(target.name) and (await sessions.look(target.name, target.allowed)).is_whole
 
     def _part(self, endpoint: Endpoint, target: str) -> str:
         """Give the id in the URL of a partial upload, which may be relative. Raises Refused UPLOAD_PARTS."""

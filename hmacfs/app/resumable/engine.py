@@ -45,6 +45,9 @@ class Link(transfer.Link, Protocol):
     def inform(self, interim: bytes) -> None:
         """Send an interim answer."""
 
+    def break_off(self, refused: Refused) -> None:
+        """End the body that is being poured, if it is: whoever waits for it is `refused`."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Target:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from hmacfs import metrics
     from hmacfs.app.resumable.engine import Link
+    from hmacfs.app.resumable.underway import Held, Underway
     from hmacfs.config.settings import Settings
     from hmacfs.model import Endpoint, Grant, Head, Reply, Slot
     from hmacfs.store import Part, Store
@@ -29,19 +30,24 @@ _CHUNKED: Final = frozenset({chunked.UPLOAD, chunked.STATUS})
 class Resumable:
     """The resumable uploads of one configuration over one store."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a configuration is served with
         self,
         settings: Settings,
         endpoints: tuple[Endpoint, ...],
         store: Store,
         row: metrics.Row,
         now: Callable[[], float],
+        *,
+        underway: Underway,
     ) -> None:
-        """Serve `endpoints`, ordered as by `places.by_length`; `now` is the wall clock."""
+        """Serve `endpoints`, ordered as by `places.by_length`; `now` is the wall clock.
+
+        Plain PUTs that may be taken over are among those `underway`.
+        """
         self._endpoints = endpoints
         self._engine = engine = Engine(settings, store, row, now)
         uploads = settings.uploads
-        self._slots = Slots(engine) if uploads.resumable_uploads_enabled else None
+        self._slots = Slots(engine, underway) if uploads.resumable_uploads_enabled else None
         self._joins = settings.streaming.connection_multiplexing
         self._collection = Collection(engine, endpoints, joins=self._joins)
         self._chunks = None
@@ -84,11 +90,15 @@ class Resumable:
             return []
         return [resume.limit(self._engine.limits())]
 
+    def hold(self, head: Head, link: Link, slot: Slot, grant: Grant, part: Part) -> Held | None:
+        """Let the owner of a plain PUT that is coming take it over, until it is released."""
+        return None if self._slots is None else self._slots.hold(head, link, slot, grant, part)
+
     async def salvage(self, broken: Refused, head: Head, slot: Slot, grant: Grant, part: Part) -> None:
         """Keep what has come of a plain PUT, if it broke off in a way that leaves it worth keeping."""
         if self._slots is not None and broken.refusal in SALVAGED:
             with contextlib.suppress(Refused):  # what the client is told is why it broke
-                await self._slots.salvage(head, slot, grant, part)
+                await self._slots.salvage(broken, head, slot, grant, part)
 
     async def forget(self, slot: Slot) -> None:
         """Drop what is left of a broken upload, now that a plain PUT has stored the file."""

@@ -1,13 +1,15 @@
 """Every signed PUT URL is a resumable upload too: HEAD, PATCH, DELETE and PUT with Content-Range know it.
 
 The upload belongs to the token that began it. While it lasts that token needs no time left: an upload over
-a bad network may take longer than the token lives.
+a bad network may take longer than the token lives. A plain PUT still under way, perhaps on a connection that
+is dead already, becomes such an upload as soon as its owner asks for one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 from typing import TYPE_CHECKING, Final
 
@@ -19,10 +21,13 @@ from hmacfs.store.sessions import Terms
 
 if TYPE_CHECKING:
     from hmacfs.app.resumable.engine import Engine, Link
+    from hmacfs.app.resumable.underway import Held, Underway
     from hmacfs.model import Grant, Head, Reply, Slot
     from hmacfs.store import Part
 
-SALVAGED: Final = frozenset({errors.BODY_INCOMPLETE, errors.BODY_TOO_SLOW, errors.DRAINING})
+SALVAGED: Final = frozenset(
+    {errors.BODY_INCOMPLETE, errors.BODY_TOO_SLOW, errors.DRAINING, errors.UPLOAD_TAKEN_OVER}
+)
 """What breaks a plain PUT off in a way that leaves its bytes worth keeping."""
 _PARTIAL_TYPES: Final = frozenset({b"application/partial-upload", b"application/offset+octet-stream"})
 _ID_CHARACTERS: Final = 32
@@ -31,20 +36,22 @@ _ID_CHARACTERS: Final = 32
 class Slots:
     """Resumable uploads to signed PUT URLs."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Let `engine` move the bytes."""
+    def __init__(self, engine: Engine, underway: Underway) -> None:
+        """Let `engine` move the bytes; plain PUTs are among those `underway`."""
         self._engine = engine
+        self._underway = underway
 
     async def answer(self, door: Door, head: Head, link: Link, slot: Slot) -> Reply:
         """Answer a request in one of the languages. Raises Refused."""
         ask = resume.read(door, head)
         target = self._target(head, slot)
+        if ask.act is Act.CREATE or (ask.act is Act.APPEND and door is Door.RANGE and ask.offset == 0):
+            return await self._create(ask, head, link, slot, target)
+        await self._take_over(head, slot, target)
         if ask.act is Act.TELL:
             return await self._tell(ask, slot, target)
         if ask.act is Act.CANCEL:
             return await self._cancel(ask, link, slot, target)
-        if ask.act is Act.CREATE or (door is Door.RANGE and ask.offset == 0):
-            return await self._create(ask, head, link, slot, target)
         try:
             return await self._engine.append(ask, head, link, target)
         except Refused as refused:
@@ -53,18 +60,33 @@ class Slots:
         # Nothing was begun, and this is the beginning: the token then says whether it may be.
         return await self._create(ask, head, link, slot, target)
 
-    async def salvage(self, head: Head, slot: Slot, grant: Grant, part: Part) -> None:
+    def hold(self, head: Head, link: Link, slot: Slot, grant: Grant, part: Part) -> Held:
+        """Let the owner of a plain PUT that is coming take it over, until it is released."""
+        terms = functools.partial(self._terms_of_put, head, slot, grant, part.length)
+        return self._underway.hold(slot.key, part.length, link, terms)
+
+    async def salvage(self, broken: Refused, head: Head, slot: Slot, grant: Grant, part: Part) -> None:
         """Keep what has come of a plain PUT that broke off. Raises Refused."""
-        told = structured.digests(head.fields.get(b"repr-digest"), whole=True)
-        ask = Ask(door=Door.RANGE, act=Act.CREATE, checksums=told)
-        terms = self._terms(head, slot, grant, ask, part.length)
-        await self._engine.sessions.salvage(part, name_of(slot), terms)
+        terms = self._terms_of_put(head, slot, grant, part.length)
+        # Whoever has taken it over is told of it, be there a byte or not.
+        empty = broken.refusal is errors.UPLOAD_TAKEN_OVER
+        await self._engine.sessions.salvage(part, name_of(slot), terms, empty=empty)
 
     async def forget(self, slot: Slot) -> None:
         """Drop what is left of a broken upload after another has stored the file."""
         if self._engine.sessions.has(name_of(slot)):
             with contextlib.suppress(Refused):  # the file is stored, whatever becomes of the rest
                 await self._engine.sessions.clear(name_of(slot))
+
+    async def _take_over(self, head: Head, slot: Slot, target: Target) -> None:
+        """End the plain PUTs under way to where there is no file yet, if the request shows that it may.
+
+        What has come is an upload then, unless it became a file at the last moment. Raises Refused BUSY.
+        """
+        if not self._underway.has(slot.key) or self._engine.store.size_of(slot.key) is not None:
+            return
+        if auth.fingerprint(head):
+            await self._underway.take_over(slot.key, target.allowed)
 
     async def _tell(self, ask: Ask, slot: Slot, target: Target) -> Reply:
         if (size := self._engine.store.size_of(slot.key)) is None:
@@ -94,6 +116,10 @@ class Slots:
             raise Refused(errors.EXISTS, "the upload is complete, and its file stays")
         link.grant(ask.door)
         return resume.cancelled(ask)
+
+    def _terms_of_put(self, head: Head, slot: Slot, grant: Grant, length: int) -> Terms:
+        told = structured.digests(head.fields.get(b"repr-digest"), whole=True)
+        return self._terms(head, slot, grant, Ask(door=Door.RANGE, act=Act.CREATE, checksums=told), length)
 
     def _terms(self, head: Head, slot: Slot, grant: Grant, ask: Ask, length: int) -> Terms:
         return Terms(

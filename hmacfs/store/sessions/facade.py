@@ -203,9 +203,12 @@ class Sessions:
             raise
         await self._run(self._endings.end, writing)
 
-    async def salvage(self, part: Part, name: str, terms: Terms) -> None:
-        """Keep what has come of a broken upload in one request, for whoever goes on with it."""
-        await self._run(self._ledger.adopt, name, terms, part.length, part.fd)
+    async def salvage(self, part: Part, name: str, terms: Terms, *, empty: bool = False) -> None:
+        """Keep what has come of a broken upload in one request, for whoever goes on with it.
+
+        `empty`: even if that is nothing.
+        """
+        await self._run(self._ledger.adopt, name, terms, part.length, part.fd, empty=empty)
 
     async def drop(self, name: str, allowed: Allowed) -> Found:
         """Drop an upload and give what it was; what is published stays.

@@ -6,6 +6,7 @@ Blocks. Raises Refused, and OSError for what the storage does.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from typing import TYPE_CHECKING
 
@@ -70,10 +71,13 @@ class Ledger:
             undo.pop_all()
         return writing
 
-    def adopt(self, name: str, terms: Terms, length: int, fd: int) -> None:
-        """Keep what has come of an upload in the unnamed file `fd`, unless as much stands there already."""
+    def adopt(self, name: str, terms: Terms, length: int, fd: int, *, empty: bool = False) -> None:
+        """Keep what has come of an upload in the unnamed file `fd`, unless as much stands there already.
+
+        Nothing is worth keeping only if `empty`.
+        """
         size = os.fstat(fd).st_size
-        if not size:
+        if not (size or empty):
             return
         os.ftruncate(fd, size)  # gives the rest of its reservation back
         if self._keeping.durable:
@@ -250,4 +254,5 @@ def _is_unlike(note: Note, terms: Terms, length: int) -> bool:
         content = note.read()
     except Refused:
         return True
-    return content.is_open and (content.terms, content.length) != (terms, length)
+    alike = dataclasses.replace(terms, began=content.terms.began)  # the same upload, begun once more
+    return content.is_open and (content.terms, content.length) != (alike, length)

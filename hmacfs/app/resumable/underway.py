@@ -1,0 +1,139 @@
+"""Plain PUTs whose bodies are still coming, each of which its owner may end from another connection.
+
+The bytes of a plain PUT have no name as long as it lasts. Its connection may be dead, and nobody knows yet,
+when its owner asks how far the upload has come: then the PUT is ended as if it had broken off, at whichever
+worker it is, and what has come of it is a session. Knows no sockets: how the other workers are asked is an
+argument.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+from typing import TYPE_CHECKING, Final, Protocol
+
+from hmacfs import errors
+from hmacfs.errors import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hmacfs.app.resumable.engine import Link
+    from hmacfs.store.sessions import Terms
+
+_FIRST_TICKET_BITS: Final = 62
+
+
+class Claimable(Protocol):
+    """A plain PUT under way, as whoever may want it sees it."""
+
+    @property
+    def terms(self) -> Terms:
+        """Whose it is."""
+
+    @property
+    def length(self) -> int:
+        """Bytes of the whole file."""
+
+    def end(self) -> asyncio.Future[None]:
+        """End it; done when what has come stands in the store. Refused BUSY if that is not known in time."""
+
+
+class Elsewhere(Protocol):
+    """The other workers."""
+
+    def count(self, key: str, more: int) -> None:
+        """Let them know of `more` PUTs to this place here; -1 for one that is over."""
+
+    def has(self, key: str) -> bool:
+        """Whether they may have any; quick."""
+
+    async def find(self, key: str) -> Sequence[Claimable]:
+        """Give those that they have."""
+
+
+class Held:
+    """One plain PUT of this worker, which its owner can find until it is released.
+
+    Nearly all of them end without having been asked for, so what only that needs is made then.
+    """
+
+    __slots__ = ("_ended", "_link", "_terms", "_underway", "key", "length", "ticket")
+
+    def __init__(
+        self, underway: Underway, key: str, length: int, link: Link, terms: Callable[[], Terms]
+    ) -> None:
+        """Note that `length` bytes are coming from `link` for the place `key`; only `underway` makes one."""
+        self._underway = underway
+        self._link = link
+        self._terms = terms
+        self._ended: asyncio.Future[None] | None = None
+        self.key = key
+        self.length = length
+        self.ticket = next(underway.tickets)
+        """Tells it from all others, of before and of other workers."""
+
+    @property
+    def terms(self) -> Terms:
+        """Whose it is."""
+        return self._terms()
+
+    def end(self) -> asyncio.Future[None]:
+        """End it, unless all has come already; done when what has come stands in the store."""
+        if self._ended is None:
+            self._ended = asyncio.get_running_loop().create_future()
+            self._link.break_off(Refused(errors.UPLOAD_TAKEN_OVER))
+        return self._ended
+
+    def release(self) -> None:
+        """Note that it is through: what came is published, salvaged or dropped."""
+        self._underway.remove(self)
+        if self._ended is not None:
+            self._ended.set_result(None)
+
+
+class Underway:
+    """One worker's plain PUTs under way, and its way to those of the others."""
+
+    def __init__(self, elsewhere: Elsewhere | None = None) -> None:
+        """Know of none."""
+        self._held: dict[str, list[Held]] = {}
+        self._elsewhere = elsewhere
+        self.tickets = itertools.count(secrets.randbits(_FIRST_TICKET_BITS))
+
+    def hold(self, key: str, length: int, link: Link, terms: Callable[[], Terms]) -> Held:
+        """Let the owner of a PUT of `length` bytes to `key` find it until it is released.
+
+        `terms` tells whose it is.
+        """
+        held = Held(self, key, length, link, terms)
+        self._held.setdefault(key, []).append(held)
+        if self._elsewhere is not None:
+            self._elsewhere.count(key, 1)
+        return held
+
+    def remove(self, held: Held) -> None:
+        """Forget it."""
+        alike = self._held[held.key]
+        alike.remove(held)
+        if not alike:
+            del self._held[held.key]
+        if self._elsewhere is not None:
+            self._elsewhere.count(held.key, -1)
+
+    def has(self, key: str) -> bool:
+        """Whether there may be any, here or elsewhere; quick."""
+        return key in self._held or (self._elsewhere is not None and self._elsewhere.has(key))
+
+    def here(self, key: str) -> list[Held]:
+        """Give those of this worker; one place may be the aim of several."""
+        return list(self._held.get(key, ()))
+
+    async def take_over(self, key: str, allowed: Callable[[Terms, int], bool]) -> None:
+        """End those that are `allowed`, at all workers. Raises Refused BUSY if one does not end in time."""
+        found: list[Claimable] = [*self.here(key)]
+        if self._elsewhere is not None:
+            found += await self._elsewhere.find(key)
+        if owned := [claim.end() for claim in found if allowed(claim.terms, claim.length)]:
+            await asyncio.gather(*owned)

@@ -1,0 +1,82 @@
+"""The four messages between workers, as bytes and back. Knows no sockets.
+
+ASK for a place -> OFFER of each PUT to it; TAKE one by its ticket -> ENDED, once what came of it is stored.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Kind(enum.StrEnum):
+    """What a letter is."""
+
+    ASK = "ask"
+    OFFER = "offer"
+    TAKE = "take"
+    ENDED = "ended"
+
+
+class Offer(NamedTuple):
+    """One plain PUT under way, as far as one must know it to tell whose it is."""
+
+    ticket: int
+    length: int
+    """Bytes of the whole file."""
+    owner: str
+    """Fingerprint of its token."""
+    content_type: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """One message; an answer bears the number of the question."""
+
+    kind: Kind
+    sender: int
+    """Slot of the worker that wrote it."""
+    number: int
+    """Tells one question from all others, also of a worker that was in the slot before."""
+    key: str = ""
+    """Where the file is to go, in a question."""
+    ticket: int = 0
+    """What to take."""
+    offers: tuple[Offer, ...] = ()
+
+
+def write(letter: Letter) -> bytes:
+    """Give a letter's bytes."""
+    values = (letter.kind, letter.sender, letter.number, letter.key, letter.ticket, letter.offers)
+    return json.dumps(values).encode("ascii")
+
+
+def read(data: bytes) -> Letter | None:
+    """Give the letter; None if these bytes are none."""
+    try:
+        kind, sender, number, key, ticket, offers = json.loads(data)
+        letter = Letter(
+            kind=Kind(kind),
+            sender=sender,
+            number=number,
+            key=key,
+            ticket=ticket,
+            offers=tuple(Offer(*offer) for offer in offers),
+        )
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return letter if _is_sound(letter) else None
+
+
+def _is_sound(letter: Letter) -> bool:
+    numbers: list[Any] = [letter.sender, letter.number, letter.ticket]
+    texts: list[Any] = [letter.key]
+    for offer in letter.offers:
+        numbers += [offer.ticket, offer.length]
+        texts += [offer.owner, "" if offer.content_type is None else offer.content_type]
+    return all(type(number) is int for number in numbers) and all(isinstance(text, str) for text in texts)

@@ -1,0 +1,250 @@
+"""The post between workers: a box for each, made before them, so that a successor finds it in its place.
+
+A box is one end of a SOCK_SEQPACKET pair (unix(7)): letters keep their bounds, and hundreds fit; of
+SOCK_DGRAM ten would fill it (net.unix.max_dgram_qlen). Nobody waits for room in a box: a question that finds
+none is not answered.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from hmacfs import errors
+from hmacfs.errors import Refused
+from hmacfs.model import KiB
+from hmacfs.neighbours import board, letters
+from hmacfs.neighbours.board import Board
+from hmacfs.neighbours.letters import Kind, Letter, Offer
+from hmacfs.store.sessions import Terms
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Sequence
+
+    from hmacfs.app.resumable import Held, Underway
+
+# Many times what the loop of a worker under load needs for a turn (small requests beside large transfers: p99
+# 12 ms), and hardly noticed by whoever asks for what a dead or stuck worker has.
+ANSWER_S: Final = 0.25
+# To bring what came to a slow disk: 1 GiB at 100 MB/s takes 10 s. Clients wait half a minute or more.
+ENDING_S: Final = 20.0
+# A type of content may be as long as the largest head.
+_LETTER_BYTES: Final = 256 * KiB
+_LETTERS_PER_TURN: Final = 64
+_NUMBER_BITS: Final = 63
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    """What a worker inherits of it: descriptors."""
+
+    inbox: int
+    """Its own box, to be read."""
+    boxes: tuple[int, ...]
+    """Those of all slots, to be written to."""
+    board: int
+    """The shared board."""
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """All of them."""
+        return (self.inbox, *self.boxes, self.board)
+
+
+class Boxes:
+    """All boxes and the board, as whoever starts the workers holds them."""
+
+    def __init__(self, slots: int) -> None:
+        """Make them. Raises OSError."""
+        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(slots)]
+        self._inboxes = [inbox for inbox, _ in pairs]
+        self._boxes = [box for _, box in pairs]
+        for sock in (*self._inboxes, *self._boxes):
+            sock.setblocking(False)
+        self._board = board.create(slots)
+
+    def close(self) -> None:
+        """Let go of them; workers keep what they have inherited."""
+        for sock in (*self._inboxes, *self._boxes):
+            sock.close()
+        os.close(self._board)
+
+    def of(self, slot: int) -> Post:
+        """Give what the worker in `slot` inherits."""
+        boxes = tuple(box.fileno() for box in self._boxes)
+        return Post(inbox=self._inboxes[slot].fileno(), boxes=boxes, board=self._board)
+
+
+class Claim:
+    """A plain PUT under way at another worker."""
+
+    __slots__ = ("_key", "_neighbours", "_slot", "_ticket", "length", "terms")
+
+    def __init__(self, neighbours: Neighbours, slot: int, key: str, offer: Offer) -> None:
+        """Note that the worker in `slot` offers it, in answer to a question about `key`."""
+        self._neighbours = neighbours
+        self._slot = slot
+        self._key = key
+        self._ticket = offer.ticket
+        self.length = offer.length
+        self.terms = Terms(key="", owner=offer.owner, content_type=offer.content_type)
+
+    def end(self) -> asyncio.Future[None]:
+        """End it; done when what has come stands in the store. Refused BUSY if that is not known in time."""
+        return self._neighbours.take(self._slot, self._key, self._ticket)
+
+
+class _Question:
+    """One place that neighbours were asked about."""
+
+    __slots__ = ("asked", "claims", "key", "told")
+
+    def __init__(self, key: str, asked: set[int], told: asyncio.Future[Sequence[Claim]]) -> None:
+        self.key = key
+        self.asked = asked
+        """Slots of those who have not answered."""
+        self.claims: list[Claim] = []
+        self.told = told
+
+    def tell(self) -> None:
+        """Be content with what is known."""
+        if not self.told.done():
+            self.told.set_result(self.claims)
+
+
+class Neighbours:
+    """One worker's side; belongs to its event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, slot: int, post: Post) -> None:
+        """Be the worker in `slot`."""
+        self._loop = loop
+        self._slot = slot
+        self._board = Board(post.board, slot)
+        self._inbox = socket.socket(fileno=post.inbox)
+        self._boxes = [socket.socket(fileno=fd) for fd in post.boxes]
+        self._here: Callable[[str], list[Held]] = _nothing
+        self._questions: dict[int, _Question] = {}
+        self._takings: dict[int, asyncio.Future[None]] = {}
+
+    def listen(self, underway: Underway) -> None:
+        """Answer from now on for what is `underway` here."""
+        self._here = underway.here
+        self._loop.add_reader(self._inbox.fileno(), self._read)
+
+    def close(self) -> None:
+        """Hear no more, and write no more."""
+        self._loop.remove_reader(self._inbox.fileno())
+        for sock in (self._inbox, *self._boxes):
+            sock.close()
+
+    def count(self, key: str, more: int) -> None:
+        """Let the others know of `more` PUTs to this place here; -1 for one that is over."""
+        self._board.count(key, more)
+
+    def has(self, key: str) -> bool:
+        """Whether another worker may have a PUT to this place."""
+        return bool(self._board.others(key))
+
+    async def find(self, key: str) -> Sequence[Claim]:
+        """Give the plain PUTs to this place that are under way at other workers, as far as these answer."""
+        others = self._board.others(key)
+        if not others:
+            return ()
+        number = secrets.randbits(_NUMBER_BITS)
+        question = _Question(key, set(), self._loop.create_future())
+        self._questions[number] = question
+        for slot in others:
+            if self._send(slot, Letter(kind=Kind.ASK, sender=self._slot, number=number, key=key)):
+                question.asked.add(slot)
+        if not question.asked:
+            question.tell()
+        patience = self._loop.call_later(ANSWER_S, question.tell)
+        try:
+            return await question.told
+        finally:
+            patience.cancel()
+            del self._questions[number]
+
+    def take(self, slot: int, key: str, ticket: int) -> asyncio.Future[None]:
+        """Have the worker in `slot` end a PUT; done when it has. Refused BUSY if it does not say so."""
+        number = secrets.randbits(_NUMBER_BITS)
+        taken = self._takings[number] = self._loop.create_future()
+        patience = self._loop.call_later(ENDING_S, self._give_up, taken)
+        taken.add_done_callback(lambda _taken: patience.cancel())
+        taken.add_done_callback(lambda _taken: self._takings.pop(number))
+        letter = Letter(kind=Kind.TAKE, sender=self._slot, number=number, key=key, ticket=ticket)
+        if not self._send(slot, letter):
+            self._give_up(taken)
+        return taken
+
+    @staticmethod
+    def _give_up(taken: asyncio.Future[None]) -> None:
+        if not taken.done():
+            taken.set_exception(Refused(errors.BUSY, "the upload is still being ended"))
+
+    def _send(self, slot: int, letter: Letter) -> bool:
+        """Put a letter into a neighbour's box; give whether there was room for it."""
+        try:
+            self._boxes[slot].send(letters.write(letter))
+        except OSError:
+            return False
+        return True
+
+    def _read(self) -> None:
+        """Look into our own box."""
+        for _ in range(_LETTERS_PER_TURN):
+            try:
+                data = self._inbox.recv(_LETTER_BYTES)
+            except OSError:  # it is empty, usually
+                return
+            letter = letters.read(data)
+            if letter is not None and 0 <= letter.sender < len(self._boxes):
+                self._answer(letter)
+
+    def _answer(self, letter: Letter) -> None:
+        if letter.kind is Kind.ASK:
+            offers = tuple(_offer(held) for held in self._here(letter.key))
+            self._reply(letter, Kind.OFFER, offers)
+        elif letter.kind is Kind.TAKE:
+            self._take(letter)
+        elif letter.kind is Kind.OFFER:
+            self._offered(letter)
+        elif (taken := self._takings.get(letter.number)) is not None and not taken.done():
+            taken.set_result(None)
+
+    def _reply(self, letter: Letter, kind: Kind, offers: tuple[Offer, ...] = ()) -> None:
+        # If there is no room for it the question is not answered, which whoever asked is prepared for.
+        self._send(letter.sender, Letter(kind=kind, sender=self._slot, number=letter.number, offers=offers))
+
+    def _take(self, letter: Letter) -> None:
+        """End one of ours; whoever asked has seen that it is its owner."""
+        for held in self._here(letter.key):
+            if held.ticket == letter.ticket:
+                held.end().add_done_callback(functools.partial(self._ended, letter))
+                return
+        self._reply(letter, Kind.ENDED)  # it has ended meanwhile
+
+    def _ended(self, letter: Letter, _ended: asyncio.Future[None]) -> None:
+        self._reply(letter, Kind.ENDED)
+
+    def _offered(self, letter: Letter) -> None:
+        question = self._questions.get(letter.number)
+        if question is None or letter.sender not in question.asked:
+            return
+        question.asked.discard(letter.sender)
+        question.claims += [Claim(self, letter.sender, question.key, offer) for offer in letter.offers]
+        if not question.asked:
+            question.tell()
+
+
+def _nothing(_key: str) -> list[Held]:
+    return []
+
+
+def _offer(held: Held) -> Offer:
+    return Offer(held.ticket, held.length, held.terms.owner, held.terms.content_type)
