@@ -141,9 +141,20 @@ CONTENDERS: Final = {
 class Running:
     """A contender that is up."""
 
-    def __init__(self, name: str, where: Folder, contender: Contender | None = None) -> None:
-        """Start it, or a variant of it, and wait until it answers as it should; else RuntimeError."""
+    def __init__(
+        self,
+        name: str,
+        where: Folder,
+        contender: Contender | None = None,
+        *,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        """Start it, or a variant of it, and wait until it answers as it should.
+
+        Raises RuntimeError if it does something else, ConnectionError if it does not listen in time.
+        """
         self.name = name
+        self._patience_s = patience_s
         self.contender = contender or CONTENDERS[name]
         self.port = folder.free_port()
         self.address = f"{HOST}:{self.port}"
@@ -209,7 +220,7 @@ class Running:
         shutil.rmtree(self._place)
 
     def _wait(self, where: Folder) -> None:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + self._patience_s
         while True:
             try:
                 status, _, body = self.fetch(where.target("1k"))
