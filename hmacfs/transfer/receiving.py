@@ -188,8 +188,14 @@ class Receiving:
         self._filling = self._site.look(self._filling, came, dry=dry)
         now = self._turns.loop.time()
         if dry and came and not self._stopped:
-            before, seconds = self._turns.wakes_from(self._sock), now - self._looked
-            self._turns.wake_from(self._sock, waking.after(before, came, seconds, left))
+            wakes_from = waking.after(
+                self._turns.wakes_from(self._sock),
+                came,
+                now - self._looked,
+                received=self._received,
+                left=left,
+            )
+            self._turns.wake_from(self._sock, wakes_from)
         self._looked = now
 
     def _step_aside(self) -> None:

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmacfs.model import KiB
 from hmacfs.policy import waking
 from hmacfs.policy.waking import AT_ONCE, LEAST_BYTES, MOST_BYTES
 
@@ -21,6 +20,7 @@ LEFT = st.integers(0, MUCH)
     ("now", "came", "seconds", "left", "after"),
     [
         (AT_ONCE, 2_000, 0.002, MUCH, MOST_BYTES),  # 1 MB/s
+        (AT_ONCE, 2_000, 0.005, MUCH, 40_000),
         (AT_ONCE, 2_000, 0.01, MUCH, 20_000),
         (AT_ONCE, 1_460, 0.05, MUCH, AT_ONCE),  # 29 KB/s: one packet a look
         (AT_ONCE, 1, 0.0, MUCH, MOST_BYTES),
@@ -34,26 +34,33 @@ LEFT = st.integers(0, MUCH)
     ],
 )
 def test_the_next_look(now: int, came: int, seconds: float, left: int, after: int) -> None:
-    assert waking.after(now, came, seconds, left) == after
+    assert waking.after(now, came, seconds, received=MUCH, left=left) == after
 
 
-@given(NOW, CAME, SECONDS, LEFT)
-def test_it_never_waits_for_what_cannot_come(now: int, came: int, seconds: float, left: int) -> None:
-    after = waking.after(now, came, seconds, left)
+@given(NOW, CAME, SECONDS, LEFT, LEFT)
+def test_it_never_waits_for_what_cannot_come(
+    now: int, came: int, seconds: float, received: int, left: int
+) -> None:
+    after = waking.after(now, came, seconds, received=received, left=left)
     assert after == AT_ONCE or LEAST_BYTES <= after <= min(left, MOST_BYTES)
+
+
+@given(CAME, SECONDS, LEFT)
+def test_a_new_client_is_waited_for_only_for_as_much_as_it_has_sent(
+    came: int, seconds: float, received: int
+) -> None:
+    assert waking.after(AT_ONCE, came, seconds, received=received, left=MUCH) <= max(received, AT_ONCE)
 
 
 @given(CAME, SECONDS, SECONDS)
 def test_a_faster_client_is_never_looked_at_for_less(came: int, one: float, other: float) -> None:
-    fast, slow = sorted((one, other))
-    assert waking.after(AT_ONCE, came, fast, MUCH) >= waking.after(AT_ONCE, came, slow, MUCH)
+    short, long = sorted((one, other))
+    quick, patient = (
+        waking.after(AT_ONCE, came, seconds, received=MUCH, left=MUCH) for seconds in (short, long)
+    )
+    assert quick >= patient
 
 
 @given(st.integers(2 * LEAST_BYTES, MOST_BYTES), st.floats(0.6, 1.6))
 def test_what_varies_little_changes_nothing(now: int, factor: float) -> None:
-    assert waking.after(now, now, waking.LOOK_EVERY_S * factor, MUCH) == now
-
-
-def test_what_waits_unread_leaves_half_of_the_first_window() -> None:
-    first_window = 64 * KiB
-    assert first_window >= 2 * MOST_BYTES
+    assert waking.after(now, now, waking.LOOK_EVERY_S * factor, received=MUCH, left=MUCH) == now

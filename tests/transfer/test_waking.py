@@ -13,7 +13,7 @@ from stages import Stage, until
 
 from hmacfs import transfer
 from hmacfs.model import MiB
-from hmacfs.policy.waking import AT_ONCE, MOST_BYTES
+from hmacfs.policy.waking import AT_ONCE
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
 FIRST = 5_000
@@ -25,11 +25,11 @@ def stored(stage: Stage, count: int) -> bool:
 
 
 async def begin(loop: asyncio.AbstractEventLoop, length: int) -> Stage:
-    """Give an upload whose first bytes came so quickly that more are waited for."""
+    """Give an upload whose first bytes came so quickly that as many are waited for."""
     stage = Stage(loop, length=length, tcp=True)
     await stage.send(BODY[:FIRST])
     await until(functools.partial(stored, stage, FIRST))
-    assert stage.turns.wakes_from(stage.ours.fileno()) == min(MOST_BYTES, length - FIRST)
+    assert stage.turns.wakes_from(stage.ours.fileno()) == min(FIRST, length - FIRST)
     return stage
 
 
@@ -44,13 +44,13 @@ async def send_unseen(stage: Stage, stop: int) -> None:
 def test_a_few_bytes_are_looked_at_when_the_worker_looks_around() -> None:
     async def scene(loop: asyncio.AbstractEventLoop) -> None:
         stage = await begin(loop, MiB)
-        await send_unseen(stage, 15_000)
+        await send_unseen(stage, 9_000)
         stage.turns.rouse()
         for _ in range(ITERATIONS):
             await asyncio.sleep(0)
         assert stored(stage, FIRST)  # it may just have begun to wait
         stage.turns.rouse()
-        await until(functools.partial(stored, stage, 15_000))
+        await until(functools.partial(stored, stage, 9_000))
         await stage.close()
 
     play(scene)
@@ -59,9 +59,9 @@ def test_a_few_bytes_are_looked_at_when_the_worker_looks_around() -> None:
 def test_enough_bytes_are_looked_at_at_once_and_the_last_ones_too() -> None:
     async def scene(loop: asyncio.AbstractEventLoop) -> None:
         stage = await begin(loop, MiB)
-        await stage.send(BODY[FIRST : FIRST + MOST_BYTES])
-        await until(functools.partial(stored, stage, FIRST + MOST_BYTES))
-        sent = loop.create_task(stage.send(BODY[FIRST + MOST_BYTES :]))
+        await stage.send(BODY[FIRST : 2 * FIRST])
+        await until(functools.partial(stored, stage, 2 * FIRST))
+        sent = loop.create_task(stage.send(BODY[2 * FIRST :]))
         assert await stage.ended is None
         await sent
         assert stage.stored == BODY
@@ -74,10 +74,10 @@ def test_enough_bytes_are_looked_at_at_once_and_the_last_ones_too() -> None:
 
 def test_what_is_left_is_never_less_than_what_is_waited_for() -> None:
     async def scene(loop: asyncio.AbstractEventLoop) -> None:
-        stage = await begin(loop, 20_000)
-        await stage.send(BODY[FIRST:20_000])
+        stage = await begin(loop, 9_000)
+        await stage.send(BODY[FIRST:9_000])
         assert await stage.ended is None
-        assert stage.stored == BODY[:20_000]
+        assert stage.stored == BODY[:9_000]
         await stage.close()
 
     play(scene)
@@ -88,12 +88,12 @@ def test_what_is_left_is_never_less_than_what_is_waited_for() -> None:
 def test_what_came_before_the_end_is_stored_however_little(*, reset: bool) -> None:
     async def scene(loop: asyncio.AbstractEventLoop) -> None:
         stage = await begin(loop, MiB)
-        await send_unseen(stage, 15_000)
+        await send_unseen(stage, 9_000)
         if reset:
             stage.theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         stage.theirs.close()
         assert await stage.ended is transfer.Broken.ENDED
-        assert stage.stored == BODY[:15_000]
+        assert stage.stored == BODY[:9_000]
         await stage.close()
 
     play(scene)
