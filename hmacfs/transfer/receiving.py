@@ -105,12 +105,12 @@ class Receiving:
         if self._lane.slow:
             self._step_aside()
             return 0
+        # What is read is stored before anybody else has the slab, so a slow client costs no memory by it.
         top = self._site.top
-        if self._filling.size < top:
-            moved, dry = self._move(self._filling.size, limit)
-        else:  # it is fast enough to tell what that class costs
-            began_ns = time.thread_time_ns()
-            moved, dry = self._move(top, limit)
+        tells = self._filling.size >= top  # whether it is fast enough to tell what that class costs
+        began_ns = time.thread_time_ns() if tells else 0
+        moved, dry = self._move(top, limit)
+        if tells:
             self._site.weigh(top, moved, time.thread_time_ns() - began_ns)
         self._look(moved, self._left, dry=dry)
         return moved

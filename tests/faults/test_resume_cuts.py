@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Upload = Tus | Ietf | Chunked
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 SEED = "cuts"
 REPEATED = 0.01
