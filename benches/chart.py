@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from benches import contenders, figures
+from benches import contenders, figures, host
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,48 +67,45 @@ def draw_work(outcome: Outcome, path: Path, caption: str) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
-def draw_bars(outcomes: list[Outcome], path: Path, caption: str) -> None:
+def draw_bars(records: list[dict[str, Any]], path: Path) -> None:
     """Draw every ratio that has a bar, relative to that bar: left of the line it is reached."""
-    rows = [(outcome, verdict) for outcome in outcomes for verdict in outcome.verdicts()][::-1]
+    rows = [(record["title"], bar) for record in records for bar in record["bars"]][::-1]
     if not rows:
         return
     figure = Figure(figsize=(9, 1.4 + 0.34 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
-    for number, (_, verdict) in enumerate(rows):
-        limit, ratio = verdict.bar.limit, verdict.ratio
+    for number, (_, bar) in enumerate(rows):
+        limit, ratio = bar["limit"], bar["ratio"]
         # A ratio that is to be large is shown upside down, so that left is better everywhere.
-        least, median, most = (
-            sorted(limit / value for value in (ratio.least, ratio.median, ratio.most))
-            if verdict.bar.at_least
-            else (value / limit for value in (ratio.least, ratio.median, ratio.most))
+        least, median, most = sorted(
+            limit / ratio[name] if bar["at_least"] else ratio[name] / limit
+            for name in ("least", "median", "most")
         )
         axes.errorbar(
             [median],
             [number],
             xerr=[[median - least], [most - median]],
             fmt="o",
-            color=OURS if verdict.holds else BAR,
+            color=OURS if bar["holds"] else BAR,
             capsize=2,
         )
-        sign = "≥" if verdict.bar.at_least else "≤"
-        label = f"{ratio.median:.2f} ({sign} {limit:.2f})"
+        sign = "≥" if bar["at_least"] else "≤"
+        label = f"{ratio['median']:.2f} ({sign} {limit:.2f})"
         axes.annotate(
             label, (median, number), (0, 6), textcoords="offset points", ha="center", size="x-small"
         )
     axes.axvline(1, color=BAR, linewidth=1.5)
     axes.set_yticks(
         range(len(rows)),
-        [
-            f"{outcome.work.title} — {contenders.CONTENDERS[verdict.bar.rival].title}"
-            for outcome, verdict in rows
-        ],
+        [f"{title} — {contenders.CONTENDERS[bar['rival']].title}" for title, bar in rows],
     )
     axes.set_ylim(-0.7, len(rows) - 0.2)
     axes.set_title("hmacfs ÷ rival, relative to the bar", loc="left")
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("1 is the bar; less is better")
-    figure.supxlabel(caption, x=0.01, ha="left", fontsize="x-small")
+    captions = dict.fromkeys(host.caption(record["host"]) for record in records)
+    figure.supxlabel("\n".join(captions), x=0.01, ha="left", fontsize="x-small")
     _plain(axes)
     figure.savefig(path, metadata={"Date": None})
 

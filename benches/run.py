@@ -150,7 +150,7 @@ def keep(outcomes: list[Outcome], results: Path, described: dict[str, object]) -
         record = {**outcome.record(), "host": described}
         (results / f"{outcome.name}.json").write_text(json.dumps(record, indent=1) + "\n")
         chart.draw_work(outcome, results / f"{outcome.name}.svg", caption)
-    chart.draw_bars(outcomes, results / "bars.svg", caption)
+    chart.draw_bars(report.load(results), results / "bars.svg")
 
 
 def main() -> None:
