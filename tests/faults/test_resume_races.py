@@ -15,6 +15,7 @@ import languages
 import pytest
 import resuming
 import serving
+import tracing
 
 from hmacfs.model import KiB, MiB
 
@@ -176,6 +177,28 @@ def test_two_that_begin_an_upload_to_one_slot(
             assert sorted(codes) in [["", "busy"], ["", "exists"], ["", "upload_taken_over"]]
             assert server.get(name).body == pattern(codes.index("")) * SMALL
     figure(f"of the two one was stored, the other was told: {dict(said)}")
+
+
+def test_who_is_overtaken_behind_its_last_byte_is_told_of_its_own_bytes(
+    server: serving.Server, program: Callable[[str], str], tmp_path: Path
+) -> None:
+    """The older one looks slowly at how far the file is; by then the newer one has added to it."""
+    slow = ("-e", "trace=fstat,newfstatat", "-e", "inject=fstat,newfstatat:delay_enter=200000")
+    upload = resuming.Tus(SIZE)
+    patch = {**upload.fields, "Content-Type": "application/offset+octet-stream"}
+    first, second = server.workers
+    with resuming.connect_to(server, first) as old, resuming.connect_to(server, second) as new:
+        upload.find(new)
+        with tracing.attached(program("strace"), tmp_path / "log", *slow, process=first):
+            head = serving.head("PATCH", upload.target, {**patch, "Upload-Offset": "0"}, 1000)
+            old.sendall(head + pattern(0) * 1000)
+            resuming.wait_stored(server.storage, 1000)
+            head = serving.head("PATCH", upload.target, {**patch, "Upload-Offset": "1000"}, 500)
+            new.sendall(head + pattern(1) * 500)
+            assert serving.read_answer(new, "PATCH").fields["upload-offset"] == "1500"
+            answer = serving.read_answer(old, "PATCH")
+        assert answer.status == 204
+        assert answer.fields["upload-offset"] == "1000"
 
 
 @pytest.mark.parametrize("method", ["HEAD", "PATCH"])

@@ -179,7 +179,9 @@ class Engine:
         # The draft wants Upload-Complete: ?1 for that, which tus-js-client 4 forgets as it resumes.
         whole = ask.ends or found.offset == found.length
         if not (whole and found.terms.key):
-            state = self.state(await self.sessions.keep(writing))
+            # A newer request may have added to the file by now, which is not this one's to tell of.
+            kept = await self.sessions.keep(writing)
+            state = self.state(kept._replace(offset=min(kept.offset, found.offset)))
         else:
             await self.finish(ask, writing, target, digest)
             state = self.state(writing.found, complete=True)
