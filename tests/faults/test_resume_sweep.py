@@ -23,7 +23,8 @@ SIZE = 8 * KiB
 HALF = 4 * KiB
 # Many uploads are made sooner without syncs; what the sweep looks at are their times.
 SERVER = 'durability = "relaxed"\nsweep_interval = "1s"\n'
-REST = f'{resuming.ENDPOINTS}[uploads]\nsessiontimeout = "1h"\n'
+# One upload stays silent in the middle of its body for as long as all the others take.
+REST = f'{resuming.ENDPOINTS}[uploads]\nsessiontimeout = "1h"\n[timeouts]\nreadtimeout = "10m"\n'
 LONG_S = 7200
 
 
