@@ -1,4 +1,4 @@
-"""A stand-in server for each test, and the command line without a process of its own."""
+"""A stand-in server for each test, a real one for each module, and the command line without a process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
+import resuming
+import serving
 from client.standin import Standin
 
 from hmacfs import cli
@@ -19,6 +21,12 @@ if TYPE_CHECKING:
 @pytest.fixture
 def standin() -> Iterator[Standin]:
     with Standin() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[serving.Server]:
+    with serving.running(tmp_path_factory.mktemp("real"), rest=resuming.ENDPOINTS) as server:
         yield server
 
 

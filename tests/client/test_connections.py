@@ -13,7 +13,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import serving
 from client.joining import Joining
 from client.relay import Relay
 from client.standin import Stall, repr_digest
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    import serving
     from client.conftest import Done
 
     Command = Callable[..., Done]
@@ -32,20 +32,6 @@ DATA = os.urandom(MiB) * 16
 PARTS = 4
 # Of parts of 4 MiB; the n-th is that of the n-th connection, whichever part it carries.
 CUTS = (3 * MiB, 1 * MiB, 1, 2 * MiB, 4 * MiB - 1)
-REST = """
-[[endpoint]]
-prefix = "/upload/"
-protocols = ["v2"]
-[[endpoint]]
-prefix = "/files/"
-protocols = ["tus"]
-"""
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[serving.Server]:
-    with serving.running(tmp_path_factory.mktemp("real"), rest=REST) as server:
-        yield server
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from hmacfs.auth import passes
 from hmacfs.model import MiB, Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from client.conftest import Done
@@ -29,20 +29,6 @@ if TYPE_CHECKING:
 DATA = os.urandom(MiB) * 21
 # Of requests of 10 MiB, which is what the server advises at first.
 CUTS = (3 * MiB, 7 * MiB)
-REST = """
-[[endpoint]]
-prefix = "/upload/"
-protocols = ["v2"]
-[[endpoint]]
-prefix = "/files/"
-protocols = ["tus"]
-"""
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[serving.Server]:
-    with serving.running(tmp_path_factory.mktemp("real"), rest=REST) as server:
-        yield server
 
 
 def run(cwd: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
