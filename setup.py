@@ -49,7 +49,7 @@ setup(
                 extra_link_args=mode.ldflags,
                 define_macros=mode.define,
             )
-            for name in ("_core", "_drafts", "_asked", "_hot", "_front")
+            for name in ("_descriptor", "_core", "_drafts", "_asked", "_hot", "_front")
         ],
         compiler_directives=BASE | mode.directives,
         force="HMACFS_BUILD" in os.environ,

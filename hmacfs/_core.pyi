@@ -2,6 +2,7 @@
 
 from typing_extensions import Buffer, Self, disjoint_base
 
+from hmacfs._descriptor import Descriptor
 from hmacfs.model import Span
 
 DONE: int
@@ -18,7 +19,7 @@ def fallocate_keep(file: int, length: int, start: int = 0) -> None:
 def keep_freed_bytes(size: int) -> None:
     """Let the allocator keep up to `size` freed bytes instead of asking for them anew; mallopt(3)."""
 
-def is_cached(file: int, start: int, length: int) -> bool:
+def is_cached(file: Descriptor, start: int, length: int) -> bool:
     """Tell whether these bytes of a file are all in memory; True as well if the kernel cannot say."""
 
 @disjoint_base
@@ -30,26 +31,25 @@ class Slab:
     def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
-def wake_from(sock: int, count: int) -> None:
+def wake_from(sock: Descriptor, count: int) -> None:
     """Have a socket count as readable only once `count` bytes have come, or no more will (socket(7)).
 
     If as many have come already, whoever watches it is woken. Raises OSError.
     """
 
-def waiting(sock: int) -> int:
+def waiting(sock: Descriptor) -> int:
     """Give how many bytes have come on a socket and were not read yet (tcp(7), SIOCINQ). Raises OSError."""
 
-def draw(sock: int, slab: Slab, length: int) -> tuple[int, int]:
+def draw(sock: Descriptor, slab: Slab, length: int) -> tuple[int, int]:
     """Read up to `length` bytes of a socket into `slab`; give how many, and DONE, WAIT or ENDED."""
 
 @disjoint_base
 class Intake:
     """Where the bytes of one upload go: an open file, written in order without the GIL."""
 
-    file: int
     moved: int
     waited_ns: int
-    def __init__(self, file: int, piece: int, start: int = 0) -> None: ...
+    def __init__(self, file: Descriptor, piece: int, start: int = 0) -> None: ...
     def take(self, data: Buffer, patience_ns: int = 0) -> int:
         """Write `data` after what has been written so far; give how many bytes of it. Raises OSError."""
 
@@ -58,6 +58,6 @@ class Outflow:
     """One answer on its way out: pieces of memory and spans of one file, in order."""
 
     moved: int
-    def __new__(cls, sock: int, file: int, pieces: tuple[bytes | Span, ...]) -> Self: ...
+    def __new__(cls, sock: Descriptor, file: Descriptor | None, pieces: tuple[bytes | Span, ...]) -> Self: ...
     def step(self, budget: int) -> int:
         """Send up to `budget` bytes; give DONE, WAIT, BUDGET or ENDED. Raises OSError."""

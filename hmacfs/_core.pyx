@@ -1,6 +1,7 @@
 """Mechanism: slabs, the receive step, the send loop, and two system calls that Python lacks.
 
-Gets descriptors and numbers, gives back numbers; no defaults, no configuration, no log.
+Gets the owners of descriptors, and numbers; gives back numbers; no defaults, no configuration, no log. A closed
+owner is refused, and what is in use is not closed meanwhile (`_descriptor`).
 Loops run without the GIL and end with a `Step`: how far, and in a word why they stopped.
 """
 
@@ -13,6 +14,8 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport strerror, strlen
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 from posix.types cimport off_t
+
+from hmacfs._descriptor cimport Descriptor
 
 
 cdef extern from "<stdlib.h>" nogil:
@@ -95,6 +98,7 @@ cdef extern from *:
 
 cdef enum:
     PAGE_BYTES = 4096
+    NO_FILE = -1
 
 
 cdef enum Why:
@@ -200,15 +204,20 @@ def keep_freed_bytes(int size) -> None:
     keep_freed(size)
 
 
-def is_cached(int file, int64_t start, int64_t length) -> bool:
-    """Tell whether these bytes of a file are all in memory; True as well if the kernel cannot say."""
+def is_cached(Descriptor file not None, int64_t start, int64_t length) -> bool:
+    """Tell whether these bytes of a file are all in memory; True as well if the kernel cannot say.
+
+    Raises ValueError if the file is closed.
+    """
     cdef extent where
     cdef cached_pages found
     cdef long code
+    cdef int number = file.borrow()
     where.start = start
     where.length = length
     with nogil:
-        code = syscall(SYS_cachestat, file, &where, &found, 0)
+        code = syscall(SYS_cachestat, number, &where, &found, 0)
+    file.give_back()
     return code != 0 or length <= 0 or found.cached > <uint64_t>((start + length - 1) // PAGE_BYTES
                                                                  - start // PAGE_BYTES)
 
@@ -297,12 +306,12 @@ cdef class Intake:
     how long the last `take` was waiting.
     """
 
-    cdef public int file
+    cdef Descriptor file
     cdef int64_t piece
     cdef readonly int64_t moved
     cdef readonly int64_t waited_ns
 
-    def __init__(self, int file, int64_t piece, int64_t start=0) -> None:
+    def __init__(self, Descriptor file not None, int64_t piece, int64_t start=0) -> None:
         if piece <= 0:
             raise ValueError("a piece has at least one byte")
         self.file = file
@@ -313,20 +322,24 @@ cdef class Intake:
     def take(self, const unsigned char[::1] data not None, int64_t patience_ns=0) -> int:
         """Write `data` after what has been written so far; give how many bytes of it.
 
-        Not all only if that has taken longer than `patience_ns`, where it is not 0. Raises OSError.
+        Not all only if that has taken longer than `patience_ns`, where it is not 0. Raises OSError, and
+        ValueError if the file is closed.
         """
         cdef Step step
         cdef int64_t length = data.shape[0]
         cdef Watch watch
         cdef const char *start
+        cdef int number
         if length == 0:
             return 0
         start = <const char *>&data[0]
+        number = self.file.borrow()
         with nogil:
             watch = start_watch()
-            step = copy_in(self.file, start, length, self.moved, self.piece,
+            step = copy_in(number, start, length, self.moved, self.piece,
                            watch.began_ns + patience_ns if patience_ns else 0)
             self.waited_ns = stop_watch(watch)
+        self.file.give_back()
         self.moved += step.moved
         if step.why == WHY_FAILED:
             raise failed(step.err)
@@ -347,17 +360,20 @@ cdef Step draw_from(int sock, char *data, int64_t length) noexcept nogil:
     return step
 
 
-def draw(int sock, Slab slab not None, int64_t length) -> tuple[int, int]:
+def draw(Descriptor sock not None, Slab slab not None, int64_t length) -> tuple[int, int]:
     """Read up to `length` bytes of a socket into `slab`; give how many, and DONE, WAIT or ENDED.
 
     Raises OSError if the connection is broken and nothing came before. What did is not lost: an upload may
-    go on with it, so the break counts as an end then.
+    go on with it, so the break counts as an end then. Raises ValueError if the socket is closed.
     """
     cdef Step step
+    cdef int number
     if length > slab.size:
         raise ValueError("the slab is smaller than that")
+    number = sock.borrow()
     with nogil:
-        step = draw_from(sock, slab.data, length)
+        step = draw_from(number, slab.data, length)
+    sock.give_back()
     if step.why == WHY_FAILED and step.moved:
         return step.moved, WHY_ENDED
     if step.why == WHY_FAILED:
@@ -365,20 +381,24 @@ def draw(int sock, Slab slab not None, int64_t length) -> tuple[int, int]:
     return step.moved, step.why
 
 
-def waiting(int sock) -> int:
-    """Give how many bytes have come on a socket and were not read yet (tcp(7), SIOCINQ). Raises OSError."""
+def waiting(Descriptor sock not None) -> int:
+    """Give how many bytes have come on a socket and were not read yet (tcp(7), SIOCINQ).
+
+    Raises OSError, and ValueError if the socket is closed.
+    """
     cdef int count = 0
-    if ioctl(sock, FIONREAD, &count) < 0:
+    if ioctl(sock.fileno(), FIONREAD, &count) < 0:
         raise failed(errno)
     return count
 
 
-def wake_from(int sock, int count) -> None:
+def wake_from(Descriptor sock not None, int count) -> None:
     """Have a socket count as readable only once `count` bytes have come, or no more will (socket(7)).
 
-    If as many have come already, whoever watches it is woken. Raises OSError.
+    If as many have come already, whoever watches it is woken. Raises OSError, and ValueError if the socket is
+    closed.
     """
-    if setsockopt(sock, SOL_SOCKET, SO_RCVLOWAT, &count, sizeof(count)) < 0:
+    if setsockopt(sock.fileno(), SOL_SOCKET, SO_RCVLOWAT, &count, sizeof(count)) < 0:
         raise failed(errno)
 
 
@@ -424,15 +444,15 @@ cdef Step copy_out(int sock, int file, Piece *piece, bint more, int64_t budget) 
 cdef class Outflow:
     """One answer on its way out: pieces of memory and spans of one file, in order."""
 
-    cdef int sock
-    cdef int file
+    cdef Descriptor sock
+    cdef Descriptor file  # None if there are no spans
     cdef Piece *pieces
     cdef Py_ssize_t count
     cdef Py_ssize_t current
     cdef tuple owners  # keeps the memory of the pieces alive
     cdef readonly int64_t moved
 
-    def __cinit__(self, int sock, int file, tuple pieces not None):
+    def __cinit__(self, Descriptor sock not None, Descriptor file, tuple pieces not None):
         cdef Py_ssize_t index
         self.sock = sock
         self.file = file
@@ -452,23 +472,39 @@ cdef class Outflow:
             else:
                 self.pieces[index].data = NULL
                 self.pieces[index].at, self.pieces[index].stop = piece
+                if file is None:
+                    raise ValueError("a span needs a file")
 
     def __dealloc__(self):
         free(self.pieces)
 
     def step(self, int64_t budget) -> int:
-        """Send up to `budget` bytes; give DONE, WAIT, BUDGET or ENDED. Raises OSError."""
+        """Send up to `budget` bytes; give DONE, WAIT, BUDGET or ENDED.
+
+        Raises OSError, and ValueError if socket or file is closed.
+        """
         cdef Step step = Step(0, WHY_DONE, 0)
         cdef int64_t left = budget
+        cdef int sock = self.sock.borrow()
+        cdef int file = NO_FILE
+        if self.file is not None:
+            try:
+                file = self.file.borrow()
+            except ValueError:
+                self.sock.give_back()
+                raise
         with nogil:
             while self.current < self.count:
-                step = copy_out(self.sock, self.file, &self.pieces[self.current],
+                step = copy_out(sock, file, &self.pieces[self.current],
                                 self.current + 1 < self.count, left)
                 self.moved += step.moved
                 left -= step.moved
                 if step.why != WHY_DONE:
                     break
                 self.current += 1
+        if self.file is not None:
+            self.file.give_back()
+        self.sock.give_back()
         if step.why == WHY_FAILED:
             raise failed(step.err)
         return step.why

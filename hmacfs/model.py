@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from hmacfs._descriptor import Descriptor
+
 KiB: Final = 1024
 MiB: Final = 1024 * KiB
 GiB: Final = 1024 * MiB
@@ -205,9 +207,9 @@ class Plan:
 
 
 class File(NamedTuple):
-    """An open, published file. Whoever holds it closes `fd`."""
+    """An open, published file. What holds it closes its descriptor."""
 
-    fd: int
+    descriptor: Descriptor
     size: int
     mtime_ns: int
     inode: int
@@ -244,7 +246,7 @@ class Reply:
     pieces: list[bytes | Span] = field(default_factory=list)
     """The body in order: bytes as they are, Spans out of `file`."""
     file: File | None = None
-    """Open file behind the Spans; the connection closes it when the reply is done."""
+    """Open file behind the Spans; its descriptor is closed when the reply is done."""
     close: bool = False
     """Whether the connection must end after this reply."""
     detail: str = ""

@@ -212,7 +212,6 @@ class Worker:
             timeouts=boot.settings.timeouts,
             max_pipelined=boot.settings.server.max_pipelined,
             max_connections=connection_limit(boot.settings.server.max_connections),
-            send_slab=memoryview(_core.Slab(buffers.TLS_TURN_BYTES)),
             tls=tls_context(boot.settings),
             trusted=trusted,
             vouching=Vouching(trusted),

@@ -8,13 +8,13 @@ import socket
 from typing import TYPE_CHECKING
 
 from hmacfs import _core, metrics, transfer
+from hmacfs._descriptor import Descriptor
 from hmacfs.model import KiB, MiB
 from hmacfs.policy import classes, lending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sized
 
-    from hmacfs.errors import Refused
     from hmacfs.policy.classes import Classes
 
 SIZES = classes.between(32 * KiB, 4 * MiB)
@@ -81,14 +81,15 @@ class Stage:
         self.ours, self.theirs = tcp_pair() if tcp else socket.socketpair()
         for sock in (self.ours, self.theirs):
             sock.setblocking(False)
+        self.sock = Descriptor(self.ours.fileno(), owned=False)
         self.file = os.open(path, os.O_RDWR) if path else os.memfd_create("part")
-        self.sink = transfer.FileSink(self.file, length if limit is None else limit)
+        self.sink = transfer.FileSink(Descriptor(self.file, owned=False), length if limit is None else limit)
         self.advanced: list[int] = []
-        self.endings: list[Refused | transfer.Broken | None] = []
+        self.endings: list[Exception | transfer.Broken | None] = []
         self.ended = loop.create_future()
         self.receiving = transfer.Receiving(
             self.turns,
-            self.ours.fileno(),
+            self.sock,
             sink=self.sink,
             first=first,
             left=length,
@@ -96,7 +97,7 @@ class Stage:
             finished=self._finished,
         )
 
-    def _finished(self, broken: Refused | transfer.Broken | None) -> None:
+    def _finished(self, broken: Exception | transfer.Broken | None) -> None:
         self.endings.append(broken)
         self.ended.set_result(broken)
 

@@ -69,7 +69,7 @@ async def put(
     sha256: bytes | None = None,
 ) -> Stored:
     with await store.begin(place, len(body)) as part:
-        os.write(part.fd, body)
+        os.write(part.file.fileno(), body)
         return await part.commit(
             content_type="text/plain",
             owner="a@example.org",
@@ -112,7 +112,9 @@ def mine(terms: Terms, _length: int | None) -> bool:
 def write(writing: Writing, data: bytes) -> None:
     """Write what comes next, as a request's body is: behind the fence."""
     start = os.fstat(writing.fd).st_size if not writing.found.terms.chunk else writing.found.offset
-    SharedSink(writing.fd, start + len(data), writing.fence, start=start).take(memoryview(data))
+    sink = SharedSink(writing.file, start + len(data), writing.fence, start=start)
+    with sink.guard(wait=True):
+        sink.take(memoryview(data))
 
 
 async def append(store: Store, name: str, data: bytes) -> Found:

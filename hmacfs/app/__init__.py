@@ -7,7 +7,6 @@ where a disk or a body must be waited for. Refusals are raised, and turned into 
 from __future__ import annotations
 
 import functools
-import os
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol
@@ -148,7 +147,7 @@ class App:
         try:
             known = self._store.known(slot.key, file)
         except Refused:
-            os.close(file.fd)
+            file.descriptor.close()
             raise
         offloaded = self.offloads and link.trusted
         if known is None:
@@ -162,7 +161,7 @@ class App:
         try:
             known = await self._store.learn(slot.key, file)
         except BaseException:
-            os.close(file.fd)
+            file.descriptor.close()
             raise
         return self._file(head, slot, file, known, attached=attached, offloaded=offloaded)
 
@@ -186,7 +185,7 @@ class App:
             else:
                 reply = files.offloaded(sheet, self._offload.field, place)
         except BaseException:
-            os.close(file.fd)
+            file.descriptor.close()
             raise
         shared = self._shared(head)
         if not offloaded and (self.any_origin or b"origin" not in head.fields):
@@ -225,7 +224,7 @@ class App:
             link.grant(grant.dialect, grant.owner)
             plan = buffers.for_upload(Facts(length=head.length))
             promise = Promise(head.fields[b"repr-digest"]) if b"repr-digest" in head.fields else None
-            sink = transfer.FileSink(part.fd, part.length, digests=promise.running if promise else ())
+            sink = transfer.FileSink(part.file, part.length, digests=promise.running if promise else ())
             poured = link.pour(sink, plan)
             held = None if poured.done() else self._resumable.hold(head, link, slot, grant, part)
             try:

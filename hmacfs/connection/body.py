@@ -1,27 +1,27 @@
-"""The body of one request: where it ends, and where it flows. Knows no socket.
+"""The body of one request: where it ends, where it flows, and its one end. Knows no socket.
 
 Bytes are only passed on while somebody has asked for them with `pour`; until then the connection
-holds them.
+holds them. `end` stops whatever receives the body. The end is told only when no thread stores any of it: so
+what the sink writes to may be closed then.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hmacfs.errors import Refused
 from hmacfs.http import chunked
 
 if TYPE_CHECKING:
     import asyncio
 
     from hmacfs.model import Head, Plan
-    from hmacfs.transfer import Sink
+    from hmacfs.transfer import Receiving, Sink
 
 
 class Body:
     """Framing by Content-Length or chunked coding (RFC 9112 6), poured into one sink."""
 
-    __slots__ = ("_decoder", "_left", "_poured", "_sink", "broken", "plan", "received")
+    __slots__ = ("_decoder", "_left", "_poured", "_receiving", "_sink", "broken", "plan", "received")
 
     def __init__(self, head: Head, limit: int) -> None:
         """Expect the body that `head` announces, of at most `limit` bytes if it is chunked."""
@@ -31,6 +31,7 @@ class Body:
         self._decoder = chunked.Decoder(limit, keeps=keeps) if head.chunked else None
         self._sink: Sink | None = None
         self._poured: asyncio.Future[None] | None = None
+        self._receiving: Receiving | None = None
         self.plan: Plan | None = None
         self.broken = False  # whether it was given up: what follows on the wire is unknown
         self.received = 0  # bytes on the wire, framing included
@@ -48,15 +49,15 @@ class Body:
         return self._poured
 
     def take(self, data: memoryview) -> bytes | None:
-        """Pass on what of `data` belongs to the body; give what lies beyond its end.
+        """Pass on what of `data` belongs to the body, within the sink's guard; give what lies beyond its end.
 
         None if more must come, or if it broke off: then `pour`'s future knows why.
         """
         assert self._sink is not None
         try:
             used = self.store(data, self._sink)
-        except Refused as refused:
-            self.end(refused)
+        except Exception as error:  # noqa: BLE001 - the border: told to whoever waits for the body
+            self.end(error)
             return None
         if self.unread:
             return None
@@ -95,17 +96,32 @@ class Body:
         self._left -= count
         self.received += count
 
-    def end(self, refused: Refused | None) -> None:
-        """Tell who waits that the body is whole, or why it never will be."""
+    def receive_with(self, receiving: Receiving) -> None:
+        """Note what reads it from the socket in the transport's place."""
+        self._receiving = receiving
+
+    def end(self, broken: Exception | None) -> None:
+        """End it and whatever receives it; tell who waits that it is whole, or why it never will be.
+
+        The first end counts. It is told once the thread that may be storing has returned.
+        """
         poured, self._poured = self._poured, None
-        self._sink = None
-        self.broken = self.broken or refused is not None
-        if poured is None or poured.done():
+        sink, self._sink = self._sink, None
+        receiving, self._receiving = self._receiving, None
+        self.broken = self.broken or broken is not None
+        if receiving is not None:
+            receiving.abort()
+        if poured is None:
             return
-        if refused is None:
-            poured.set_result(None)
+        if sink is not None and sink.storing is not None:
+            sink.storing.add_done_callback(lambda _: _tell(poured, broken))
         else:
-            poured.set_exception(refused)
+            _tell(poured, broken)
+
+    @property
+    def waits_for_disk(self) -> bool:
+        """Whether its client could do nothing to speed it up."""
+        return self._receiving is not None and self._receiving.waits_for_disk
 
     @property
     def flowing(self) -> bool:
@@ -123,3 +139,12 @@ class Body:
             # Chunks may be tiny, and a write for each would cost more than the copy.
             sink.take(pieces[0] if len(pieces) == 1 else memoryview(b"".join(pieces)))
         return self._decoder.consumed
+
+
+def _tell(poured: asyncio.Future[None], broken: Exception | None) -> None:
+    if poured.done():  # cancelled
+        return
+    if broken is None:
+        poured.set_result(None)
+    else:
+        poured.set_exception(broken)

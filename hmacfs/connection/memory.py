@@ -60,7 +60,7 @@ class Memory:
         with contextlib.suppress(OSError):  # no descriptor is left, or the disk fails: the cold path will see
             if file.size > memory.BODY_BYTES:
                 self._admit(target, kept, file, None)
-            elif len(body := os.pread(file.fd, file.size, 0)) == file.size:
+            elif len(body := os.pread(file.descriptor.fileno(), file.size, 0)) == file.size:
                 self._admit(target, kept, file, body)
 
     def _admit(self, target: bytes, kept: Kept, file: File, body: bytes | None) -> None:
@@ -74,7 +74,7 @@ class Memory:
             identity=(file.inode, file.size, file.mtime_ns),
             expires=kept.expires or 0.0,
             body=body,
-            file=NO_FILE if body is not None else os.dup(file.fd),
+            file=NO_FILE if body is not None else os.dup(file.descriptor.fileno()),
         )
         self._hot.admit(target, entry)
 

@@ -17,9 +17,10 @@ import socket
 import struct
 import time
 import typing
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from hmacfs import _front, errors, metrics, transfer
+from hmacfs._descriptor import Descriptor
 from hmacfs.connection.acquaintance import ADAPTED_FROM_BYTES, Acquaintance
 from hmacfs.connection.body import Body
 from hmacfs.connection.errand import Errand
@@ -53,27 +54,9 @@ SPARE_CONNECTIONS: Final = 32
 CROWD_FROM: Final = 8
 
 NEVER: Final = float("inf")
+GONE: Final = "gone"
+"""The word for the peer of a TCP socket that was reset before it could be asked about."""
 BODY_METHODS: Final = frozenset({"PUT", "POST", "PATCH"})
-
-
-class Outgoing(Protocol):
-    """A reply on its way."""
-
-    reply: Reply
-
-    @property
-    def moved(self) -> int:
-        """Bytes given away so far, head included."""
-
-    @property
-    def arrived(self) -> int:
-        """Bytes that the client's side has acknowledged."""
-
-    def run(self) -> None:
-        """Send one turn's worth, and see to it that the next turn comes."""
-
-    def abort(self, why: str) -> None:
-        """Stop where it is."""
 
 
 class Connection(_front.Front, asyncio.BufferedProtocol):
@@ -83,18 +66,20 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         "_acquaintance",
         "_aside",
         "_checked",
+        "_direct",
         "_drained",
         "_eof",
         "_exchange",
         "_from_memory",
+        "_kernel",
         "_paused",
         "_peer",
         "_pending",
         "_phase",
-        "_receiving",
         "_rounds",
         "_sending",
         "_service",
+        "_socket",
         "_transport",
         "_window",
         "_window_s",
@@ -102,6 +87,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
     )
 
     _transport: asyncio.Transport
+    _kernel: socket.socket
 
     def __init__(self, service: Service, client: str = "") -> None:
         """Make the protocol of a socket about to be accepted; `client` is whom a proxy names as its peer."""
@@ -122,9 +108,9 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         self._exchange = Exchange()
         self._window = 0  # bytes moved when the current timeout window began
         self._window_s = 0.0  # how long that of a body is
-        self._receiving: transfer.Receiving | None = None
+        self._direct = False  # whether the body is read from the socket without the transport
         self._aside = False  # whether a thread stores what the transport has read
-        self._sending: Outgoing | None = None
+        self._sending: transfer.ReplyTransfer | None = None
 
     # What uvloop calls.
 
@@ -132,18 +118,20 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         """Take over an accepted socket, or turn it away if there are too many."""
         self._transport = typing.cast("asyncio.Transport", transport)  # uvloop's are not registered
         service = self._service
-        sock = transport.get_extra_info("socket")
+        # uvloop's stand-in for the socket: it refuses (OSError, ValueError) once that is closed.
+        sock = self._kernel = transport.get_extra_info("socket")
         self.sock = sock.fileno()
+        self._socket = Descriptor(self.sock, owned=False)  # the transport's, until `connection_lost`
         peer = transport.get_extra_info("peername")
         named = bool(self._peer)
+        # getpeername(2) fails for a TCP client that has reset already: it is nobody, and not trusted.
+        host = UNIX if sock.family == socket.AF_UNIX else peer[0] if isinstance(peer, tuple) else ""
         # getpeername(2) of IPv6 has four parts.
-        self._peer = self._peer or (authority(*peer[:2]) if isinstance(peer, tuple) else "unix")
+        self._peer = self._peer or (authority(*peer[:2]) if isinstance(peer, tuple) else host or GONE)
         self.client = self._peer.encode()
-        host = peer[0] if isinstance(peer, tuple) else UNIX
-        self.trusted = service.trusted.includes(host)
+        self.trusted = bool(host) and service.trusted.includes(host)
         # Whom a PROXY header names speaks for itself, unless it is a proxy of ours too.
-        speaker = host_of(self._peer) if named else host
-        if service.trusted.includes(speaker) if named else self.trusted:
+        if service.trusted.includes(host_of(self._peer)) if named else self.trusted:
             self.vouch = service.vouching
         behind = named or self.trusted or host == UNIX
         self._acquaintance = Acquaintance(service.clients, None if behind else sock)
@@ -153,7 +141,9 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         service.row.add(metrics.ACCEPTED_CONNECTIONS)
         self._set_idle()
         self.waiting = self._from_memory
-        if len(service.connections) > service.max_connections:
+        if not host:
+            self._close(abort=True)
+        elif len(service.connections) > service.max_connections:
             self._refuse(Refused(errors.TOO_MANY_CONNECTIONS))
 
     def _may_answer_from_memory(self) -> bool:
@@ -241,6 +231,8 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         if self._sending is not None:
             self._sending.abort("client_gone")
         self._acquaintance.leave()
+        self._socket.close()  # the number is about to be another socket's
+        self.sock = transfer.NO_FILE
         self._service.connections.discard(self)
         self._service.row.add(metrics.CONNECTIONS, -1)
 
@@ -457,17 +449,18 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         plan.slab = min(plan.slab, service.turns.site.classes.most)
         poured = body.pour(service.loop, sink, plan)
         pending, self._pending = self._pending, b""
-        direct = isinstance(sink, transfer.FileSink) and self._receive(pending, body, sink)
-        if not direct:
+        self._direct = isinstance(sink, transfer.FileSink) and self._receive(pending, body, sink)
+        if not self._direct:
             self._read_body(memoryview(pending))
         gone = self._phase is Phase.CLOSED
-        if body.flowing and not self._aside and (self._eof or gone):
+        here = self._direct or self._aside  # all of it may be, and be on its way into the sink
+        if body.flowing and not here and (self._eof or gone):
             body.end(Refused(errors.BODY_INCOMPLETE))
         elif body.flowing and not gone:
             self._enter(Event.POURED)
             self._window = body.received
             self._begin_window(body, service.loop.time())
-            if not (direct or self._aside):
+            if not here:
                 self._resume()
         return poured
 
@@ -492,9 +485,9 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
             return False
         self._pause()
         try:
-            self._receiving = transfer.Receiving(
+            receiving = transfer.Receiving(
                 turns,
-                self.sock,
+                self._socket,
                 sink=sink,
                 first=pending[: body.left],
                 left=body.left,
@@ -504,10 +497,11 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
             )
         except OSError:  # it cannot be watched: the transport can
             return False
+        body.receive_with(receiving)
         self._pending = pending[body.left :]
         return True
 
-    def _received(self, broken: Refused | transfer.Broken | None) -> None:
+    def _received(self, broken: Exception | transfer.Broken | None) -> None:
         """Note that a large body is whole, or why it never will be; from here on the transport reads."""
         if broken is transfer.Broken.LOST:
             self._transport.abort()
@@ -521,24 +515,35 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         assert body is not None
         sink = body.sink
         assert sink is not None
-        if data and lane.slow:
+        if (data and lane.slow) or not self._take_now(body, sink, data):
             self._aside = True
             self._pause()
             lane.begin(self._store_aside(bytes(data), body, sink))
             return
-        self._pending = body.take(data) or b""
         if data:
             lane.note(sink.waited_s)
         if not body.flowing:
             self._leave_body()
 
+    def _take_now(self, body: Body, sink: transfer.Sink, data: memoryview) -> bool:
+        """Store what of `data` belongs to `body`, and keep the rest; False if the sink must be waited for."""
+        try:
+            with sink.guard(wait=False) as now:
+                if now:
+                    self._pending = body.take(data) or b""
+                return now
+        except Refused as refused:
+            body.end(refused)
+            return True
+
     async def _store_aside(self, data: bytes, body: Body, sink: transfer.Sink) -> None:
         """Store on a thread what of `data` belongs to `body`, and keep the rest; then read on."""
-        used, broken = 0, None
+        used = 0
+        broken: Exception | None = None
         try:
             used = await self._service.turns.lane.store(sink, body.store, memoryview(data), sink)
-        except Refused as refused:
-            broken = refused
+        except Exception as error:  # noqa: BLE001 - the border: told to whoever waits for the body
+            broken = error
         self._aside = False
         if not body.flowing:
             return  # it was given up meanwhile
@@ -550,16 +555,15 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         self._pending = data[used:]
         self._end_body(broken)
 
-    def _end_body(self, refused: Refused | None) -> None:
+    def _end_body(self, broken: Exception | None) -> None:
         if self._exchange.body is not None:
-            self._exchange.body.end(refused)
+            self._exchange.body.end(broken)
         self._leave_body()
 
     def _leave_body(self) -> None:
         if self._phase is Phase.BODY:
-            if self._receiving is not None:
-                self._receiving.abort()
-                self._receiving = None
+            if self._direct:
+                self._direct = False
                 if not self._transport.is_closing():
                     self._resume()
             self._exchange.body_ended = time.monotonic()
@@ -570,10 +574,18 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
 
     def _respond(self, reply: Reply, raw: bytes = b"") -> None:
         """Send `reply`; on return it may be out already. `raw` is what came where no Head came of it."""
+        try:
+            self._render(reply, raw)
+        except BaseException:
+            if self._sending is None and reply.file is not None:  # else that closes it
+                reply.file.descriptor.close()
+            raise
+
+    def _render(self, reply: Reply, raw: bytes) -> None:
         service = self._service
         if self._phase is Phase.CLOSED or self._transport.is_closing():
             if reply.file is not None:
-                os.close(reply.file.fd)
+                reply.file.descriptor.close()
             self._record(reply, sent=0, arrived=0, broken="client_gone")
             return
         if reply.close or self._exchange.body_unread or service.draining:
@@ -618,10 +630,12 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         plan.budget = min(plan.budget, treatment.turn_bytes)
         self._acquaintance.prepare(treatment)
 
-    def _sender(self, reply: Reply, pieces: tuple[bytes | Span, ...], plan: Plan, sent: int) -> Outgoing:
+    def _sender(
+        self, reply: Reply, pieces: tuple[bytes | Span, ...], plan: Plan, sent: int
+    ) -> transfer.ReplyTransfer:
         return transfer.Sending(
             self._service.turns,
-            self.sock,
+            self._socket,
             reply=reply,
             pieces=pieces,
             plan=plan,
@@ -637,10 +651,12 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
             self._service.row.add(metrics.ACTIVE_DOWNLOADS, -1)
         gone = self._phase is Phase.CLOSED
         sent = sending.moved
+        if sending.error is not None:
+            self._fault(sending.error)
         self._record(
             sending.reply,
             sent=sent,
-            arrived=0 if sent < ADAPTED_FROM_BYTES else self._arrived(sending),
+            arrived=0 if sent < ADAPTED_FROM_BYTES else sending.arrived,
             broken=why,
         )
         if gone:
@@ -655,10 +671,6 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
             self._enter(Event.SENT)
             if late:  # else whoever sent the reply is about to look for the next request
                 self._advance()
-
-    def _arrived(self, sending: Outgoing) -> int:
-        """Give how much of a large reply has arrived, also at one who is gone: its socket is still open."""
-        return sending.arrived
 
     def _record(self, reply: Reply, *, sent: int, arrived: int, broken: str) -> None:
         """Count and log an exchange, and note what it tells of the client."""
@@ -693,8 +705,9 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         self.deadline = NEVER
         if abort:
             # Unsent bytes of a client that does not read would sit in the kernel for minutes.
-            sock = self._transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            # One over TLS may be closed already, and not have told us.
+            with contextlib.suppress(OSError, ValueError):
+                self._kernel.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._transport.abort()
         else:
             self._transport.close()
@@ -748,8 +761,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         """Refuse the body if its client is too slow; a slow disk is not the client's fault."""
         received = body.received
         least = _least(self._service.timeouts.min_rate * self._window_s)
-        at_disk = self._aside or (self._receiving is not None and self._receiving.waits_for_disk)
-        if not at_disk and received - self._window < least:
+        if not (self._aside or body.waits_for_disk) and received - self._window < least:
             self._end_body(Refused(errors.BODY_TOO_SLOW))
         else:
             self._acquaintance.progress(self._exchange, self._known_as, received, time.monotonic())

@@ -47,8 +47,6 @@ class Service:
     max_pipelined: int
     """Requests of one connection answered in one turn of the loop."""
     max_connections: int
-    send_slab: memoryview
-    """Where a reply over TLS is put together; valid only inside one turn of it."""
     tls: ssl.SSLContext | None
     """How clients of [tls] are greeted from now on; None if nobody is."""
     trusted: Trusted

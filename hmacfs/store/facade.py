@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, Self, TypeVar
@@ -34,6 +34,7 @@ from hmacfs.store.upload import NANO, Answering
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hmacfs._descriptor import Descriptor
     from hmacfs.model import Dependency, File, Slot
     from hmacfs.store.files import Tree
     from hmacfs.store.part import Part
@@ -225,7 +226,7 @@ class Store:
             try:
                 known = self.known(key, file) or await self.learn(key, file)
             finally:
-                os.close(file.fd)
+                file.descriptor.close()
         except Refused as refused:
             if refused.refusal is not errors.NOT_FOUND:
                 raise
@@ -244,15 +245,15 @@ class Store:
         try:
             if self._pace.on_loop(time.monotonic(), length):
                 try:
-                    fd = self._reserve(slot, length)
+                    file = self._reserve(slot, length)
                 finally:
                     self._is_quick()
             else:
-                fd = await self._reserve_aside(slot, length)
+                file = await self._reserve_aside(slot, length)
         except OSError as error:
-            fd = await self._try_again(error, slot, length)
+            file = await self._try_again(error, slot, length)
         return parts.Part(
-            fd, slot, length, publish=self._publish, drop=self._drop, refused=self._resilience.fail
+            file, slot, length, publish=self._publish, drop=self._drop, refused=self._resilience.fail
         )
 
     async def remove(self, slot: Slot) -> None:
@@ -310,18 +311,14 @@ class Store:
             raise Refused(errors.NOT_FOUND)
         return Known(facts.content_type, expires, facts.sha256)
 
-    def _reserve(self, slot: Slot | None, length: int) -> int:
+    def _reserve(self, slot: Slot | None, length: int) -> Descriptor:
         return parts.reserve(self._tree, slot, length, min_free_bytes=self._rules.min_free_bytes)
 
-    async def _reserve_aside(self, slot: Slot | None, length: int) -> int:
-        job = self._pool.submit(self._reserve, slot, length)
-        try:
-            return await asyncio.wrap_future(job)
-        except asyncio.CancelledError:
-            job.add_done_callback(self._discard)
-            raise
+    async def _reserve_aside(self, slot: Slot | None, length: int) -> Descriptor:
+        # A reservation that nothing waits for any more is closed with its last reference.
+        return await self._run(self._pool, self._reserve, slot, length)
 
-    async def _try_again(self, error: OSError, slot: Slot | None, length: int) -> int:
+    async def _try_again(self, error: OSError, slot: Slot | None, length: int) -> Descriptor:
         """Reserve after that has failed, if it may pass by itself. Raises Refused."""
         for delay_s in self._resilience.delays():
             if error.errno not in faults.PASSING:
@@ -388,17 +385,12 @@ class Store:
             raise faults.writing(error) from None
         return Identity(slot.key, removed.st_mtime_ns)
 
-    def _drop(self, fd: int) -> None:
+    def _drop(self, file: Descriptor) -> None:
         """Close the file of a dropped part; giving back gigabytes takes its time."""
         try:
-            self._pool.submit(os.close, fd)
+            self._pool.submit(file.close)
         except RuntimeError:  # the store is closed already
-            os.close(fd)
-
-    def _discard(self, job: Future[int]) -> None:
-        """Close what a reservation gave that nobody waits for any more."""
-        if not job.cancelled() and job.exception() is None:
-            self._drop(job.result())
+            file.close()
 
     async def _keep_up(self, work: Callable[[Index], T]) -> T:
         """Run upkeep on its own thread with its own connection."""

@@ -15,6 +15,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from hmacfs import _core, _drafts, errors
+from hmacfs._descriptor import Descriptor
 from hmacfs.errors import Refused
 from hmacfs.model import File
 from hmacfs.store import faults
@@ -85,7 +86,7 @@ class Tree:
         if not stat.S_ISREG(found.st_mode):
             os.close(fd)
             raise Refused(errors.NOT_FOUND)
-        return File(fd, found.st_size, found.st_mtime_ns, found.st_ino)
+        return File(Descriptor(fd), found.st_size, found.st_mtime_ns, found.st_ino)
 
     def look(self, key: str) -> os.stat_result | None:
         """Give what stands at `key`, whatever it is and not following it; None if nothing does."""

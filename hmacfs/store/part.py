@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import TYPE_CHECKING
 
 from hmacfs import errors
+from hmacfs._descriptor import Descriptor
 from hmacfs.errors import Refused
 from hmacfs.policy import space
-from hmacfs.store.upload import CLOSED, Upload
+from hmacfs.store.upload import Upload
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from hmacfs.store.upload import Stored
 
 
-def reserve(tree: Tree, slot: Slot | None, length: int, *, min_free_bytes: int) -> int:
+def reserve(tree: Tree, slot: Slot | None, length: int, *, min_free_bytes: int) -> Descriptor:
     """Open an unnamed file with room for `length` bytes; blocks. Leaves nothing behind if it fails.
 
     Without a slot (a form tells its name late) only the space is looked at.
     Raises Refused DISK_FULL, and OSError: FileExistsError before a byte of the body is read.
     """
-    fd = tree.unnamed(None if slot is None else slot.key)
+    file = Descriptor(tree.unnamed(None if slot is None else slot.key))
     try:
-        take_room(tree, fd, length, min_free_bytes=min_free_bytes)
+        take_room(tree, file.fileno(), length, min_free_bytes=min_free_bytes)
     except BaseException:
-        os.close(fd)
+        file.close()
         raise
-    return fd
+    return file
 
 
 def take_room(tree: Tree, fd: int, length: int, *, start: int = 0, min_free_bytes: int) -> None:
@@ -49,23 +49,24 @@ def take_room(tree: Tree, fd: int, length: int, *, start: int = 0, min_free_byte
 
 
 class Part:
-    """The unnamed file of one upload; `fd` is open for reading and writing, empty, `length` reserved.
+    """The unnamed file of one upload; `file` is open for reading and writing, empty, `length` reserved.
 
     Leaving it as a context drops it unless it was committed. `slot` may be set as long as it is None.
     """
 
     def __init__(  # noqa: PLR0913 - only the store makes one
         self,
-        fd: int,
+        file: Descriptor,
         slot: Slot | None,
         length: int,
         *,
         publish: Callable[[Upload], Awaitable[Stored]],
-        drop: Callable[[int], None],
+        drop: Callable[[Descriptor], None],
         refused: Callable[[Refused], None],
     ) -> None:
-        """Own `fd`; `publish` takes it over, or `drop` closes it. `refused` is told if it is left so."""
-        self.fd = fd
+        """Own `file`; `publish` takes it over, or `drop` closes it. `refused` is told if it is left so."""
+        self.file = file
+        self._given_up = False
         self.slot = slot
         self.length = length
         self._publish = publish
@@ -86,7 +87,7 @@ class Part:
 
     def close(self) -> None:
         """Drop the file if it was not committed; may be called again."""
-        if self.fd != CLOSED:
+        if not self._given_up:
             self._drop(self._give_up())
 
     async def commit(  # noqa: PLR0913 - what is known of a file
@@ -107,7 +108,7 @@ class Part:
         DISK_FULL, BUSY, STORAGE_FAILED. Refused or cancelled, the file is dropped; a cancellation
         that comes too late leaves it whole.
         """
-        if self.fd == CLOSED:
+        if self._given_up:
             raise ValueError("this part has been committed or dropped already")
         if self.slot is None:
             raise ValueError("this part needs a slot first")
@@ -126,7 +127,6 @@ class Part:
         )
         return await self._publish(upload)
 
-    def _give_up(self) -> int:
-        # Only one may ever close the fd: its number may by then belong to another upload.
-        fd, self.fd = self.fd, CLOSED
-        return fd
+    def _give_up(self) -> Descriptor:
+        self._given_up = True
+        return self.file

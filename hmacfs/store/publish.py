@@ -105,7 +105,7 @@ class Publisher:
     def seal(self, upload: Upload) -> None:
         """Make one file whole and, if it must be, durable. Raises Refused or OSError."""
         path_of(upload.slot.key)
-        fd = upload.fd
+        fd = upload.file.fileno()
         if upload.size < upload.reserved:
             if os.fstat(fd).st_size != upload.size:
                 raise Refused(errors.SIZE_MISMATCH)
@@ -242,7 +242,7 @@ class Publisher:
 
     def _link(self, upload: Upload, delays: Iterator[float] | None) -> OSError | None:
         try:
-            self._tree.link(upload.fd, upload.slot.key)
+            self._tree.link(upload.file.fileno(), upload.slot.key)
         except OSError as error:
             left = self._link_again(upload, error, delays)
             if left is not None:
@@ -259,7 +259,7 @@ class Publisher:
                 break
             time.sleep(delay_s)
             try:
-                self._tree.link(upload.fd, upload.slot.key)
+                self._tree.link(upload.file.fileno(), upload.slot.key)
             except OSError as another:
                 error = another
             else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -15,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    from hmacfs._descriptor import Descriptor
     from hmacfs.model import Slot
 
 NANO: Final = 10**9
-CLOSED: Final = -1
 
 
 class Stored(NamedTuple):
@@ -31,7 +30,7 @@ class Stored(NamedTuple):
 
 
 class Upload:
-    """A whole file on the way to its name. It owns `fd` from the moment it is made."""
+    """A whole file on the way to its name. It owns `file` from the moment it is made."""
 
     __slots__ = (
         "answer",
@@ -39,7 +38,7 @@ class Upload:
         "digest",
         "expires",
         "fault",
-        "fd",
+        "file",
         "inode",
         "mtime_ns",
         "owner",
@@ -51,7 +50,7 @@ class Upload:
 
     def __init__(  # noqa: PLR0913 - what is known of a file
         self,
-        fd: int,
+        file: Descriptor,
         slot: Slot,
         *,
         size: int,
@@ -63,8 +62,8 @@ class Upload:
         sha256: bytes | None,
         answer: asyncio.Future[Stored],
     ) -> None:
-        """Take `fd` over; `answer` belongs to the event loop and is told by `tell` only."""
-        self.fd = fd
+        """Take `file` over; `answer` belongs to the event loop and is told by `tell` only."""
+        self.file = file
         self.slot = slot
         self.size = size
         self.reserved = reserved
@@ -103,8 +102,7 @@ class Upload:
 
     def close(self) -> None:
         """Close the file: it is published, or vanishes unless it is linked."""
-        fd, self.fd = self.fd, CLOSED
-        os.close(fd)
+        self.file.close()
 
     def fail(self, error: Exception) -> None:
         """Close the file and keep the reason for `tell`."""
@@ -144,6 +142,6 @@ class Answering:
         if not isinstance(error, Exception):
             return False
         for upload in self._uploads:
-            if upload.fd != CLOSED:  # this one has not ended yet
+            if not upload.file.closed:  # this one has not ended yet
                 upload.fail(error)
         return True

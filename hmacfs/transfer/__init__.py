@@ -10,7 +10,7 @@ from hmacfs.transfer.forms import FORM_HEADER_BYTES, FORM_PARTS, Form, receive_f
 from hmacfs.transfer.lane import Lane
 from hmacfs.transfer.optimiser import Optimiser
 from hmacfs.transfer.receiving import Broken, Receiving
-from hmacfs.transfer.sending import NO_FILE, Sending
+from hmacfs.transfer.sending import NO_FILE, ReplyTransfer, Sending, TlsSending
 from hmacfs.transfer.site import Site
 from hmacfs.transfer.slabs import Slabs
 from hmacfs.transfer.turns import Turns
@@ -29,11 +29,13 @@ __all__ = [
     "Optimiser",
     "Part",
     "Receiving",
+    "ReplyTransfer",
     "Sending",
     "SharedSink",
     "Sink",
     "Site",
     "Slabs",
+    "TlsSending",
     "Turns",
     "receive_form",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import os
 from typing import TYPE_CHECKING, Final, Protocol
 
 from blake3 import blake3
@@ -17,12 +16,13 @@ from hmacfs.policy import breaker, buffers, latency
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from types import TracebackType
 
+    from hmacfs._descriptor import Descriptor
     from hmacfs.model import Plan
 
 NANO: Final = 1_000_000_000
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_UNGUARDED: Final = contextlib.nullcontext(enter_result=True)
 
 
 class Sink(Protocol):
@@ -32,18 +32,28 @@ class Sink(Protocol):
     def waited_s(self) -> float:
         """How long the last write was waiting."""
 
-    def held(self) -> contextlib.AbstractContextManager[None]:
-        """Keep the file open although its part may be dropped meanwhile. Raises OSError."""
+    @property
+    def storing(self) -> asyncio.Future[None] | None:
+        """Done when the thread that stores now has returned; None if none does."""
+
+    def in_thread(self) -> contextlib.AbstractContextManager[None]:
+        """Return the context in which a thread stores."""
+
+    def guard(self, *, wait: bool) -> contextlib.AbstractContextManager[bool]:
+        """Return the context of a write; it gives whether the write may be made now.
+
+        Unless it may `wait`, that can be False; after a bounded wait it is refused. Raises Refused.
+        """
 
     def take(self, data: memoryview) -> None:
-        """Consume `data`, which is only lent. Raises Refused."""
+        """Consume `data`, which is only lent, within `guard`. Raises Refused."""
 
 
 class Part(Protocol):
     """What `receive` needs of a part of the store."""
 
     @property
-    def fd(self) -> int:
+    def file(self) -> Descriptor:
         """The open, unnamed file."""
 
     @property
@@ -54,16 +64,12 @@ class Part(Protocol):
 class Fence(Protocol):
     """A writer's right to write to a file that others may take over; a context around each write."""
 
-    file: int
-    """The open file that carries the right; exchanged for a duplicate while a thread writes."""
+    def guard(self, *, wait: bool) -> contextlib.AbstractContextManager[bool]:
+        """Return the context that holds off whoever would take over; it gives whether it does.
 
-    def __enter__(self) -> None:
-        """Hold off whoever would take over. Raises Refused: somebody has."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Let others take over."""
+        Unless it may `wait`, that can be False. Raises Refused: somebody has taken over, or the wait was too
+        long; OSError.
+        """
 
 
 class Digest(Protocol):
@@ -80,7 +86,10 @@ class Link(Protocol):
     """One client as `transfer` sees it."""
 
     def pour(self, sink: Sink, plan: Plan) -> asyncio.Future[None]:
-        """Let the body flow into `sink`; done when it has ended. Refused if it breaks off."""
+        """Let the body flow into `sink`; done when it has ended and nothing stores it any more.
+
+        Refused if it breaks off.
+        """
 
 
 def refused(error: OSError) -> Refused:
@@ -93,15 +102,18 @@ def refused(error: OSError) -> Refused:
 class FileSink:
     """Writes a body to a file, counts it and digests it while it is hot in the cache."""
 
-    __slots__ = ("_aside", "_digests", "_intake", "_limit", "_waited_ns")
+    __slots__ = ("_digests", "_intake", "_limit", "_waited_ns", "storing")
 
-    def __init__(self, file: int, limit: int, *, start: int = 0, digests: Sequence[Digest] = ()) -> None:
+    def __init__(
+        self, file: Descriptor, limit: int, *, start: int = 0, digests: Sequence[Digest] = ()
+    ) -> None:
         """Write to `file` from `start` on, up to `limit`; `digests` take in the same, beside BLAKE3."""
         self._intake = _core.Intake(file, buffers.WRITE_BYTES, start)
         self._digests: Sequence[Digest] = (blake3(), *digests)
         self._limit = limit
         self._waited_ns = 0
-        self._aside: asyncio.Future[None] | None = None  # done when the thread that writes now is through
+        self.storing: asyncio.Future[None] | None = None
+        """Done when the thread that stores now has returned; None if none does."""
 
     @property
     def moved(self) -> int:
@@ -114,21 +126,18 @@ class FileSink:
         return self._waited_ns / NANO
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep the file open although its part may be dropped meanwhile: a thread writes to it.
-
-        Raises OSError.
-        """
-        theirs = self._intake.file
-        ours = self._intake.file = os.dup(theirs)
-        aside = self._aside = asyncio.get_running_loop().create_future()
+    def in_thread(self) -> Iterator[None]:
+        """Note that a thread stores: the end of the body is not told before it has returned."""
+        storing = self.storing = asyncio.get_running_loop().create_future()
         try:
             yield
         finally:
-            self._intake.file = theirs
-            os.close(ours)
-            self._aside = None
-            aside.set_result(None)
+            self.storing = None
+            storing.set_result(None)
+
+    def guard(self, *, wait: bool) -> contextlib.AbstractContextManager[bool]:  # noqa: ARG002 - the protocol's
+        """Return the context of a write: nobody else has this file."""
+        return _UNGUARDED
 
     def take(self, data: memoryview) -> None:
         """Write `data`. Raises Refused: size_mismatch past the limit, disk_full, storage_failed."""
@@ -164,12 +173,7 @@ class FileSink:
         Once this is over, not another byte reaches the file. Raises what breaks the body, and Refused:
         size_mismatch unless exactly as many bytes as the limit have come.
         """
-        try:
-            await poured
-        except Refused:
-            if self._aside is not None:
-                await self._aside
-            raise
+        await poured
         if self.moved != self._limit:
             raise Refused(errors.SIZE_MISMATCH, f"{self.moved} bytes came, {self._limit} were granted")
         return self.digest()
@@ -185,28 +189,30 @@ class SharedSink(FileSink):
     Feeds the digests that it is given, and makes none of its own.
     """
 
-    __slots__ = ("_fence",)
+    __slots__ = ("_fence", "_guarded")
 
     def __init__(
-        self, file: int, limit: int, fence: Fence, *, start: int, digests: Sequence[Digest] = ()
+        self, file: Descriptor, limit: int, fence: Fence, *, start: int, digests: Sequence[Digest] = ()
     ) -> None:
         """Write to `file` from `start` on, up to `limit`, behind `fence`."""
         super().__init__(file, limit, start=start)
         self._digests = digests
         self._fence = fence
+        self._guarded = False
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep file and fence open. Raises OSError."""
-        theirs = self._fence.file
-        ours = self._fence.file = os.dup(theirs)
+    def guard(self, *, wait: bool) -> Iterator[bool]:
+        """Hold the fence during a write. Raises Refused: somebody has taken over, or it cannot be held."""
         try:
-            with super().held():
-                yield
+            with self._fence.guard(wait=wait) as held:
+                self._guarded = held
+                yield held
+        except OSError as error:
+            raise refused(error) from error
         finally:
-            self._fence.file = theirs
-            os.close(ours)
+            self._guarded = False
 
     def _take(self, data: memoryview, patience_ns: int) -> int:
-        with self._fence:
-            return super()._take(data, patience_ns)
+        if not self._guarded:
+            raise RuntimeError("a shared file is written to behind its fence only")
+        return super()._take(data, patience_ns)

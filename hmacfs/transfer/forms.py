@@ -12,6 +12,7 @@ from hmacfs.model import KiB
 from hmacfs.transfer.bodies import FileSink
 
 if TYPE_CHECKING:
+    import asyncio
     from contextlib import AbstractContextManager
 
     from hmacfs.model import Plan
@@ -39,7 +40,7 @@ class Form:
             max_header_size=FORM_HEADER_BYTES,
         )
         self._current: MultipartSegment | None = None
-        self.sink = FileSink(part.fd, part.length)
+        self.sink = FileSink(part.file, part.length)
         self.name: str | None = None
 
     @property
@@ -47,9 +48,18 @@ class Form:
         """How long the last write was waiting."""
         return self.sink.waited_s
 
-    def held(self) -> AbstractContextManager[None]:
-        """Keep the file open although its part may be dropped meanwhile. Raises OSError."""
-        return self.sink.held()
+    @property
+    def storing(self) -> asyncio.Future[None] | None:
+        """Done when the thread that stores now has returned; None if none does."""
+        return self.sink.storing
+
+    def in_thread(self) -> AbstractContextManager[None]:
+        """Return the context in which a thread stores."""
+        return self.sink.in_thread()
+
+    def guard(self, *, wait: bool) -> AbstractContextManager[bool]:
+        """Return the context of a write."""
+        return self.sink.guard(wait=wait)
 
     def take(self, data: memoryview) -> None:
         """Parse `data` and write what belongs to the file. Raises Refused."""

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from hmacfs.policy import buffers, latency
-from hmacfs.transfer.bodies import refused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -64,12 +63,15 @@ class Lane:
         return await self._loop.run_in_executor(self._threads, functools.partial(work, *args, **kwargs))
 
     async def store(self, sink: Sink, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do `work`, which writes to `sink`, on a thread, and learn from it. Raises Refused."""
+        """Do `work`, which writes to `sink`, on a thread behind its guard. Raises Refused."""
+
+        def guarded() -> T:
+            with sink.guard(wait=True):
+                return work(*args, **kwargs)
+
         try:
-            with sink.held():
-                return await self.run(work, *args, **kwargs)
-        except OSError as error:
-            raise refused(error) from error
+            with sink.in_thread():
+                return await self.run(guarded)
         finally:
             self.note(sink.waited_s)
 

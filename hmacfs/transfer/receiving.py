@@ -18,6 +18,7 @@ from hmacfs.transfer.turns import READABLE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hmacfs._descriptor import Descriptor
     from hmacfs.transfer.bodies import FileSink
     from hmacfs.transfer.turns import Turns
 
@@ -55,19 +56,20 @@ class Receiving:
     def __init__(  # noqa: PLR0913 - one call site; each is a different noun
         self,
         turns: Turns,
-        sock: int,
+        sock: Descriptor,
         *,
         sink: FileSink,
         first: bytes,
         left: int,
         rate: float | None = None,
         advanced: Callable[[int], None],
-        finished: Callable[[Refused | Broken | None], None],
+        finished: Callable[[Exception | Broken | None], None],
     ) -> None:
         """Move `left` bytes into `sink`: the `first` of them, and the others from `sock`.
 
         `advanced` is told of bytes as they are stored, `finished` once why it is over: None if it is
-        whole. `rate` is what its client usually sends, in bytes per second. Raises OSError if the socket
+        whole, the reason if it is refused or something has failed.
+        `rate` is what its client usually sends, in bytes per second. Raises OSError if the socket
         cannot be watched.
         """
         self._turns = turns
@@ -115,8 +117,12 @@ class Receiving:
         self._look(moved, self._left, dry=dry)
         return moved
 
+    def fail(self, error: Exception) -> None:
+        """End for good: what a turn had read when it raised is lost."""
+        self._end(error)
+
     def abort(self) -> None:
-        """Read no more; `finished` is not told."""
+        """Read no more; `finished` is not told. A thread may still store what it has: see `Sink.storing`."""
         if not self._stopped:
             self._stopped = True
             self._turns.leave(self._sock)
@@ -125,13 +131,22 @@ class Receiving:
     def _move(self, size: int, limit: int) -> tuple[int, bool]:
         """Receive at most about `limit` bytes, `size` at a time; give how many, and if that was all."""
         moved = 0
-        while moved < limit and not self._lane.slow:
-            data, why = self._draw(self._turns.slab, size, limit - moved)
-            count = self._store(data)
-            moved += count
-            if self._settle(count, why):
-                return moved, why == _core.WAIT
-        self._turns.again(self)
+        try:
+            # Before the first read: what was read and may not be stored yet would have to be kept.
+            with self._sink.guard(wait=False) as now:
+                while now and moved < limit and not self._lane.slow:
+                    data, why = self._draw(self._turns.slab, size, limit - moved)
+                    count = self._store(data)
+                    moved += count
+                    if self._settle(count, why):
+                        return moved, why == _core.WAIT
+        except Refused as broken:  # somebody has taken over
+            self._end(broken)
+            return moved, False
+        if now:
+            self._turns.again(self)
+        else:  # the lock may be held for as long as a flush takes
+            self._step_aside()
         return moved, False
 
     def _draw(self, slab: _core.Slab, size: int, limit: int) -> tuple[memoryview, int]:
@@ -162,12 +177,6 @@ class Receiving:
             self._first = bytes(data[count:])
         self._lane.note(self._sink.waited_s)
         return count
-
-    async def _store_aside(self, data: memoryview) -> None:
-        try:
-            await self._lane.store(self._sink, self._sink.take, data)
-        except Refused as broken:
-            self._end(broken)
 
     def _settle(self, count: int, why: int) -> bool:
         """Note that `count` bytes are stored; give whether nothing is left to do in this turn."""
@@ -206,13 +215,16 @@ class Receiving:
     async def _receive_aside(self) -> None:
         """Receive what fits into one slab, and write it on a thread."""
         count, why = 0, _core.DONE
-        async with self._lane.lend(self._to_hold) as slab:
-            if not self._stopped:
-                data, why = self._draw(slab, slab.size, slab.size)
-                count = len(data)
-                self._look(count, self._left - count, dry=why == _core.WAIT)
-                if data:
-                    await self._store_aside(data)
+        try:
+            async with self._lane.lend(self._to_hold) as slab:
+                if not self._stopped:
+                    data, why = self._draw(slab, slab.size, slab.size)
+                    count = len(data)
+                    self._look(count, self._left - count, dry=why == _core.WAIT)
+                    if data:
+                        await self._lane.store(self._sink, self._sink.take, data)
+        except Exception as error:  # noqa: BLE001 - the border: told to whoever waits for the body
+            self._end(error)
         self._aside = False
         missed, self._missed = self._missed, False
         if not self._settle(count, why) or (missed and not self._stopped):
@@ -227,7 +239,7 @@ class Receiving:
         size = min(self._filling.size, buffers.MOST_LENT_BYTES)
         return min(size, self._site.classes.fit(min(self._left, has_come)))
 
-    def _end(self, broken: Refused | Broken | None) -> None:
+    def _end(self, broken: Exception | Broken | None) -> None:
         if not self._stopped:
             self.abort()
             self._finished(broken)

@@ -2,84 +2,72 @@
 
 from __future__ import annotations
 
+import abc
 import errno
 import fcntl
 import os
+import socket
+import struct
 import termios
 from typing import TYPE_CHECKING, Final
 
 from hmacfs import _core
+from hmacfs.model import Span
 from hmacfs.policy import buffers
 from hmacfs.transfer.turns import WRITABLE
 from hmacfs.transfer.warmth import Warmth
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
-    from hmacfs.model import Plan, Reply, Span
+    from hmacfs._descriptor import Descriptor
+    from hmacfs.model import Plan, Reply
     from hmacfs.transfer.turns import Turns
 
 NO_FILE: Final = -1
+# Where tcpi_bytes_acked lies in struct tcp_info; linux/tcp.h.
+_ACKED: Final = struct.Struct("=120xQ")
 
 
-class Sending:
-    """One reply on its way to the client.
+class ReplyTransfer(abc.ABC):
+    """One reply on its way to the client: it owns the reply's file, and closes it at its one end."""
 
-    Writes to the transport's socket directly: the transport is never given bytes to queue, so
-    nothing can overtake.
-    """
+    __slots__ = ("_aside", "_budget", "_finished", "_stopped", "_turns", "_warmth", "error", "reply")
 
-    __slots__ = (
-        "_aside",
-        "_before",
-        "_budget",
-        "_finished",
-        "_flow",
-        "_sock",
-        "_stopped",
-        "_turns",
-        "_warmth",
-        "_watched",
-        "reply",
-    )
-
-    def __init__(  # noqa: PLR0913 - one call site; each is a different noun
+    def __init__(
         self,
         turns: Turns,
-        sock: int,
         *,
         reply: Reply,
         pieces: tuple[bytes | Span, ...],
-        plan: Plan,
+        budget: int,
         finished: Callable[[str], None],
-        sent: int = 0,
     ) -> None:
-        """Prepare to send `pieces`; `finished` is told "" or in a word why it failed.
-
-        `sent` bytes of the reply went out before.
-        """
+        """Prepare to send `pieces`, at most `budget` bytes a turn; `finished` is told "" or why it failed."""
         self._turns = turns
-        self._sock = sock
-        self._watched = False
-        self._budget = plan.budget
+        self._budget = budget
         self._finished = finished
         self._stopped = False
-        self._before = sent
-        self._flow = _core.Outflow(sock, NO_FILE if reply.file is None else reply.file.fd, pieces)
         self._aside = False  # whether the lane reads what is to be sent next
-        self._warmth = None if reply.file is None else Warmth.of(reply.file.fd, pieces)
+        self._warmth = None if reply.file is None else Warmth.of(reply.file.descriptor, pieces)
         self.reply = reply
+        self.error: Exception | None = None
+        """The fault of ours that has ended it."""
 
     @property
+    @abc.abstractmethod
     def moved(self) -> int:
-        """Bytes handed to the kernel so far, head included."""
-        return self._before + self._flow.moved
+        """Bytes given away so far, head included."""
 
     @property
+    @abc.abstractmethod
     def arrived(self) -> int:
-        """Bytes the client's side has acknowledged; tcp(7) SIOCOUTQ, unix(7)."""
-        waiting = fcntl.ioctl(self._sock, termios.TIOCOUTQ, b"\0\0\0\0")
-        return self.moved - int.from_bytes(waiting, "little")
+        """Bytes that the client's side has acknowledged."""
+
+    @abc.abstractmethod
+    def _send(self, limit: int) -> None:
+        """Send at most `limit` bytes, and see to it that the next turn comes, or end."""
 
     def run(self) -> None:
         """Send the first bytes at once, and see to it that the rest follows."""
@@ -90,12 +78,85 @@ class Sending:
         if self._stopped or self._aside:
             return 0
         if self._warmth is not None:
-            limit = self._warmth.ready(self._flow.moved, limit)
+            limit = self._warmth.ready(self.moved, limit)
             if not limit:
                 self._aside = True
                 self._turns.lane.begin(self._warm_up(self._warmth))
                 return 0
-        before = self._flow.moved
+        before = self.moved
+        self._send(limit)
+        return self.moved - before
+
+    async def _warm_up(self, warmth: Warmth) -> None:
+        """Have the next part of the file read by a thread, which may wait for the disk."""
+        lane = self._turns.lane
+        try:
+            async with lane.lend(lambda: buffers.MOST_LENT_BYTES) as slab:
+                if not self._stopped:
+                    await warmth.grow(self.moved, slab, lane)
+        except Exception as error:  # noqa: BLE001 - the border: nothing else would end the reply
+            self.fail(error)
+        self._aside = False
+        if not self._stopped:
+            self._turns.again(self)
+
+    def fail(self, error: Exception) -> None:
+        """End for good: a fault of ours."""
+        if not self._stopped:
+            self.error = error
+            self._end("internal")
+
+    def abort(self, why: str) -> None:
+        """Stop where it is: the client is gone, stalled, or the server must end."""
+        if not self._stopped:
+            self._end(why)
+
+    def _end(self, why: str) -> None:
+        self._stopped = True
+        if self.reply.file is not None:
+            self.reply.file.descriptor.close()
+        self._finished(why)
+
+
+class Sending(ReplyTransfer):
+    """A reply over a plain socket.
+
+    Writes to the transport's socket directly: the transport is never given bytes to queue, so
+    nothing can overtake.
+    """
+
+    __slots__ = ("_before", "_flow", "_sock", "_watched")
+
+    def __init__(  # noqa: PLR0913 - one call site; each is a different noun
+        self,
+        turns: Turns,
+        sock: Descriptor,
+        *,
+        reply: Reply,
+        pieces: tuple[bytes | Span, ...],
+        plan: Plan,
+        finished: Callable[[str], None],
+        sent: int = 0,
+    ) -> None:
+        """Prepare to send `pieces`; `sent` bytes of the reply went out before."""
+        super().__init__(turns, reply=reply, pieces=pieces, budget=plan.budget, finished=finished)
+        self._sock = sock
+        self._watched = False
+        self._before = sent
+        self._flow = _core.Outflow(sock, None if reply.file is None else reply.file.descriptor, pieces)
+
+    @property
+    def moved(self) -> int:
+        """Bytes handed to the kernel so far, head included."""
+        return self._before + self._flow.moved
+
+    @property
+    def arrived(self) -> int:
+        """Bytes the client's side has acknowledged; tcp(7) SIOCOUTQ, unix(7)."""
+        waiting = fcntl.ioctl(self._sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+        return self.moved - int.from_bytes(waiting, "little")
+
+    def _send(self, limit: int) -> None:
         try:
             why = self._flow.step(limit)
             if why == _core.WAIT and not self._watched:
@@ -111,26 +172,128 @@ class Sending:
                 self._end("file_shrunk")
             elif why == _core.BUDGET:
                 self._turns.again(self)
-        return self._flow.moved - before
-
-    async def _warm_up(self, warmth: Warmth) -> None:
-        """Have the next part of the file read by a thread, which may wait for the disk."""
-        lane = self._turns.lane
-        async with lane.lend(lambda: buffers.MOST_LENT_BYTES) as slab:
-            if not self._stopped:
-                await warmth.grow(self._flow.moved, slab, lane)
-        self._aside = False
-        if not self._stopped:
-            self._turns.again(self)
-
-    def abort(self, why: str) -> None:
-        """Stop where it is: the client is gone, stalled, or the server must end."""
-        if not self._stopped:
-            self._end(why)
 
     def _end(self, why: str) -> None:
-        self._stopped = True
         self._turns.leave(self._sock)
-        if self.reply.file is not None:
-            os.close(self.reply.file.fd)
-        self._finished(why)
+        super()._end(why)
+
+
+class TlsSending(ReplyTransfer):
+    """A reply through a transport that encrypts.
+
+    Each turn's bytes are given away for good: the transport may keep them for as long as OpenSSL takes none
+    (SSL_write(3), SSL_ERROR_WANT_READ), so nothing is lent to it.
+    """
+
+    __slots__ = (
+        "_acked",
+        "_at",
+        "_current",
+        "_is_full",
+        "_moved",
+        "_pieces",
+        "_sock",
+        "_transport",
+        "_waiting",
+    )
+
+    def __init__(  # noqa: PLR0913 - one call site; each is a different noun
+        self,
+        turns: Turns,
+        sock: socket.socket,
+        transport: asyncio.WriteTransport,
+        is_full: Callable[[], bool],
+        *,
+        reply: Reply,
+        pieces: tuple[bytes | Span, ...],
+        plan: Plan,
+        finished: Callable[[str], None],
+    ) -> None:
+        """Prepare to give `pieces` to `transport` whenever not `is_full`; `sock` tells what has arrived."""
+        budget = min(plan.budget, buffers.TLS_TURN_BYTES)
+        super().__init__(turns, reply=reply, pieces=pieces, budget=budget, finished=finished)
+        self._sock = sock
+        self._transport = transport
+        self._is_full = is_full
+        self._pieces = pieces
+        self._current = 0  # the piece that is being sent
+        self._at = 0  # how much of it is out
+        self._moved = 0
+        self._waiting = False
+        self._acked = 0
+        self._acked = self._acknowledged()
+
+    @property
+    def moved(self) -> int:
+        """Bytes given to the transport so far, head included."""
+        return self._moved
+
+    @property
+    def arrived(self) -> int:
+        """Bytes acknowledged since the beginning, those of TLS included."""
+        return self._acknowledged() - self._acked
+
+    def resume(self) -> None:
+        """Go on if the transport was waited for: it has room again."""
+        if self._waiting:
+            self._waiting = False
+            self._turns.again(self)
+
+    def _acknowledged(self) -> int:
+        try:
+            info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED.size)
+        except (OSError, ValueError):  # the transport has closed it
+            return self._acked
+        return int(_ACKED.unpack(info)[0])
+
+    def _send(self, limit: int) -> None:
+        if self._transport.is_closing():
+            self._end("client_gone")
+        elif self._is_full():
+            self._waiting = True
+        elif self._current == len(self._pieces):
+            self._end("")
+        else:
+            self._step(min(limit, self._budget))
+
+    def _step(self, limit: int) -> None:
+        try:
+            data = self._next(limit)
+        except OSError:  # of the file's disk: the head is out, so it cannot be answered any more
+            self._end("storage_failed")
+            return
+        if not data and self._current < len(self._pieces):
+            self._end("file_shrunk")
+            return
+        self._transport.writelines(data)
+        self._moved += sum(map(len, data))
+        if self._is_full():
+            self._waiting = True
+        elif self._current == len(self._pieces):
+            self._end("")
+        else:
+            self._turns.again(self)
+
+    def _next(self, limit: int) -> list[bytes]:
+        """Return what comes next, at most `limit` bytes; less only where the reply or the file ends."""
+        data: list[bytes] = []
+        while limit and self._current < len(self._pieces):
+            piece = self._pieces[self._current]
+            left = (piece.length if isinstance(piece, Span) else len(piece)) - self._at
+            want = min(left, limit)
+            if not left:
+                took = b""
+            elif isinstance(piece, Span):
+                assert self.reply.file is not None
+                took = os.pread(self.reply.file.descriptor.fileno(), want, piece.start + self._at)
+            else:
+                took = piece[self._at : self._at + want]
+            if left and not took:
+                break
+            data.append(took)
+            limit -= len(took)
+            self._at += len(took)
+            if len(took) == left:
+                self._current += 1
+                self._at = 0
+        return data

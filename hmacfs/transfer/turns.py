@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sized
 
+    from hmacfs._descriptor import Descriptor
     from hmacfs.transfer.lane import Lane
     from hmacfs.transfer.site import Site
 
@@ -32,6 +33,9 @@ class Mover(Protocol):
 
     def turn(self, limit: int) -> int:
         """Move at most `limit` bytes and give how many; `Turns.again` if more could be moved at once."""
+
+    def fail(self, error: Exception) -> None:
+        """End for good: a turn has raised, and what it was moving may be lost."""
 
 
 class Turns:
@@ -73,8 +77,8 @@ class Turns:
         self._connections = connections
         self._epoll = select.epoll()
         self._movers: dict[int, Mover] = {}
-        self._deferred: dict[int, int] = {}  # sockets that are not ready before so many bytes have come
-        self._silent: set[int] = set()  # those of them that were not ready since `rouse`
+        self._deferred: dict[Descriptor, int] = {}  # sockets not ready before so many bytes have come
+        self._silent: dict[int, Descriptor] = {}  # those of them that were not ready since `rouse`, by number
         self._queue: deque[Mover] = deque()
         self._queued: set[Mover] = set()
         self._due = False  # whether `_run` comes in this iteration of the loop or the next
@@ -85,28 +89,30 @@ class Turns:
         self.loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
 
-    def watch(self, sock: int, mover: Mover, events: int) -> None:
+    def watch(self, sock: Descriptor, mover: Mover, events: int) -> None:
         """Give `mover` a turn now and whenever `sock` becomes ready. Raises OSError: no memory for it."""
-        self._epoll.register(sock, events)
-        self._movers[sock] = mover
+        number = sock.fileno()
+        self._epoll.register(number, events)
+        self._movers[number] = mover
 
-    def leave(self, sock: int) -> None:
+    def leave(self, sock: Descriptor) -> None:
         """Watch `sock`, which is still open, no more; nothing happens if it was not watched."""
-        if self._movers.pop(sock, None) is not None:
-            self._epoll.unregister(sock)
+        number = sock.fileno()
+        if self._movers.pop(number, None) is not None:
+            self._epoll.unregister(number)
             self.wake_from(sock, AT_ONCE)  # what comes next may be short
 
-    def wakes_from(self, sock: int) -> int:
+    def wakes_from(self, sock: Descriptor) -> int:
         """Give from how many bytes on `sock` counts as ready."""
         return self._deferred.get(sock, AT_ONCE)
 
-    def wake_from(self, sock: int, count: int) -> None:
+    def wake_from(self, sock: Descriptor, count: int) -> None:
         """Give no turn before `count` bytes have come on `sock`, no more can, or `rouse` is called twice."""
         if count == self.wakes_from(sock):
             return
         if count == AT_ONCE:
             del self._deferred[sock]
-            self._silent.discard(sock)
+            self._silent.pop(sock.fileno(), None)
         else:
             self._deferred[sock] = count
         with contextlib.suppress(OSError):  # a broken connection counts as ready anyhow
@@ -117,9 +123,9 @@ class Turns:
 
         So a client that has become slow is seen to send, and one that fell silent leaves little unread.
         """
-        for sock in tuple(self._silent):
+        for sock in tuple(self._silent.values()):
             self.wake_from(sock, AT_ONCE)
-        self._silent = set(self._deferred)
+        self._silent = {sock.fileno(): sock for sock in self._deferred}
 
     def again(self, mover: Mover) -> None:
         """Give `mover` one more turn, after all that wait already."""
@@ -134,12 +140,21 @@ class Turns:
             self._queue.append(mover)
 
     def _on_ready(self) -> None:
-        for sock, _ in self._epoll.poll(0):
-            self._silent.discard(sock)
-            if (mover := self._movers.get(sock)) is not None:
+        for number, _ in self._epoll.poll(0):
+            self._silent.pop(number, None)
+            if (mover := self._movers.get(number)) is not None:
                 self._append(mover)
         if self._queue and not self._due:
             self._run()
+
+    @staticmethod
+    def _move(mover: Mover, limit: int) -> int:
+        """Give `mover` its turn; one that fails never gets another."""
+        try:
+            return mover.turn(limit)
+        except Exception as error:  # noqa: BLE001 - the border: the others must get their turns
+            mover.fail(error)
+            return 0
 
     def _run(self) -> None:
         """Move what one iteration of the loop may move, each in its turn."""
@@ -149,7 +164,7 @@ class Turns:
             while self._queue and left > 0:
                 mover = self._queue.popleft()
                 self._queued.discard(mover)
-                left -= mover.turn(left)
+                left -= self._move(mover, left)
         finally:
             self._due = bool(self._queue)
             if self._due:

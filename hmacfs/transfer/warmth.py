@@ -11,6 +11,7 @@ from hmacfs.model import Span
 from hmacfs.policy import buffers
 
 if TYPE_CHECKING:
+    from hmacfs._descriptor import Descriptor
     from hmacfs.transfer.lane import Lane
 
 
@@ -19,7 +20,7 @@ class Warmth:
 
     __slots__ = ("_before", "_file", "_span", "_until")
 
-    def __init__(self, file: int, span: Span, before: int) -> None:
+    def __init__(self, file: Descriptor, span: Span, before: int) -> None:
         """Look after `span` of `file`, which follows the reply's first `before` bytes."""
         self._file = file
         self._span = span
@@ -27,7 +28,7 @@ class Warmth:
         self._until = span.start  # up to here it has been seen in memory, or read into it
 
     @classmethod
-    def of(cls, file: int, pieces: tuple[bytes | Span, ...]) -> Warmth | None:
+    def of(cls, file: Descriptor, pieces: tuple[bytes | Span, ...]) -> Warmth | None:
         """Give that of a reply of a head and one large span; None for others, which are not worth it."""
         if len(pieces) != 2:  # noqa: PLR2004 - a head and a span
             return None
@@ -52,19 +53,16 @@ class Warmth:
         """Have the next bytes read into memory by a thread of `lane`."""
         start = self._next(moved)
         length = min(slab.size, self._span.stop - start)
-        # Of our own, since the reply may be given up meanwhile. Errors are left for who sends to meet.
-        with contextlib.suppress(OSError):
-            file = os.dup(self._file)
-            try:
-                await lane.run(lambda view: _read(file, view, start), memoryview(slab)[:length])
-            finally:
-                os.close(file)
+        with contextlib.suppress(OSError):  # which the sender will meet
+            await lane.run(_read, self._file, memoryview(slab)[:length], start)
         self._until = start + length
 
     def _next(self, moved: int) -> int:
         return self._span.start + max(moved - self._before, 0)
 
 
-def _read(file: int, into: memoryview, start: int) -> None:
-    os.posix_fadvise(file, start, buffers.AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
-    os.preadv(file, [into], start)
+def _read(file: Descriptor, into: memoryview, start: int) -> None:
+    """Read ahead on a thread; the reply may be given up meanwhile, or may have been already."""
+    with contextlib.suppress(ValueError), file.use() as number:
+        os.posix_fadvise(number, start, buffers.AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
+        os.preadv(number, [into], start)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmacfs import errors
+from hmacfs._descriptor import Descriptor
 from hmacfs.app import files
 from hmacfs.errors import Refused
 from hmacfs.http import conditional
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 CONTENT = b"0123456789" * 100
 MTIME_NS = 784_111_777_250_000_000
-FILE = File(9, len(CONTENT), MTIME_NS, 1)
-EMPTY = File(9, 0, MTIME_NS, 1)
+FILE = File(Descriptor(9, owned=False), len(CONTENT), MTIME_NS, 1)
+EMPTY = File(Descriptor(9, owned=False), 0, MTIME_NS, 1)
 ETAG = conditional.etag(FILE.size, MTIME_NS).encode()
 LATER = b"Sun, 06 Nov 1994 08:49:38 GMT"
 BEFORE = b"Sun, 06 Nov 1994 08:49:36 GMT"

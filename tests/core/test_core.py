@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hmacfs import _core
+from hmacfs._descriptor import Descriptor
 from hmacfs.model import KiB, MiB, Span
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class TestSlab:
 class TestIntake:
     def test_writes_in_order(self, tmp_path: Path) -> None:
         fd = os.open(tmp_path / "new", os.O_RDWR | os.O_CREAT)
-        intake = _core.Intake(fd, 4 * KiB)
+        intake = _core.Intake(Descriptor(fd, owned=False), 4 * KiB)
         for piece in (b"one ", b"", memoryview(bytearray(b"two ")), b"three"):
             intake.take(piece)
         assert intake.moved == 13
@@ -85,14 +86,14 @@ class TestIntake:
     def test_full_device_raises_enospc(self) -> None:
         fd = os.open("/dev/full", os.O_WRONLY)
         with pytest.raises(OSError, match="No space left") as caught:
-            _core.Intake(fd, 4 * KiB).take(b"x")
+            _core.Intake(Descriptor(fd, owned=False), 4 * KiB).take(b"x")
         assert caught.value.errno == errno.ENOSPC
         os.close(fd)
 
     def test_size_limit_keeps_the_count_of_what_was_written(self, tmp_path: Path) -> None:
         fd = os.open(tmp_path / "new", os.O_RDWR | os.O_CREAT)
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        intake = _core.Intake(fd, 4 * KiB)
+        intake = _core.Intake(Descriptor(fd, owned=False), 4 * KiB)
         resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
         try:
             with pytest.raises(OSError, match="File too large") as caught:
@@ -107,7 +108,7 @@ class TestIntake:
 class TestOutflow:
     def test_pieces_leave_in_order(self, pair: tuple[socket.socket, socket.socket], file: int) -> None:
         pieces = (b"head ", Span(3, 10), b"", b" middle ", Span(100, 100), Span(0, 4), b" tail")
-        flow = _core.Outflow(pair[0].fileno(), file, pieces)
+        flow = _core.Outflow(Descriptor(pair[0].fileno(), owned=False), Descriptor(file, owned=False), pieces)
         received, reasons = drained(flow, pair[1])
         assert received == b"head " + content(3, 10) + b" middle " + content(0, 4) + b" tail"
         assert reasons == [_core.DONE]
@@ -115,7 +116,11 @@ class TestOutflow:
     def test_large_file_in_turns_of_the_budget(
         self, pair: tuple[socket.socket, socket.socket], file: int
     ) -> None:
-        flow = _core.Outflow(pair[0].fileno(), file, (b"h" * 1000, Span(0, MiB)))
+        flow = _core.Outflow(
+            Descriptor(pair[0].fileno(), owned=False),
+            Descriptor(file, owned=False),
+            (b"h" * 1000, Span(0, MiB)),
+        )
         received, reasons = drained(flow, pair[1], budget=10_000)
         assert received == b"h" * 1000 + content(0, MiB)
         assert reasons[-1] == _core.DONE
@@ -125,7 +130,9 @@ class TestOutflow:
     def test_full_socket_says_wait_and_goes_on_later(
         self, pair: tuple[socket.socket, socket.socket], file: int
     ) -> None:
-        flow = _core.Outflow(pair[0].fileno(), file, (Span(0, MiB),))
+        flow = _core.Outflow(
+            Descriptor(pair[0].fileno(), owned=False), Descriptor(file, owned=False), (Span(0, MiB),)
+        )
         assert flow.step(MiB) == _core.WAIT
         stuck = flow.moved
         assert 0 < stuck < MiB
@@ -137,20 +144,24 @@ class TestOutflow:
 
     def test_file_that_shrank_says_ended(self, pair: tuple[socket.socket, socket.socket], file: int) -> None:
         os.ftruncate(file, 100)
-        flow = _core.Outflow(pair[0].fileno(), file, (Span(50, 200),))
+        flow = _core.Outflow(
+            Descriptor(pair[0].fileno(), owned=False), Descriptor(file, owned=False), (Span(50, 200),)
+        )
         received, reasons = drained(flow, pair[1])
         assert (received, reasons) == (content(50, 100), [_core.ENDED])
 
     def test_gone_client_raises(self, pair: tuple[socket.socket, socket.socket], file: int) -> None:
         pair[1].close()
-        flow = _core.Outflow(pair[0].fileno(), file, (b"head", Span(0, 10)))
+        flow = _core.Outflow(
+            Descriptor(pair[0].fileno(), owned=False), Descriptor(file, owned=False), (b"head", Span(0, 10))
+        )
         with pytest.raises(BrokenPipeError):
             flow.step(KiB)
         assert flow.moved == 0
 
     def test_refuses_what_is_no_piece(self, pair: tuple[socket.socket, socket.socket]) -> None:
         with pytest.raises(TypeError):
-            _core.Outflow(pair[0].fileno(), NO_FILE, (5,))  # type: ignore[arg-type] # the point of the test
+            _core.Outflow(Descriptor(pair[0].fileno(), owned=False), None, (5,))  # type: ignore[arg-type] # the point of the test
 
 
 class TestOpenBeneath:

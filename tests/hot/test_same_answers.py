@@ -134,7 +134,7 @@ class Paths:
     @staticmethod
     def drop(reply: Reply) -> None:
         if reply.file is not None:
-            os.close(reply.file.fd)
+            reply.file.descriptor.close()
 
     def cold(self, raw: bytes) -> bytes:
         """Give the answer of the cold path, with the request id that the hot one used."""
@@ -145,7 +145,7 @@ class Paths:
         if replies.sends_body(reply, head):
             assert reply.file is not None
             for piece in reply.pieces:
-                wire += taken(piece, reply.file.fd)
+                wire += taken(piece, reply.file.descriptor.fileno())
         self.drop(reply)
         return wire
 

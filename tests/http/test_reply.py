@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hmacfs._descriptor import Descriptor
 from hmacfs.errors import BAD_RANGE, CATALOGUE, JWT_MISSING, NOT_FOUND, Refused
 from hmacfs.http import conditional, reply
 from hmacfs.model import File, Head, Reply, Span
@@ -39,7 +40,7 @@ def answer(status: int = 200, *, fields: list[tuple[str, str]] | None = None, cl
         code="ok",
         fields=fields or [],
         pieces=[b"head", Span(10, 20)],
-        file=File(fd=-1, size=20, mtime_ns=0, inode=1),
+        file=File(descriptor=Descriptor(-1), size=20, mtime_ns=0, inode=1),
         close=close,
     )
 

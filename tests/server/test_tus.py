@@ -18,6 +18,7 @@ import serving
 from languages import ALICE, BOB, LIMIT, OCTETS, TUS, create, file_of, offset, patch, refusal
 from wire import Wire
 
+from hmacfs._descriptor import Descriptor
 from hmacfs.store.sessions.note import Note, State
 
 if TYPE_CHECKING:
@@ -400,7 +401,7 @@ def test_a_join_goes_on_where_it_was_when_its_worker_was_killed(server: Server) 
         path.write_bytes(data)
     final = uploads / first.fields["location"].rpartition("/")[2]
     final.write_bytes(b"HELLO W")
-    with Note(os.open(f"{final}.note", os.O_RDWR)) as note:
+    with Note(Descriptor(os.open(f"{final}.note", os.O_RDWR))) as note:
         note.set_state(State.OPEN)
     server.storage.joinpath(first.fields["content-location"].removeprefix("/")).unlink()
     again = concat(server, *urls)

@@ -113,9 +113,9 @@ def test_an_open_file_tells_what_it_is(tree: Tree, tmp_path: Path) -> None:
     file = tree.open("a/b")
     found = (tmp_path / "a/b").stat()
     assert file[1:] == (5, found.st_mtime_ns, found.st_ino)
-    assert os.read(file.fd, 9) == b"12345"
-    assert not os.get_inheritable(file.fd)
-    os.close(file.fd)
+    assert os.read(file.descriptor.fileno(), 9) == b"12345"
+    assert not os.get_inheritable(file.descriptor.fileno())
+    file.descriptor.close()
 
 
 def test_no_descriptor_left_is_busy(tree: Tree) -> None:
@@ -211,8 +211,8 @@ def test_a_directory_swapped_for_a_link_never_leads_out(tmp_path: Path) -> None:
         except Refused as refused:
             seen[refused.refusal] += 1
             continue
-        seen[os.read(file.fd, 10)] += 1
-        os.close(file.fd)
+        seen[os.read(file.descriptor.fileno(), 10)] += 1
+        file.descriptor.close()
     done.set()
     swapper.join()
     tree.close()

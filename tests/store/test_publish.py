@@ -50,7 +50,7 @@ def test_a_committed_file_is_there(
         known = store.known(place.key, file)
         assert known is not None
         assert known.content_type == "text/plain"
-        os.close(file.fd)
+        file.descriptor.close()
 
     asyncio.run(main())
     store.close()
@@ -91,7 +91,7 @@ def test_a_refused_upload_leaves_nothing(
 
     async def main() -> None:
         with await store.begin(None if late else slot(rel), 4) as part:
-            os.write(part.fd, body)
+            os.write(part.file.fileno(), body)
             part.slot = slot(rel)
             await part.commit(content_type=None)
 
@@ -110,7 +110,7 @@ def test_a_part_that_is_not_committed_vanishes(root: Path) -> None:
 
     async def main() -> None:
         with await store.begin(slot("U/it"), 4) as part:
-            os.write(part.fd, b"1234")
+            os.write(part.file.fileno(), b"1234")
         part.close()
         with pytest.raises(ValueError, match="already"):
             await part.commit(content_type=None)
@@ -145,8 +145,8 @@ def test_a_cancelled_upload_leaves_all_or_nothing(root: Path, turns: int) -> Non
 def test_surplus_space_is_given_back(store: Store, root: Path) -> None:
     async def main() -> None:
         with await store.begin(slot("U/it"), 4 * MiB) as part:
-            os.write(part.fd, b"small")
-            assert os.fstat(part.fd).st_blocks * 512 >= 4 * MiB
+            os.write(part.file.fileno(), b"small")
+            assert os.fstat(part.file.fileno()).st_blocks * 512 >= 4 * MiB
             await part.commit(content_type=None, size=5)
 
     asyncio.run(main())
@@ -186,7 +186,7 @@ def test_no_inode_left_at_publication_leaves_nothing(small_disk: Path) -> None:
 
     async def main() -> None:
         with await store.begin(slot("U/it"), 4) as part:
-            os.write(part.fd, b"1234")
+            os.write(part.file.fileno(), b"1234")
             for number in range(os.statvfs(small_disk).f_ffree):
                 (small_disk / f"{number}.fill").write_bytes(b"")
             with pytest.raises(Refused) as caught:
@@ -261,7 +261,7 @@ def test_a_busy_index_is_503(root: Path) -> None:
         file = store.find("upload/before/it")  # readers are not held up
         store._recent._facts.clear()
         known = await store.learn("upload/before/it", file)
-        os.close(file.fd)
+        file.descriptor.close()
         assert known.content_type == "text/plain"
         other.execute("ROLLBACK")
         await put(store, slot("U/it"))
@@ -282,7 +282,7 @@ def test_two_stores_share_what_they_know(root: Path) -> None:
         known = await other.learn("upload/U/it", file)
         assert other.known("upload/U/it", file) == known
         assert known.content_type == "text/plain"
-        os.close(file.fd)
+        file.descriptor.close()
         await other.remove(slot("U/it"))
         with pytest.raises(Refused):
             one.find("upload/U/it")
@@ -350,7 +350,7 @@ def test_an_expired_file_is_gone_at_once(
                 uploader.known("upload/U/it", file)
             with pytest.raises(Refused):
                 await reader.learn("upload/U/it", file)
-        os.close(file.fd)
+        file.descriptor.close()
 
     asyncio.run(main())
     uploader.close()
@@ -372,7 +372,7 @@ def test_a_file_that_the_index_does_not_know_ages_by_its_mtime(root: Path, clock
                 assert (name, known.content_type) == ("young", None)
             except Refused as refused:
                 assert (name, refused.refusal) == ("old", errors.NOT_FOUND)  # noqa: PT017 - either way
-            os.close(file.fd)
+            file.descriptor.close()
 
     asyncio.run(main())
     store.close()
@@ -404,7 +404,7 @@ def test_other_rules_hold_from_the_next_request_on(store: Store, root: Path) -> 
         file = store.find("upload/1/it")
         with pytest.raises(Refused):
             store.known("upload/1/it", file)
-        os.close(file.fd)
+        file.descriptor.close()
         store.adopt(rules(min_free=2**60))
         with pytest.raises(Refused) as caught:
             await store.begin(slot("2/it"), 1)

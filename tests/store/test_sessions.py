@@ -65,7 +65,7 @@ def test_an_upload_in_three_requests_is_a_file_like_any_other(store: Store, root
     assert left(root) == [f"{NAME}.note"]
     file = store.find("upload/U/it")
     assert asyncio.run(store.learn("upload/U/it", file)).content_type == "text/plain"
-    os.close(file.fd)
+    file.descriptor.close()
 
 
 def test_a_length_that_is_told_late(store: Store, root: Path) -> None:
@@ -217,7 +217,7 @@ def test_room_that_was_reserved_is_not_what_has_come(store: Store, root: Path) -
 def test_a_broken_upload_in_one_request_is_gone_on_with(store: Store, root: Path) -> None:
     async def main() -> None:
         with await store.begin(slot("U/it"), 11) as part:
-            os.write(part.fd, b"hello ")
+            os.write(part.file.fileno(), b"hello ")
             await store.sessions.salvage(part, NAME, terms())
         found = await store.sessions.look(NAME, mine)
         assert (found.offset, found.length) == (6, 11)
@@ -240,7 +240,7 @@ def test_of_two_broken_uploads_the_longer_is_kept(
     async def main() -> None:
         for data in (first, second):
             with await store.begin(slot("U/it"), 11) as part:
-                os.write(part.fd, data)
+                os.write(part.file.fileno(), data)
                 await store.sessions.salvage(part, NAME, terms())
 
     asyncio.run(main())
@@ -253,7 +253,7 @@ def test_a_broken_upload_of_another_token_takes_the_place(store: Store) -> None:
         await store.sessions.begin(NAME, terms(), 20)
         await append(store, NAME, b"longer than the other")
         with await store.begin(slot("U/it"), 11) as part:
-            os.write(part.fd, b"hello")
+            os.write(part.file.fileno(), b"hello")
             await store.sessions.salvage(part, NAME, terms(most=11))
         found = await store.sessions.look(NAME, anybody)
         assert (found.offset, found.length, found.terms.most) == (5, 11, 11)
@@ -275,7 +275,7 @@ def test_what_is_salvaged_is_in_use_from_then_on(store: Store, clock: Clock) -> 
         await store.sessions.begin(NAME, terms(), 11)
         clock.pass_s(LIVES_S - 10)
         with await store.begin(slot("U/it"), 11) as part:
-            os.write(part.fd, b"hello")
+            os.write(part.file.fileno(), b"hello")
             await store.sessions.salvage(part, NAME, terms())
         clock.pass_s(100)
         assert (await store.sessions.look(NAME, mine)).offset == 5

@@ -130,7 +130,7 @@ def test_a_damaged_note_is_no_upload_and_holds_nothing_up(store: Store, root: Pa
         with pytest.raises(Refused, match="not_found"):
             await sessions.take_chunk(NAME, anybody, 0, alone=False)
         with await store.begin(slot("U/it"), 11) as part:
-            os.write(part.fd, b"hello")
+            os.write(part.file.fileno(), b"hello")
             await sessions.salvage(part, NAME, terms(most=11))
         assert (await sessions.look(NAME, mine)).offset == 5
 

@@ -161,14 +161,15 @@ def test_what_was_dropped_while_it_was_published_does_not_harm_the_next(
         with await one.sessions.take_over(NAME, mine) as old:
             write(old, b"hello")
             await one.sessions.keep(old)
-            fd = one.sessions._endings.seal(old, "upload/U/it")
+            sealed = one.sessions._endings.seal(old, "upload/U/it")
             # As a request does that asks meanwhile, and by which the storage is found to have lost bytes.
             with await other.sessions.take_over(NAME, mine) as asking:
                 other.sessions._keeping.discard(asking)
             await other.sessions.begin(NAME, terms(), 5)
             await append(other, NAME, b"he")
             one.sessions._endings.end(old)
-            os.close(fd)
+            assert sealed is not None
+            sealed.close()
         found = await other.sessions.look(NAME, mine)
         assert (found.offset, found.complete) == (2, False)
 
@@ -355,9 +356,10 @@ def test_whoever_finishes_at_the_same_time_is_told_to_wait_and_nobody_hangs(
         with await one.sessions.take_over(NAME, mine) as writing:
             write(writing, b"hello")
             await one.sessions.keep(writing)
-            fd = one.sessions._endings.seal(writing, "upload/U/it")  # as far as a publication before its sync
+            sealed = one.sessions._endings.seal(writing, "upload/U/it")
             others = await asyncio.gather(*(finish(one if n % 2 else other) for n in range(30)))
-            os.close(fd)
+            assert sealed is not None
+            sealed.close()
         return [*others, await finish(one), await finish(other)]
 
     said = asyncio.run(main())

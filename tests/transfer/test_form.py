@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hmacfs import errors, transfer
+from hmacfs._descriptor import Descriptor
 from hmacfs.errors import Refused
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ NAMES = string.ascii_letters + string.digits + " ._-()ä€😀"
 class Part:
     """An unnamed file with room for `length` bytes."""
 
-    fd: int
+    file: Descriptor
     length: int
 
 
@@ -44,7 +45,7 @@ def read(pieces: Iterable[bytes], room: int = 1 << 20) -> tuple[str, bytes, byte
     """Give name, stored bytes and digest of a form that comes in `pieces`. Raises Refused."""
     fd = os.memfd_create("part")
     try:
-        form = transfer.Form(Part(fd, room), BOUNDARY)
+        form = transfer.Form(Part(Descriptor(fd, owned=False), room), BOUNDARY)
         for piece in pieces:
             form.take(memoryview(piece))
         name, size, digest = form.finish()

@@ -190,6 +190,9 @@ def test_large_ones_take_turns_and_leave_the_loop_to_others() -> None:
                     turns.again(self)
                 return limit
 
+            def fail(self, error: Exception) -> None:
+                raise error
+
         for name in ("a", "b"):
             turns.again(Mover(name))
         for _ in range(12):

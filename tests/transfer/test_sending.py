@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from scenes import play
 
 from hmacfs import transfer
+from hmacfs._descriptor import Descriptor
 from hmacfs.model import File, KiB, MiB, Plan, Reply, Span
 
 if TYPE_CHECKING:
@@ -55,11 +56,15 @@ class Stage:
         self.ends: list[str] = []
         self.ended = loop.create_future()
         reply = Reply(
-            status=200, code="ok", fields=[], pieces=pieces, file=File(self.file, len(content), 0, 0)
+            status=200,
+            code="ok",
+            fields=[],
+            pieces=pieces,
+            file=File(Descriptor(self.file), len(content), 0, 0),
         )
         self.sending = transfer.Sending(
             self.turns,
-            self.ours.fileno(),
+            Descriptor(self.ours.fileno(), owned=False),
             reply=reply,
             pieces=tuple(pieces),
             plan=Plan(slab=MiB, budget=budget),

@@ -29,7 +29,7 @@ async def begin(loop: asyncio.AbstractEventLoop, length: int) -> Stage:
     stage = Stage(loop, length=length, tcp=True)
     await stage.send(BODY[:FIRST])
     await until(functools.partial(stored, stage, FIRST))
-    assert stage.turns.wakes_from(stage.ours.fileno()) == min(FIRST, length - FIRST)
+    assert stage.turns.wakes_from(stage.sock) == min(FIRST, length - FIRST)
     return stage
 
 

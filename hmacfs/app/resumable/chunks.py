@@ -87,7 +87,7 @@ class Chunks:
         with writing:
             await sessions.expect(writing, found.length, span.length)
             link.grant(ask.door)
-            sink = SharedSink(writing.fd, span.stop, writing.fence, start=span.start)
+            sink = SharedSink(writing.file, span.stop, writing.fence, start=span.start)
             await link.pour(sink, buffers.for_upload(Facts(length=head.length)))
             if sink.moved != span.stop:
                 raise Refused(errors.CHUNK_MISPLACED, f"chunk {ask.chunk} has {span.length} bytes")

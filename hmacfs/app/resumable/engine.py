@@ -266,7 +266,7 @@ class Engine:
         if alone:
             digests[_BLAKE3] = blake3()
         sink = transfer.SharedSink(
-            writing.fd, limit, writing.fence, start=found.offset, digests=[*digests.values()]
+            writing.file, limit, writing.fence, start=found.offset, digests=[*digests.values()]
         )
         checked = bool(sent) or ask.trailer
         if checked:  # of a body that breaks off nothing tells whether it is right

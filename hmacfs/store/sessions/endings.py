@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Final
 from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.store.directories import ancestors
-from hmacfs.store.files import lent
 from hmacfs.store.sessions.note import State
-from hmacfs.store.upload import CLOSED
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
+    from hmacfs._descriptor import Descriptor
     from hmacfs.store.sessions.keeping import Keeping
     from hmacfs.store.sessions.note import Note
     from hmacfs.store.sessions.writing import Found, Writing
@@ -38,19 +37,19 @@ class Endings:
         """End what is kept there."""
         self._keeping = keeping
 
-    def seal(self, writing: Writing, key: str) -> int:
+    def seal(self, writing: Writing, key: str) -> Descriptor | None:
         """Let nobody write to a whole file any more; give a descriptor of it to publish as `key`.
 
-        CLOSED if it is published already, by a request before this one. Raises Refused UPLOAD_TAKEN_OVER,
+        None if it is published already, by a request before this one. Raises Refused UPLOAD_TAKEN_OVER,
         SIZE_MISMATCH, and BlockingIOError while such a request is at it.
         """
         if self._has_ended(writing, key):
-            return CLOSED
+            return None
         size = os.fstat(writing.fd).st_size
         if size != writing.found.length:
             raise Refused(errors.SIZE_MISMATCH)
         os.ftruncate(writing.fd, size)  # gives the surplus of a reservation back
-        return os.dup(writing.fd)
+        return writing.file.duplicate()
 
     def end(self, writing: Writing) -> None:
         """Note that the file is published. The note stays for whoever asks again."""
@@ -88,8 +87,11 @@ class Endings:
                 return False
             unfinished = note.is_open
             if unfinished:
-                with lent(self._keeping.folder.bytes_of(name)) as fd:
-                    keep_others_out(fd)
+                file = self._keeping.folder.bytes_of(name)
+                try:
+                    keep_others_out(file.fileno())
+                finally:
+                    file.close()
             self._keeping.remove(name, note)
         return unfinished
 
@@ -114,7 +116,7 @@ class Endings:
 
         Raises Refused UPLOAD_TAKEN_OVER, and BlockingIOError while a request before this one is at it.
         """
-        if writing.fd == CLOSED:
+        if writing.is_complete:
             return True
         # Until all descriptors of this opening are closed, so that an upload is published once.
         keep_others_out(writing.fd)

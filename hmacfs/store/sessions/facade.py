@@ -14,7 +14,7 @@ from hmacfs.store.sessions.folder import Folder
 from hmacfs.store.sessions.keeping import Keeping
 from hmacfs.store.sessions.ledger import Ledger
 from hmacfs.store.sessions.progress import Progress
-from hmacfs.store.upload import CLOSED, Upload
+from hmacfs.store.upload import Upload
 
 if TYPE_CHECKING:
     import threading
@@ -179,12 +179,12 @@ class Sessions:
         `digest` is the BLAKE3 of all of it, None if nobody has computed that; so with `sha256`. Raises
         Refused EXISTS, UPLOAD_TAKEN_OVER, SIZE_MISMATCH; BUSY if such a request is still at it.
         """
-        fd = await self._patiently(self._endings.seal, writing, slot.key)
-        if fd == CLOSED:
+        file = await self._patiently(self._endings.seal, writing, slot.key)
+        if file is None:
             return
         terms, size = writing.found.terms, writing.found.offset
         upload = Upload(
-            fd,
+            file,
             slot,
             size=size,
             reserved=size,
@@ -208,7 +208,7 @@ class Sessions:
 
         `empty`: even if that is nothing.
         """
-        await self._run(self._ledger.adopt, name, terms, part.length, part.fd, empty=empty)
+        await self._run(self._ledger.adopt, name, terms, part.length, part.file, empty=empty)
 
     async def drop(self, name: str, allowed: Allowed) -> Found:
         """Drop an upload and give what it was; what is published stays.

@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from hmacfs import errors
+from hmacfs._descriptor import Descriptor
 from hmacfs.errors import Refused
 from hmacfs.store.sessions.note import Note
 
@@ -55,9 +56,11 @@ class Folder:
             if durable:
                 os.fsync(fd)
             undo.pop_all()
-        return Note(fd)
+        return Note(Descriptor(fd))
 
-    def begin(self, name: str, note: Note, *, durable: bool, come: int | None = None) -> int | None:
+    def begin(
+        self, name: str, note: Note, *, durable: bool, come: Descriptor | None = None
+    ) -> Descriptor | None:
         """Begin an upload by giving a draft its name; give its bytes, None if there is one of this name.
 
         `come` is an unnamed file with what has come of it already; nobody is told of it without that.
@@ -68,30 +71,30 @@ class Folder:
                     self._link(note.fd, name + _NOTE)
                 except FileExistsError:
                     return None
-                fd = self._make(name) if come is None else os.dup(come)
-                undo.callback(os.close, fd)
+                file = Descriptor(self._make(name)) if come is None else come.duplicate()
+                undo.callback(file.close)
                 if come is not None:
-                    self.adopt(fd, name, durable=False)
+                    self.adopt(file.fileno(), name, durable=False)
             if durable:
                 os.fsync(self.fd)  # for both names
             undo.pop_all()
-        return fd
+        return file
 
     def note(self, name: str) -> Note:
         """Open the note of an upload. Raises Refused NOT_FOUND if there is none."""
         try:
-            return Note(os.open(name + _NOTE, _OPEN, dir_fd=self.fd))
+            return Note(Descriptor(os.open(name + _NOTE, _OPEN, dir_fd=self.fd)))
         except FileNotFoundError:
             raise Refused(errors.NOT_FOUND) from None
 
-    def bytes_of(self, name: str) -> int:
+    def bytes_of(self, name: str) -> Descriptor:
         """Open the bytes of an upload that has a note; empty if none have come."""
         try:
-            return os.open(name, _OPEN, dir_fd=self.fd)
+            return Descriptor(os.open(name, _OPEN, dir_fd=self.fd))
         except FileNotFoundError:  # a process was killed as it began the upload, or ended it
-            fd = self._make(name)
+            file = Descriptor(self._make(name))
             os.fsync(self.fd)
-            return fd
+            return file
 
     def look(self, name: str) -> os.stat_result | None:
         """Give what is known of the bytes of an upload; None if there is no file of them."""

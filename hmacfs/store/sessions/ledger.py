@@ -17,11 +17,11 @@ from hmacfs.store.sessions import note as notes
 from hmacfs.store.sessions import progress as steps
 from hmacfs.store.sessions.note import Fence, State
 from hmacfs.store.sessions.writing import Found, Writing
-from hmacfs.store.upload import CLOSED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hmacfs._descriptor import Descriptor
     from hmacfs.store.sessions.endings import Endings
     from hmacfs.store.sessions.keeping import Keeping
     from hmacfs.store.sessions.note import Content, Note, Terms
@@ -38,16 +38,16 @@ class Ledger:
         self._progress = progress
         self._endings = endings
 
-    def begin(self, name: str, terms: Terms, length: int | None, come: int | None = None) -> bool:
+    def begin(self, name: str, terms: Terms, length: int | None, come: Descriptor | None = None) -> bool:
         """Begin an upload; give whether there was none of this name. Raises Refused EXISTS, DISK_FULL.
 
         `come` is an unnamed file with what has come of it already.
         """
         with self._draft(terms, length) as note:
-            fd = self._keeping.folder.begin(name, note, durable=self._keeping.durable, come=come)
-        if fd is not None:
-            os.close(fd)
-        return fd is not None
+            file = self._keeping.folder.begin(name, note, durable=self._keeping.durable, come=come)
+        if file is not None:
+            file.close()
+        return file is not None
 
     def start(self, name: str, terms: Terms, length: int | None, count: int) -> Writing:
         """Begin an upload in place of any of this name, to write its first `count` bytes.
@@ -62,30 +62,31 @@ class Ledger:
 
         with contextlib.ExitStack() as undo:
             note = undo.enter_context(self._draft(terms, length))
-            while (fd := self._keeping.folder.begin(name, note, durable=self._keeping.durable)) is None:
+            while (file := self._keeping.folder.begin(name, note, durable=self._keeping.durable)) is None:
                 self._endings.drop_if(name, is_stale)
-            undo.callback(os.close, fd)
+            undo.callback(file.close)
             found = Found(terms, 0, length, complete=False, used_s=note.used_s())
-            writing = Writing(name, note, fd, Fence.of_writer(note), found)
+            writing = Writing(name, note, file, Fence.of_writer(note), found)
             self._progress.expect(writing, length, count)
             undo.pop_all()
         return writing
 
-    def adopt(self, name: str, terms: Terms, length: int, fd: int, *, empty: bool = False) -> None:
-        """Keep what has come of an upload in the unnamed file `fd`, unless as much stands there already.
+    def adopt(self, name: str, terms: Terms, length: int, come: Descriptor, *, empty: bool = False) -> None:
+        """Keep what has come of an upload in the unnamed file `come`, unless as much stands there already.
 
         Nothing is worth keeping only if `empty`.
         """
+        fd = come.fileno()
         size = os.fstat(fd).st_size
         if not (size or empty):
             return
         os.ftruncate(fd, size)  # gives the rest of its reservation back
         if self._keeping.durable:
             os.fdatasync(fd)
-        if self.begin(name, terms, length, fd):
+        if self.begin(name, terms, length, come):
             return
         self._endings.drop_if(name, lambda note: _is_unlike(note, terms, length))
-        if self.begin(name, terms, length, fd):
+        if self.begin(name, terms, length, come):
             return
         with self._keeping.folder.note(name) as note, note.locked():
             if note.read().is_open and self._keeping.size(name) < size:
@@ -118,8 +119,7 @@ class Ledger:
         UPLOAD_TAKEN_OVER if somebody else does so at the same time and is the later one.
         """
         with contextlib.ExitStack() as undo:
-            note = self._keeping.folder.note(name)
-            undo.callback(os.close, note.fd)
+            note = undo.enter_context(self._keeping.folder.note(name))
             self._admit(name, note, allowed)
             fence = Fence(note)
             fence.claim()  # before we wait, so that who writes now lets us in
@@ -127,16 +127,16 @@ class Ledger:
                 content = self._now(name, note)  # once more: it may have ended meanwhile
                 if not fence.holds:
                     raise Refused(errors.UPLOAD_TAKEN_OVER)
-                fd, size = CLOSED, content.length or 0
+                file, size = None, content.length or 0
                 if content.is_open:
-                    fd = self._keeping.folder.bytes_of(name)
-                    undo.callback(os.close, fd)
-                    size = self._extent(fd, note, content)
-                    steps.give_back(fd, content)
+                    file = self._keeping.folder.bytes_of(name)
+                    undo.callback(file.close)
+                    size = self._extent(file.fileno(), note, content)
+                    steps.give_back(file.fileno(), content)
                 note.touch(self._keeping.clock_ns())
             found = Found.of(note, content, size)
             undo.pop_all()
-        return Writing(name, note, fd, fence, found)
+        return Writing(name, note, file, fence, found)
 
     def go_on(self, name: str, allowed: Allowed, check: Callable[[Found], None], body: Body) -> Writing:
         """Take over to write `body`, if `check` finds nothing wrong with what stands.
@@ -159,19 +159,18 @@ class Ledger:
         If it is to be `alone`, Refused BUSY while another chunk of the upload is being written.
         """
         with contextlib.ExitStack() as undo:
-            note = self._keeping.folder.note(name)
-            undo.callback(os.close, note.fd)
+            note = undo.enter_context(self._keeping.folder.note(name))
             content = self._admit(name, note, allowed)
             fence = Fence(note, content.cell_at(number))
             with note.locked():
                 content = note.read()
                 if not content.is_open or fence.settled:
                     return None
-                fd = self._keeping.folder.bytes_of(name)
-                undo.callback(os.close, fd)
+                file = self._keeping.folder.bytes_of(name)
+                undo.callback(file.close)
                 if alone:
                     try:
-                        ends.keep_others_out(fd)
+                        ends.keep_others_out(file.fileno())
                     except BlockingIOError:
                         message = "another chunk of this upload is being written"
                         raise Refused(errors.BUSY, message) from None
@@ -179,7 +178,7 @@ class Ledger:
                 note.touch(self._keeping.clock_ns())
             found = Found.of(note, content, number * content.terms.chunk)
             undo.pop_all()
-        return Writing(name, note, fd, fence, found)
+        return Writing(name, note, file, fence, found)
 
     def drop(self, name: str, allowed: Allowed) -> Found:
         """Drop an upload and give what it was; what is published stays.

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import functools
 import json
 import os
@@ -28,10 +27,13 @@ from typing import TYPE_CHECKING, Final, Self
 
 from hmacfs import errors
 from hmacfs.errors import Refused
+from hmacfs.store import locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
+
+    from hmacfs._descriptor import Descriptor
 
 # Magic, nonce, length (-1: not known), state, bytes of the terms, boot of the last writer, doubt (-1: none).
 _HEAD: Final = struct.Struct("<8sQqII16sq8x")
@@ -145,13 +147,18 @@ NO_CHUNKS: Final = Stored(array("Q"))
 
 
 class Note:
-    """An open note. It owns `fd`; its lock is that of this one opening."""
+    """An open note. It owns `file`; its lock is that of this one opening."""
 
-    __slots__ = ("fd",)
+    __slots__ = ("file",)
 
-    def __init__(self, fd: int) -> None:
-        """Take `fd` over, which is open for reading and writing."""
-        self.fd = fd
+    def __init__(self, file: Descriptor) -> None:
+        """Take `file` over, which is open for reading and writing."""
+        self.file = file
+
+    @property
+    def fd(self) -> int:
+        """The number of the open file. Raises ValueError if it is closed."""
+        return self.file.fileno()
 
     def __enter__(self) -> Self:
         """Give the note itself."""
@@ -161,7 +168,7 @@ class Note:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close it, which lets its lock go."""
-        os.close(self.fd)
+        self.file.close()
 
     def read(self) -> Content:
         """Give what it says. Raises Refused NOT_FOUND if it is none of ours, damaged or gone."""
@@ -200,14 +207,12 @@ class Note:
         """Whether it still stands under its name; under its lock that stays so."""
         return os.fstat(self.fd).st_nlink > 0
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep everybody else from writing; waits for the writes under way. Only for what takes no time."""
-        fcntl.flock(self.fd, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self.fd, fcntl.LOCK_UN)
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Keep everybody else from writing; waits for the writes under way. Only for what takes no time.
+
+        Raises Refused BUSY if that takes too long, and OSError.
+        """
+        return locks.held(self.fd, locks.EXCLUSIVE)
 
     def set_length(self, length: int) -> None:
         """Note how long the file will be."""
@@ -254,16 +259,13 @@ def _terms(text: bytes) -> Terms:
 
 
 class Fence:
-    """One writer's right to write. As a context it holds off whoever would take over for as long as a write.
+    """One writer's right to write: a nonce in a cell of the note, and the note's lock during each write."""
 
-    `file` may be exchanged for a duplicate while another thread writes.
-    """
-
-    __slots__ = ("_at", "_nonce", "file")
+    __slots__ = ("_at", "_nonce", "_note")
 
     def __init__(self, note: Note, at: int = _NONCE_AT) -> None:
         """Prepare to claim the cell at `at` of `note`: that of the whole upload, or one chunk's."""
-        self.file = note.fd
+        self._note = note
         self._at = at
         self._nonce = _CELL.pack(secrets.randbits(63) | 1)  # never an empty cell, nor STORED
 
@@ -276,34 +278,40 @@ class Fence:
 
     def claim(self) -> None:
         """Take the cell: whoever had it may end the write that is under way, and no more."""
-        os.pwrite(self.file, self._nonce, self._at)
+        os.pwrite(self._note.fd, self._nonce, self._at)
 
     @property
     def holds(self) -> bool:
         """Whether nobody has taken over since; under the lock that stays so."""
-        return os.pread(self.file, _CELL.size, self._at) == self._nonce
+        return os.pread(self._note.fd, _CELL.size, self._at) == self._nonce
 
     @property
     def settled(self) -> bool:
         """Whether the chunk is stored."""
-        return os.pread(self.file, _CELL.size, self._at) == _CELL.pack(_STORED)
+        return os.pread(self._note.fd, _CELL.size, self._at) == _CELL.pack(_STORED)
 
     def settle(self) -> None:
         """Note that the chunk is stored; under the lock."""
-        os.pwrite(self.file, _CELL.pack(_STORED), self._at)
+        os.pwrite(self._note.fd, _CELL.pack(_STORED), self._at)
 
-    def __enter__(self) -> None:
-        """Begin a write. Raises Refused UPLOAD_TAKEN_OVER."""
-        fcntl.flock(self.file, fcntl.LOCK_SH)
-        if not self.holds:
-            fcntl.flock(self.file, fcntl.LOCK_UN)
-            raise Refused(errors.UPLOAD_TAKEN_OVER)
+    @contextlib.contextmanager
+    def guard(self, *, wait: bool) -> Iterator[bool]:
+        """Hold off whoever would take over during a write; gives whether that is so.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End a write."""
-        fcntl.flock(self.file, fcntl.LOCK_UN)
+        Unless it may `wait`, it is not while another is taking over. Raises Refused UPLOAD_TAKEN_OVER, BUSY
+        after too long a wait, and OSError. The note stays open until the write is over.
+        """
+        with self._note.file.use() as fd, contextlib.ExitStack() as held:
+            if wait:
+                held.enter_context(locks.held(fd, locks.SHARED))
+            elif locks.try_lock(fd, locks.SHARED):
+                held.callback(locks.unlock, fd)
+            else:
+                yield False
+                return
+            if not self.holds:
+                raise Refused(errors.UPLOAD_TAKEN_OVER)
+            yield True
 
 
 @functools.cache

@@ -15,7 +15,6 @@ from hmacfs.model import MiB
 from hmacfs.policy import space
 from hmacfs.store import part as parts
 from hmacfs.store.sessions.writing import Found
-from hmacfs.store.upload import CLOSED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,17 +57,16 @@ class Progress:
 
     def let_go(self, writing: Writing) -> None:
         """Give the room back that was reserved for what now does not come, unless a newer request has it."""
-        # By a lock of its own: a thread may still be at the last write under the lock of `writing`.
-        with self._keeping.folder.note(writing.name) as note, note.locked():
-            if writing.fd != CLOSED and writing.fence.holds:
-                give_back(writing.fd, note.read())
+        with writing.note.locked():
+            if not writing.is_complete and writing.fence.holds:
+                give_back(writing.fd, writing.note.read())
 
     def keep(self, writing: Writing) -> None:
         """Make what was written last, as far as the site promises.
 
         Raises Refused UPLOAD_TAKEN_OVER if the upload was dropped meanwhile: there is nothing to tell of.
         """
-        if writing.fd == CLOSED:
+        if writing.is_complete:
             return
         size = os.fstat(writing.fd).st_size  # before the sync: whatever comes behind it is not meant
         self._keeping.sync(writing)
@@ -129,7 +127,7 @@ class Progress:
             at = min(max(writing.found.offset - start, 0), source.found.offset)
             while at < source.found.offset:
                 want = min(source.found.offset - at, PIECE_BYTES)
-                with writing.fence:
+                with writing.fence.guard(wait=True):
                     done = os.copy_file_range(source.fd, writing.fd, want, at, start + at)
                 if not done:
                     raise Refused(errors.STORAGE_FAILED, "a part of the upload is shorter than it was")

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias
 
 from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.store.sessions.note import NO_CHUNKS, State, Stored, Terms
-from hmacfs.store.upload import CLOSED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
+    from hmacfs._descriptor import Descriptor
     from hmacfs.store.sessions.note import Content, Fence, Note
 
 Allowed: TypeAlias = "Callable[[Terms, int | None], bool]"
@@ -69,14 +68,13 @@ class Writing:
     As a context it lets go of it in the end. What is in the file stays.
     """
 
-    __slots__ = ("fd", "fence", "found", "name", "note")
+    __slots__ = ("_file", "fence", "found", "name", "note")
 
-    def __init__(self, name: str, note: Note, fd: int, fence: Fence, found: Found) -> None:
-        """Own `note` and `fd`."""
+    def __init__(self, name: str, note: Note, file: Descriptor | None, fence: Fence, found: Found) -> None:
+        """Own `note` and `file`, which is None for an upload that is complete."""
         self.name = name
         self.note = note
-        self.fd = fd
-        """The open file; CLOSED if the upload is complete."""
+        self._file = file
         self.fence = fence
         self.found = found
         """What stood there when it was taken over; then, when it was last kept."""
@@ -89,9 +87,26 @@ class Writing:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the files."""
-        os.close(self.note.fd)
-        if self.fd != CLOSED:
-            os.close(self.fd)
+        self.note.file.close()
+        if self._file is not None:
+            self._file.close()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the upload was complete when it was taken over: then there is no file to write to."""
+        return self._file is None
+
+    @property
+    def file(self) -> Descriptor:
+        """The open file. Raises ValueError if the upload is complete."""
+        if self._file is None:
+            raise ValueError("the upload is complete")
+        return self._file
+
+    @property
+    def fd(self) -> int:
+        """The number of the open file. Raises ValueError if it is closed, or the upload complete."""
+        return self.file.fileno()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
