@@ -208,9 +208,9 @@ def start(
 
 
 @contextlib.contextmanager
-def running(where: Path, **parts: Any) -> Iterator[Server]:
+def running(where: Path, *, environ: dict[str, str] | None = None, **parts: Any) -> Iterator[Server]:
     """Run a server on `configuration(where / "store", **parts)`; it must end cleanly at SIGTERM."""
-    with start(where, configuration(where / "store", **parts)) as server:
+    with start(where, configuration(where / "store", **parts), environ=environ) as server:
         yield server
         status = server.stop()
         assert status == 0, f"exit status {status}: {server.events[-20:]}"

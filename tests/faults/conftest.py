@@ -6,9 +6,11 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+import shims
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 FULL = os.environ.get("HMACFS_FULL") == "1"
 
@@ -39,3 +41,9 @@ def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
 def rounds() -> Callable[[int, int], int]:
     """Give how many rounds to run: the first number, or the second if HMACFS_FULL=1 asks for all."""
     return lambda few, many: many if FULL else few
+
+
+@pytest.fixture(scope="session")
+def faulty(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str], str]) -> Path:
+    """Give the library that makes a server's disk slow, or fail (`shims/faulty.c`)."""
+    return shims.compiled(program("gcc"), "faulty", tmp_path_factory.mktemp("shims"))
