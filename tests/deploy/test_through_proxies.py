@@ -10,6 +10,7 @@ import re
 import secrets
 import socket
 import ssl
+import stat
 import subprocess
 import sys
 import time
@@ -101,9 +102,11 @@ def site(  # noqa: PLR0913, PLR0917 - fixtures
         '[[endpoint]]\nprefix = "/upload/"\nprotocols = ["v2"]\n'
     )
     (tmp_path / "store").mkdir()
-    if proxy_name == "apache-offload":  # its user has to get there
-        for folder in (tmp_path, *list(tmp_path.parents)[:2]):
-            folder.chmod(0o711)
+    if proxy_name == "apache-offload":  # its user has to get there, from the root on
+        for folder in (tmp_path, *tmp_path.parents):
+            mode = folder.stat().st_mode
+            if not mode & stat.S_IXOTH:
+                folder.chmod(mode | 0o011)
     start([sys.executable, "-m", "hmacfs", "serve", "--config", str(config)], upstream)
     proxy, address = write_proxy(upstream)
     start(proxy.run, address)
