@@ -19,9 +19,15 @@ NO_SKIPS = os.environ.get("HMACFS_NO_SKIPS") == "1"
 # Servers live in sbin, which is not on everybody's PATH.
 PROGRAM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
-# How long one example takes says more about the machine's other work than about the code.
+# How long one example takes, to make or to try, says more about the machine's other work than about the code.
 # The gate judges a change by the same examples each time; everybody else's runs look for new ones.
-hypothesis.settings.register_profile("hmacfs", deadline=None, print_blob=True, derandomize=NO_SKIPS)
+hypothesis.settings.register_profile(
+    "hmacfs",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    print_blob=True,
+    derandomize=NO_SKIPS,
+)
 hypothesis.settings.load_profile("hmacfs")
 
 

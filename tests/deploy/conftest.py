@@ -15,7 +15,7 @@ import selfsigned
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-START_LIMIT_S = 20.0
+START_LIMIT_S = 60.0
 
 
 @pytest.fixture(scope="session")
