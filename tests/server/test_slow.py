@@ -10,6 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import children
 import procfs
 import serving
 import slow
@@ -63,10 +64,9 @@ def test_slow_clients_are_ended_and_nobody_else_notices(tmp_path: Path) -> None:
         command = [sys.executable, slow.__file__, server.host, str(server.port), str(targets)]
         times = []
         with (
-            subprocess.Popen([*command, f"/upload/{LARGE}"], stdout=subprocess.PIPE, text=True) as crowd,
+            children.running([*command, f"/upload/{LARGE}"], stdout=subprocess.PIPE, text=True) as crowd,
             server.connect() as kept,
         ):
-            assert crowd.stdout is not None
             assert crowd.stdout.readline() == "open\n"
             while server.scrape()["hmacfs_active_uploads"] < EACH:
                 assert crowd.poll() is None
