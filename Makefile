@@ -1,7 +1,7 @@
 # The README's two commands are `make run` and `make test`; each does all of its own set-up.
 #
 #   make run  [ARGS="--config FILE"]     start the server in the foreground
-#   make test [PYTEST_ARGS="tests/http"] every test; as root also installs the real peers they need
+#   make test [PYTEST_ARGS="tests/http"] every test, two at a time; as root also installs the real peers they need
 #   make lint                            linters and type checks alone
 #   make bench [QUICK=1] [ONLY=get_1k]   hmacfs beside its rivals; as root also installs these
 #   make micro [ONLY=head]               pure parts alone, and the instructions of a request
@@ -25,7 +25,7 @@ run: $(BUILT)
 
 test: $(BUILT)
 	@.ci/setup peers
-	@$(BIN)/pytest $(PYTEST_ARGS)
+	@$(BIN)/pytest --numprocesses 2 --dist worksteal --durations 25 --durations-min 5 $(PYTEST_ARGS)
 
 lint: $(BUILT)
 	@$(BIN)/pytest -q tests/arch/test_lint.py tests/arch/test_types.py tests/arch/test_rooms.py

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,30 @@ NO_SKIPS = os.environ.get("HMACFS_NO_SKIPS") == "1"
 # Servers live in sbin, which is not on everybody's PATH.
 PROGRAM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
-# How long one example takes says more about the machine's other work than about the code.
+# How long one example takes, to make or to try, says more about the machine's other work than about the code.
 # The gate judges a change by the same examples each time; everybody else's runs look for new ones.
-hypothesis.settings.register_profile("hmacfs", deadline=None, print_blob=True, derandomize=NO_SKIPS)
+hypothesis.settings.register_profile(
+    "hmacfs",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    print_blob=True,
+    derandomize=NO_SKIPS,
+)
 hypothesis.settings.load_profile("hmacfs")
+
+
+def hear_signals() -> None:
+    """Have every child start with the default for each signal that a person sends.
+
+    A shell has what it starts in the background ignore SIGINT, nohup has it ignore SIGHUP, and a child
+    inherits what is ignored. What is caught is not inherited (execve(2)); this process goes on to do nothing.
+    """
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
+hear_signals()
 
 
 def fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:

@@ -8,8 +8,10 @@ import socket
 import subprocess
 from typing import TYPE_CHECKING
 
+import children
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 START_LIMIT_S = 60.0
@@ -45,21 +47,21 @@ def listens(address: str) -> bool:
 
 
 @contextlib.contextmanager
-def served(command: list[str], address: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def served(
+    command: list[str], address: str, log: Path, *, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server that accepts connections at `address`; what it says goes to `log`."""
     with (
         log.open("wb") as output,
-        subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=log.parent) as process,
+        children.running(command, stdout=output, stderr=output, cwd=log.parent, env=env) as process,
     ):
         try:
             _wait(process, address, log)
             yield process
         finally:
             process.terminate()
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(STOP_LIMIT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
 
 
 def _wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:

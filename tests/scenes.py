@@ -10,7 +10,7 @@ import uvloop
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 uvloop.new_event_loop().close()  # libuv's pipe for signals stays open from the first loop on
 

@@ -1,4 +1,7 @@
-"""A real server for tests: `hmacfs serve` as its own process, on ports that the system chose."""
+"""A real server for tests: `hmacfs serve` as its own process, on ports that the system chose.
+
+What it logs at level error, and what it writes beside its log, fails the test that did not ask for it.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,12 @@ from hmacfs import auth
 from hmacfs.model import Endpoint, Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 SECRET = "b1f0c6d29e7a4853a1d4f70b6c92e358"
 PATIENCE_S = 60.0
+NOT_JSON = "not-json"
+"""Event of a line that is none of the log's, such as one of a traceback."""
 TTL_S = 7200.0  # tables of signed requests are made when tests are collected, and used much later
 CONFIG = """
 [server]
@@ -66,9 +71,16 @@ class Server:
     host: str = ""
     port: int = 0
     operators: str = ""
+    provoked: set[str] = field(default_factory=set)
+    """The events of level error that the test asks for."""
+    listener: threading.Thread = field(default_factory=threading.Thread)
 
     def wait_for(self, event: str, **values: object) -> dict[str, Any]:
-        """Give the next log line of this event; fail if the server ends or is silent for too long."""
+        """Give the next log line of this event; fail if the server ends or is silent for too long.
+
+        Who waits for an event asks for it.
+        """
+        self.provoked.add(event)
         deadline = time.monotonic() + PATIENCE_S
         while True:
             line = self.news.get(timeout=max(deadline - time.monotonic(), 0.001))
@@ -95,6 +107,11 @@ class Server:
     def signal(self, number: signal.Signals) -> None:
         """Signal the supervisor."""
         self.process.send_signal(number)
+
+    def faults(self) -> list[dict[str, Any]]:
+        """Give the log lines of level error, and lines that are none of the log's, that nobody asked for."""
+        bad = (line for line in self.events if line["event"] == NOT_JSON or line.get("level") == "error")
+        return [line for line in bad if line["event"] not in self.provoked]
 
     def stop(self) -> int:
         """End with SIGTERM; give the exit status."""
@@ -148,10 +165,14 @@ class Server:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
         self.process.wait(PATIENCE_S)
+        self.listener.join(PATIENCE_S)  # workers end by themselves, and have the log open till then
+        if kind is None:
+            assert not self.listener.is_alive(), "a worker outlives the supervisor"
+            assert not self.faults(), f"errors that the test did not ask for: {self.faults()}"
 
 
 def configuration(  # noqa: PLR0913 - the parts of a configuration
@@ -169,17 +190,19 @@ def configuration(  # noqa: PLR0913 - the parts of a configuration
     )
 
 
-def start(
+def start(  # noqa: PLR0913 - how a server is started
     where: Path,
     text: str,
     *,
+    provokes: Collection[str] = (),
     environ: dict[str, str] | None = None,
     wrap: tuple[str, ...] = (),
     keep: tuple[int, ...] = (),
 ) -> Server:
     """Start a server in `where` and wait until it is ready.
 
-    `wrap` is put before its command; `keep` are descriptors that it inherits.
+    `provokes` are the errors that the test asks for, by their events' names; `wrap` is put before the
+    server's command; `keep` are descriptors that it inherits.
     """
     config = where / "config.toml"
     config.write_text(text)
@@ -191,8 +214,9 @@ def start(
         cwd=where,
         pass_fds=keep,
     )
-    server = Server(process=process, storage=where / "store", config=config)
-    threading.Thread(target=_listen, args=(server,), daemon=True).start()
+    server = Server(process=process, storage=where / "store", config=config, provoked=set(provokes))
+    server.listener = threading.Thread(target=_listen, args=(server,), daemon=True)
+    server.listener.start()
     try:
         ready = server.wait_for("serve-ready")
     except BaseException:
@@ -208,9 +232,11 @@ def start(
 
 
 @contextlib.contextmanager
-def running(where: Path, *, environ: dict[str, str] | None = None, **parts: Any) -> Iterator[Server]:
+def running(
+    where: Path, *, environ: dict[str, str] | None = None, provokes: Collection[str] = (), **parts: Any
+) -> Iterator[Server]:
     """Run a server on `configuration(where / "store", **parts)`; it must end cleanly at SIGTERM."""
-    with start(where, configuration(where / "store", **parts), environ=environ) as server:
+    with start(where, configuration(where / "store", **parts), environ=environ, provokes=provokes) as server:
         yield server
         status = server.stop()
         assert status == 0, f"exit status {status}: {server.events[-20:]}"
@@ -222,7 +248,7 @@ def _listen(server: Server) -> None:
         try:
             event = json.loads(line)
         except ValueError:
-            event = {"event": "not-json", "text": line.decode("utf-8", "replace")}
+            event = {"event": NOT_JSON, "text": line.decode("utf-8", "replace")}
         server.events.append(event)
         server.news.put(event)
     server.news.put(None)

@@ -9,6 +9,8 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+import children
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -69,15 +71,11 @@ class Trace:
 def attached(strace: str, log: Path, *options: str, process: int = 0, thread: int = 0) -> Iterator[Trace]:
     """Trace a process with all its threads, or one thread of it, as long as the context lasts."""
     whom = ["-f", "-p", str(process)] if process else ["-p", str(thread)]
-    tracer = subprocess.Popen(
-        [strace, "-y", "-s", "64", "-o", str(log), *whom, *options], stderr=subprocess.PIPE, text=True
-    )
-    assert tracer.stderr is not None
-    with tracer.stderr as said:
-        assert "attached" in (first := said.readline()), first
+    command = [strace, "-y", "-s", "64", "-o", str(log), *whom, *options]
+    with children.running(command, stderr=subprocess.PIPE, text=True) as tracer:
+        assert "attached" in (first := tracer.stderr.readline()), first
         try:
             yield Trace(log)
         finally:
             tracer.send_signal(signal.SIGINT)
-            said.read()
-            tracer.wait()
+            tracer.communicate()

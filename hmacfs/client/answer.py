@@ -16,6 +16,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin
 
+from hmacfs.client import urls
 from hmacfs.client.problem import Failed, Passing, Problem
 
 if TYPE_CHECKING:
@@ -111,15 +112,27 @@ class Answer:
     def link(self, name: str) -> str | None:
         """Give the absolute URL in the field `name`; None if there is none.
 
-        Guards terminals and requests: what is no printable ASCII is no URL.
+        What is no http or https URL, nor leads to one, is none.
         """
         text = self.fields.get(name, "").strip()
-        if not (text and text.isascii() and text.isprintable()):
-            return None
         try:
-            return urljoin(self.url, text)
+            url = urljoin(self.url, text)
         except ValueError:
             return None
+        return url if text and urls.can_be_asked(url) else None
+
+    def target(self) -> str:
+        """Give the URL to which a redirection leads.
+
+        Raises Failed if there is none, or if it leads from https to where others read along.
+        """
+        url = self.link("Location")
+        said = plain(self.fields.get("Location", ""))
+        if url is None:
+            raise Failed(f"the server redirects to {said}, which is no http or https URL")
+        if urls.origin(self.url)[0] == "https" != urls.origin(url)[0]:
+            raise Failed(f"the server redirects from https to {said}, which is not followed")
+        return url
 
     @property
     def sha256(self) -> bytes | None:

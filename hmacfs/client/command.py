@@ -172,10 +172,13 @@ class Desk:
             self.screen.say(f"{ended.file}: {ended.problem.words}")
         if self.chosen.json:
             line = ended.as_json()
-        elif self._show_url and ended.end is End.DONE:
-            line = ended.url or ""
-        else:
+        elif not self._show_url or ended.end is not End.DONE:
             return
+        elif ended.url is None:
+            self.screen.say(f"{ended.file}: is stored, and the server does not say where")
+            return
+        else:
+            line = ended.url
         # Standard output may be the file itself.
         (self.screen.note if ended.file == "-" else self.screen.give)(line)
 

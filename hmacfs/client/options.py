@@ -6,7 +6,8 @@ import argparse
 import math
 import re
 from typing import Final
-from urllib.parse import urlsplit
+
+from hmacfs.client import urls
 
 PROTOCOLS: Final = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt", "tus")
 """Token dialects that can be signed, the usual one first."""
@@ -104,12 +105,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def _url(text: str) -> str:
     """Read a URL that can be asked."""
-    try:
-        parts = urlsplit(text)
-        known = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        known = False
-    if not known or not (text.isascii() and text.isprintable() and " " not in text):
+    if not urls.can_be_asked(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no http or https URL")
     return text
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import quote, unquote, urldefrag, urljoin, urlsplit
 
 from hmacfs.client import answer as answers
+from hmacfs.client import urls
 from hmacfs.client.problem import Failed
 
 if TYPE_CHECKING:
@@ -54,8 +55,7 @@ class Place:
 
         Raises Failed if it does not.
         """
-        there, here = urlsplit(resource), urlsplit(self.url)
-        if (there.scheme, there.netloc) != (here.scheme, here.netloc):
+        if not urls.can_be_asked(resource) or urls.origin(resource) != urls.origin(self.url):
             raise Failed(
                 f"the server sends the upload to another origin, {answers.plain(resource)}; "
                 "if that is itself, it does not know its public URL"

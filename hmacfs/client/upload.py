@@ -154,7 +154,8 @@ class Upload:
         return await self._send(method, self._place.url, fields, (0, stop), ends=ends)
 
     async def _append(self, offset: int) -> bool:
-        assert self._resource is not None
+        if self._resource is None:
+            raise Failed("the server does not say where the upload is")
         stop = self._stop(offset)
         fields = {"Upload-Offset": str(offset), "Content-Type": "application/partial-upload"}
         return await self._send(

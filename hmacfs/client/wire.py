@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 import httpx
 
 import hmacfs
+from hmacfs.client import urls
 from hmacfs.client.answer import Answer
 from hmacfs.client.problem import Failed, Passing
 from hmacfs.model import KiB
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 BODY_LIMIT: Final = 64 * KiB
 """Bytes read of an answer to an upload; a problem's words are far shorter."""
 CONNECT_S: Final = 15.0
+MOST_REDIRECTIONS: Final = 20
+"""As many as browsers follow (Fetch standard, HTTP-redirect fetch)."""
+_REDIRECTIONS: Final = frozenset({301, 302, 303, 307, 308})
 
 
 class Wire:
@@ -29,9 +33,10 @@ class Wire:
 
     def __init__(self, fields: Mapping[str, str], *, timeout_s: float) -> None:
         """Send `fields` with each request; `timeout_s` is how long no byte may move either way."""
+        self._given = httpx.Headers(dict(fields))
         self._timeout_s = timeout_s
         self._http = httpx.AsyncClient(
-            headers={"User-Agent": f"hmacfs/{hmacfs.__version__}", "Accept-Encoding": "identity", **fields},
+            headers={"User-Agent": f"hmacfs/{hmacfs.__version__}", "Accept-Encoding": "identity"},
             # The authorities of the system, as whoever has one of his own expects; the library has others.
             verify=ssl.create_default_context(),
             # The user has said how many; a request that the library holds back would time out.
@@ -60,7 +65,7 @@ class Wire:
         `work_s` is what the server may need for the answer beside the time allowed for any. Raises Passing
         where no answer came, Failed where none can come.
         """
-        async with self._exchange(method, url, fields, body, work_s=work_s) as response:
+        async with self._exchange(method, url, _merged(self._given, fields), body, work_s=work_s) as response:
             return _answer(response, await _beginning(response))
 
     @contextlib.asynccontextmanager
@@ -69,35 +74,50 @@ class Wire:
     ) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
         """Lend the answer to a GET and the blocks of its body, as they come.
 
-        Redirections are followed, without Authorization to another host. Raises as `ask` does.
+        Redirections are followed; nothing that the user has given goes to another origin, from where one
+        leads on, or back. Raises as `ask` does.
         """
-        async with self._exchange("GET", url, fields, None, follow=True) as response:
-            body = b"" if response.is_success else await _beginning(response)
-            yield _answer(response, body), response.aiter_raw()
+        given = self._given
+        for _ in range(MOST_REDIRECTIONS):
+            async with self._exchange("GET", url, _merged(given, fields)) as response:
+                answer = _answer(response, b"" if response.is_success else await _beginning(response))
+                if answer.status not in _REDIRECTIONS or "Location" not in answer.fields:
+                    yield answer, response.aiter_raw()
+                    return
+            there = answer.target()
+            if urls.origin(there) != urls.origin(url):
+                given = httpx.Headers()
+                self._http.cookies.clear()
+            url = there
+        raise Failed("the server redirects in circles")
 
     @contextlib.asynccontextmanager
-    async def _exchange(  # noqa: PLR0913 - what a request consists of
+    async def _exchange(
         self,
         method: str,
         url: str,
-        fields: Mapping[str, str],
-        body: AsyncIterator[bytes] | None,
+        fields: httpx.Headers,
+        body: AsyncIterator[bytes] | None = None,
         *,
         work_s: float = 0.0,
-        follow: bool = False,
     ) -> AsyncIterator[httpx.Response]:
         timeout = httpx.Timeout(
             self._timeout_s, connect=min(CONNECT_S, self._timeout_s), read=self._timeout_s + work_s
         )
         with _judged():
-            request = self._http.build_request(
-                method, url, headers=dict(fields), content=body, timeout=timeout
-            )
-            response = await self._http.send(request, stream=True, follow_redirects=follow)
+            request = self._http.build_request(method, url, headers=fields, content=body, timeout=timeout)
+            response = await self._http.send(request, stream=True)
             try:
                 yield response
             finally:
                 await response.aclose()
+
+
+def _merged(given: httpx.Headers, fields: Mapping[str, str]) -> httpx.Headers:
+    """Give all fields of a request; of two with the same name in any case, that of `fields`."""
+    merged = given.copy()
+    merged.update(dict(fields))
+    return merged
 
 
 async def _beginning(response: httpx.Response) -> bytes:
@@ -123,8 +143,6 @@ def _judged() -> Iterator[None]:
         yield
     except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as error:
         raise Failed(f"the request cannot be made: {error}") from error
-    except httpx.TooManyRedirects as error:
-        raise Failed("the server redirects in circles") from error
     except httpx.TransportError as error:
         if _distrusts(error):
             raise Failed(f"the server's certificate is not to be trusted: {error}") from error

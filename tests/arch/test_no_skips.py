@@ -1,4 +1,7 @@
-"""The gate's law itself: under HMACFS_NO_SKIPS=1 every way to skip a test fails the run."""
+"""The gate's laws themselves, alone and in parallel: under HMACFS_NO_SKIPS=1 every way to skip a test fails.
+
+And hypothesis tries the same examples each time.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,25 @@ SKIPS = {
 }
 
 
-def run_pytest(folder: Path, source: str, *, no_skips: str) -> subprocess.CompletedProcess[str]:
+EXAMPLES = """
+import hypothesis
+def test_it() -> None:
+    assert hypothesis.settings().derandomize is {wanted}
+"""
+
+
+@pytest.fixture(params=["0", "2"], ids=["alone", "parallel"])
+def processes(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def run_pytest(
+    folder: Path, source: str, *, no_skips: str, processes: str
+) -> subprocess.CompletedProcess[str]:
     shutil.copy(CONFTEST, folder / "conftest.py")
     (folder / "test_sample.py").write_text(source)
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", str(folder)],
+        [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", "-n", processes, str(folder)],
         cwd=folder,
         env=os.environ | {"HMACFS_NO_SKIPS": no_skips},
         capture_output=True,
@@ -34,21 +51,32 @@ def run_pytest(folder: Path, source: str, *, no_skips: str) -> subprocess.Comple
 
 
 @pytest.mark.parametrize("way", SKIPS)
-def test_every_way_to_skip_fails_the_gate(way: str, tmp_path: Path) -> None:
-    run = run_pytest(tmp_path, SKIPS[way], no_skips="1")
+def test_every_way_to_skip_fails_the_gate(way: str, processes: str, tmp_path: Path) -> None:
+    run = run_pytest(tmp_path, SKIPS[way], no_skips="1", processes=processes)
     assert run.returncode != 0, run.stdout
     assert "skipped, where every test must run" in run.stdout
 
 
-def test_without_the_gate_a_skip_is_named_and_forgiven(tmp_path: Path) -> None:
-    run = run_pytest(tmp_path, SKIPS["fixture"], no_skips="")
+def test_without_the_gate_a_skip_is_named_and_forgiven(processes: str, tmp_path: Path) -> None:
+    run = run_pytest(tmp_path, SKIPS["fixture"], no_skips="", processes=processes)
     assert run.returncode == 0, run.stdout
     assert "needs the program no-such-peer" in run.stdout
 
 
-def test_an_expected_failure_is_no_skip(tmp_path: Path) -> None:
+def test_an_expected_failure_is_no_skip(processes: str, tmp_path: Path) -> None:
     source = (
         "import pytest\n@pytest.mark.xfail(strict=True)\ndef test_it() -> None:\n    raise AssertionError\n"
     )
-    run = run_pytest(tmp_path, source, no_skips="1")
+    run = run_pytest(tmp_path, source, no_skips="1", processes=processes)
+    assert run.returncode == 0, run.stdout
+
+
+@pytest.mark.parametrize(("no_skips", "wanted"), [("1", True), ("", False)])
+def test_the_gate_tries_the_same_examples_each_time(
+    no_skips: str,
+    wanted: bool,  # noqa: FBT001 - a row
+    processes: str,
+    tmp_path: Path,
+) -> None:
+    run = run_pytest(tmp_path, EXAMPLES.format(wanted=wanted), no_skips=no_skips, processes=processes)
     assert run.returncode == 0, run.stdout

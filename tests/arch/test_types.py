@@ -18,7 +18,6 @@ def run_module(*arguments: str) -> None:
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-@pytest.mark.timeout(300)  # a first run without a cache
 def test_everything_is_typed() -> None:
     run_module("mypy")
 

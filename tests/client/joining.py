@@ -11,7 +11,7 @@ from client.standin import Begun, Fault, Seen, Standin, repr_digest
 
 JOIN = "JOIN"
 """In `faults`: of the request that joins."""
-MEET_S = 20.0
+MEET_S = 60.0
 """How long requests wait for each other, at most."""
 UPLOADS = "/files/"
 

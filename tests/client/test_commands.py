@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import children
 import pytest
 import serving
 from client.standin import Cut, Say, Stall
@@ -200,7 +201,7 @@ def test_an_interrupted_upload_says_how_it_goes_on(standin: Standin, hmacfs: Com
     (tmp_path / "a file.bin").write_bytes(LARGE)
     standin.limit = f"max-append-size={5 * MiB}"
     standin.faults["PATCH"].append(Stall())
-    with subprocess.Popen(
+    with children.running(
         command("put", "--json", "a file.bin", f"{standin.url}/files/"),
         cwd=tmp_path,
         stdout=subprocess.PIPE,

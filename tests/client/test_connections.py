@@ -12,6 +12,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import children
 import pytest
 from client.joining import Joining
 from client.relay import Relay
@@ -164,7 +165,7 @@ def test_an_interrupted_one_is_continued_by_what_it_says(
     joining.meet = PARTS
     joining.faults["PATCH"].append(Stall())
     arguments = ("--connections", "4", "--type", "a/b", "a file.bin", f"{joining.url}/files/")
-    with subprocess.Popen(
+    with children.running(
         [sys.executable, "-m", "hmacfs", "put", "--json", *arguments],
         cwd=tmp_path,
         stdout=subprocess.PIPE,

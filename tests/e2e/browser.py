@@ -13,6 +13,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import children
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -85,8 +87,7 @@ def ask_driver(port: int, method: str, path: str, body: dict[str, Any]) -> Any:
 def running(folder: Path, program: Callable[[str], str]) -> Iterator[Browser]:
     """Run a new browser that knows nothing; `folder` takes its profile and its downloads."""
     command = [program("chromedriver"), "--port=0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as driver:
-        assert driver.stdout is not None
+    with children.running(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as driver:
         try:
             port = _port(driver.stdout)
             # whatever else it says must not fill the pipe
@@ -99,6 +100,7 @@ def running(folder: Path, program: Callable[[str], str]) -> Iterator[Browser]:
             ask_driver(port, "DELETE", f"/session/{browser.session}", {})
         finally:
             driver.terminate()
+            driver.wait(PATIENCE_S)  # it ends the browser
 
 
 def _port(lines: Iterator[str]) -> int:

@@ -135,7 +135,6 @@ def test_go_sendxmpp_uploads_and_the_receiver_reads(
     asyncio.run(scenario())
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("client", ["slixmpp", "go-sendxmpp"])
 def test_a_hundred_mebibytes(  # noqa: PLR0913, PLR0917 - fixtures
     client: str, site: Site, chat: Chat, domain: Domain, big: Big, program: Callable[[str], str]

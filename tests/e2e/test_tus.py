@@ -13,6 +13,7 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
+import children
 import pytest
 from cutting import Break, Weather
 from e2e import resumable
@@ -148,9 +149,8 @@ def test_a_client_that_died_in_a_dead_network_goes_on_when_it_is_back(
     storage = tmp_path / "storage"
     relay.change(Weather(cut_every_bytes=2 * MiB, cuts=1, how=Break.SILENCE))
     first = node.command(ticket, path, storage=storage)
-    with subprocess.Popen(first, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+    with children.running(first, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL):
         relay.wait_for_cut()
-        process.kill()
     relay.change(Weather())
     done = node.run(ticket, path, storage=storage)
     assert relay.passed_bytes < SIZE - MiB

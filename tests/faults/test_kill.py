@@ -124,7 +124,7 @@ def test_nothing_is_lost_by_kills_under_load(
         assert {path.name for path in (root / ".hmacfs").iterdir()} <= STATE
     reconcile_later(root)
     assert_rows_match(root, exactly=True)
-    assert statistics.median(starts_s) < 2
+    assert statistics.median(starts_s) < 10
     figure(
         f"seed {SEED}: {cycles} kills of all processes and {workers_killed} of one worker of {WORKERS}, "
         f"{len(requested)} uploads begun, {len(acknowledged)} acknowledged: 0 lost, 0 torn, 0 strange; "

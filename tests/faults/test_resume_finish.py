@@ -20,7 +20,7 @@ from hmacfs.model import KiB, MiB
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 SIZE = 300 * KiB
 HALF = 100 * KiB

@@ -55,7 +55,7 @@ def server(shared: tuple[State, admin.Server]) -> admin.Server:
 def ask(
     server: admin.Server, target: str, method: str = "GET", **fields: str
 ) -> tuple[int, str, dict[str, str]]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
     connection.request(method, target, headers=fields)
     answer = connection.getresponse()
     got = answer.status, answer.read().decode(), {name.lower(): value for name, value in answer.getheaders()}
@@ -125,7 +125,7 @@ def test_other_methods_are_refused(server: admin.Server, method: str, target: st
 def test_silent_operators_do_not_pile_up(server: admin.Server) -> None:
     silent = [socket.create_connection(("127.0.0.1", server.server_port)) for _ in range(admin.MOST_THREADS)]
     late = socket.create_connection(("127.0.0.1", server.server_port))
-    late.settimeout(10)
+    late.settimeout(60)
     assert late.recv(1) == b""  # hung up on at once
     late.close()
     for one in silent:
@@ -147,7 +147,7 @@ def test_a_unix_socket_serves_too(state: State, tmp_path: Path) -> None:
     for _ in range(2):  # the second time over a socket that a killed server left
         server = admin.listen(f"unix:{path}", state.application())
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(10)
+            client.settimeout(60)
             client.connect(str(path))
             client.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
             text = b"".join(iter(lambda: client.recv(4096), b""))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import children
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 import hmacfs
 from hmacfs import metrics
 from hmacfs.metrics import rows
+
+if TYPE_CHECKING:
+    import contextlib
+    import subprocess
 
 SOURCE = str(Path(hmacfs.__file__).parents[1])
 CHILD = """
@@ -116,13 +121,14 @@ def test_a_scrape_sums_the_processes_and_outlives_them() -> None:
     fd = metrics.create(3)
     collector = metrics.Collector(metrics.attach(fd), 3)
 
-    def spawn(slot: int, rounds: int) -> subprocess.Popen[bytes]:
+    def spawn(slot: int, rounds: int) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
         command = [sys.executable, "-c", CHILD, str(fd), str(slot), str(rounds)]
-        return subprocess.Popen(command, pass_fds=[fd], env={"PYTHONPATH": SOURCE})
+        return children.running(command, pass_fds=[fd], env={"PYTHONPATH": SOURCE})
 
-    first = [spawn(0, 1000), spawn(2, 500)]
-    assert [child.wait(30) for child in first] == [0, 0]
-    assert spawn(2, 10).wait(30) == 0  # the replacement of the second
+    with spawn(0, 1000) as one, spawn(2, 500) as other:
+        assert (one.wait(60), other.wait(60)) == (0, 0)
+    with spawn(2, 10) as successor:  # of the second
+        assert successor.wait(60) == 0
     os.close(fd)
     got = samples(collector)
     assert got["hmacfs_requests_total", (("code", "ok"), ("method", "GET"))] == 1510

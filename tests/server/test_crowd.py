@@ -51,7 +51,7 @@ def gather(server: Server, open_: contextlib.ExitStack) -> list[socket.socket]:
 
 
 def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + serving.PATIENCE_S
     while not holds():
         assert time.monotonic() < deadline
 

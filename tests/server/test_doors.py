@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+import children
 import pytest
 import serving
 import wire
@@ -96,12 +97,10 @@ def form_length(command: list[str]) -> int:
     """Give the Content-Length that this curl command sends."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        with subprocess.Popen([*command, f"http://127.0.0.1:{port}/"], stderr=subprocess.DEVNULL) as curl:
+        with children.running([*command, f"http://127.0.0.1:{port}/"], stderr=subprocess.DEVNULL):
             peer, _ = listener.accept()
             with peer, peer.makefile("rb") as lines:
-                length = next(int(line[15:]) for line in lines if line.lower().startswith(b"content-length:"))
-            curl.kill()
-    return length
+                return next(int(line[15:]) for line in lines if line.lower().startswith(b"content-length:"))
 
 
 @pytest.mark.parametrize("dialect", ["gojwt", "bearer"])

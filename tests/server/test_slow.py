@@ -10,6 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import children
 import procfs
 import serving
 import slow
@@ -21,14 +22,16 @@ if TYPE_CHECKING:
 
 FULL = os.environ.get("HMACFS_FULL") == "1"
 EACH = 500
-MOST_S = 0.050
+# Of most requests; alone on the machine the slowest of all takes no longer than 50 ms. A request that waits
+# for the slow takes seconds.
+MOST_S = 0.050 if FULL else 2.0
 CONFIG = """
 [timeouts]
 headertimeout = "3s"
 readtimeout = "3s"
 writetimeout = "3s"
 """
-LATE_S = 15.0
+LATE_S = 45.0
 KiB = 1 << 10
 LARGE_BYTES = 64 << 20
 SMALL = "slow/small.bin"
@@ -61,10 +64,9 @@ def test_slow_clients_are_ended_and_nobody_else_notices(tmp_path: Path) -> None:
         command = [sys.executable, slow.__file__, server.host, str(server.port), str(targets)]
         times = []
         with (
-            subprocess.Popen([*command, f"/upload/{LARGE}"], stdout=subprocess.PIPE, text=True) as crowd,
+            children.running([*command, f"/upload/{LARGE}"], stdout=subprocess.PIPE, text=True) as crowd,
             server.connect() as kept,
         ):
-            assert crowd.stdout is not None
             assert crowd.stdout.readline() == "open\n"
             while server.scrape()["hmacfs_active_uploads"] < EACH:
                 assert crowd.poll() is None
@@ -78,7 +80,6 @@ def test_slow_clients_are_ended_and_nobody_else_notices(tmp_path: Path) -> None:
         )
         assert set(ended) == {"head", "body", "read"}, ended
         assert max(ended.values()) < LATE_S, ended
-        # The slowest of thousands is the machine's when it has other work to do.
         assert (max(times) if FULL else p99) < MOST_S
         deadline = time.monotonic() + PATIENCE_S
         while server.scrape()["hmacfs_connections"]:

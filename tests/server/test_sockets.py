@@ -186,7 +186,8 @@ def test_the_service_manager_hears_of_everything(tmp_path: Path) -> None:
             for _ in range(4):
                 hear(sock, "WATCHDOG")
                 beats.append(time.monotonic())
-            assert max(b - a for a, b in itertools.pairwise(beats)) < 1, "within the interval"
+            # All of them are too long apart if the interval is; one is if the machine has other work.
+            assert min(b - a for a, b in itertools.pairwise(beats)) < 1, "within the interval"
             before_us = time.monotonic_ns() // 1000
             server.signal(signal.SIGHUP)
             said = hear(sock, "RELOADING")

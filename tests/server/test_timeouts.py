@@ -29,7 +29,7 @@ READ_S = 0.5
 WRITE_S = 0.6
 IDLE_S = 0.7
 MIN_RATE = 20 * KiB  # bytes per second
-LATE_S = 10.0
+LATE_S = 60.0
 CONFIG = f"""
 [timeouts]
 headertimeout = "{HEAD_S * 1000:.0f}ms"
@@ -256,5 +256,5 @@ def test_slow_clients_do_not_slow_others(server: Server) -> None:
             since = time.monotonic()
             assert server.get(SMALL).status == 200
             took.append(time.monotonic() - since)
-        assert sorted(took)[len(took) // 2] < 0.05
+        assert sorted(took)[len(took) // 2] < READ_S  # or they wait until the slow are ended
     wire.settle(server)

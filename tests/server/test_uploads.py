@@ -86,7 +86,7 @@ def nothing_left(server: Server) -> Iterator[None]:
     yield
     wire.settle(server)
     assert tree(server) == names
-    deadline = time.monotonic() + 20  # a dropped file is closed by a thread of its own
+    deadline = time.monotonic() + serving.PATIENCE_S  # a dropped file is closed by a thread of its own
     while more := held(server) - open_before:
         assert time.monotonic() < deadline, f"left open: {more}"
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import children
 import pytest
 import serving
 
@@ -96,7 +97,7 @@ def test_a_page_where_only_ascii_can_be_written(asked: tuple[serving.Server, Pat
 def test_the_live_view_follows_the_server_until_interrupted(asked: tuple[serving.Server, Path]) -> None:
     server, config = asked
     ours, theirs = pty.openpty()
-    with subprocess.Popen(
+    with children.running(
         command("--config", config, "--interval", "0.1"),
         stdin=theirs,
         stdout=theirs,
@@ -110,7 +111,6 @@ def test_the_live_view_follows_the_server_until_interrupted(asked: tuple[serving
         process.send_signal(signal.SIGINT)
         drain(ours)
         assert process.wait(60) == 0
-        assert process.stderr is not None
         assert process.stderr.read() == b""
     os.close(ours)
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import children
 import pytest
 from storage import names, rows
 
@@ -71,25 +72,22 @@ class Ran(NamedTuple):
 def upload(strace: str, root: Path, durability: Durability, thread: int | None, *options: str) -> Ran:
     """Upload one file in a child, with strace on all of its threads (None) or on one."""
     log = root.with_suffix(".log")
-    child = subprocess.Popen(
+    with children.running(
         [sys.executable, "-c", UPLOAD, str(ROOT), str(ROOT / "tests"), str(root), durability],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-    )
-    assert child.stdin is not None
-    assert child.stdout is not None
-    threads = child.stdout.readline().split()
-    whom = ["-f", "-p", str(child.pid)] if thread is None else ["-p", threads[thread]]
-    tracer = subprocess.Popen(
-        [strace, "-y", "-o", str(log), *whom, "-e", f"trace={CALLS}", *options],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert tracer.stderr is not None
-    assert "attached" in tracer.stderr.readline()
-    said, _ = child.communicate("go\n")
-    tracer.communicate()
+    ) as child:
+        threads = child.stdout.readline().split()
+        whom = ["-f", "-p", str(child.pid)] if thread is None else ["-p", threads[thread]]
+        with children.running(
+            [strace, "-y", "-o", str(log), *whom, "-e", f"trace={CALLS}", *options],
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as tracer:
+            assert "attached" in tracer.stderr.readline()
+            said, _ = child.communicate("go\n")
+            tracer.communicate()
     return Ran(said, log.read_text(), child.returncode)
 
 

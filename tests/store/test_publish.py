@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import stat
@@ -9,6 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
+import children
 import pytest
 import storage
 from storage import names, put, rows, rules, slot
@@ -454,18 +456,15 @@ asyncio.run(main())
 def test_one_name_goes_to_one_of_many_processes(root: Path) -> None:
     here = Path(__file__).parents[2]
     arguments = [sys.executable, "-c", RACER, str(here), str(here / "tests"), str(root)]
-    racers = [
-        subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]
-    for racer in racers:
-        assert racer.stdout is not None
-        assert racer.stdout.readline() == "ready\n"
-    for racer in racers:
-        assert racer.stdin is not None
-        racer.stdin.write("go\n")
-        racer.stdin.flush()
-    won = [int(racer.communicate()[0]) for racer in racers]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with contextlib.ExitStack() as stack:
+        racers = [stack.enter_context(children.running(arguments, text=True, **pipes)) for _ in range(3)]
+        for racer in racers:
+            assert racer.stdout.readline() == "ready\n"
+        for racer in racers:
+            racer.stdin.write("go\n")
+            racer.stdin.flush()
+        won = [int(racer.communicate()[0]) for racer in racers]
     assert sum(won) == 100
     assert len(rows(root)) == 100
     for key, mtime_ns in rows(root):

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import children
 import pytest
 from storage import anybody, append, mine, names, rules, slot, terms, write
 
@@ -297,21 +298,18 @@ def test_another_process_is_fenced_off(root: Path) -> None:
     with contextlib.closing(Store.open(str(root), rules())) as store:
         asyncio.run(store.sessions.begin(NAME, terms(), 100))
         arguments = [str(ROOT), str(ROOT / "tests"), str(root), NAME]
-        with subprocess.Popen(
+        with children.running(
             [sys.executable, "-c", OTHER, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         ) as child:
-            asked, said = child.stdin, child.stdout
-            assert asked is not None
-            assert said is not None
-            assert said.readline() == "0\n"
-            print("1234", file=asked, flush=True)
-            assert said.readline() == "written\n"
+            assert child.stdout.readline() == "0\n"
+            print("1234", file=child.stdin, flush=True)
+            assert child.stdout.readline() == "written\n"
             assert asyncio.run(append(store, NAME, b"5")).offset == 6
-            print("never", file=asked, flush=True)
-            assert said.readline() == "upload_taken_over\n"
+            print("never", file=child.stdin, flush=True)
+            assert child.stdout.readline() == "upload_taken_over\n"
         assert asyncio.run(store.sessions.look(NAME, mine)).offset == 6
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import sqlite3
@@ -9,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import children
 import pytest
 from storage import rules
 
@@ -164,15 +166,13 @@ def test_many_workers_open_a_new_storage_at_once(tmp_path: Path) -> None:
         "Store.open(sys.argv[3], storage.rules()).close()\n"
     )
     arguments = [sys.executable, "-c", code, str(ROOT), str(ROOT / "tests"), str(tmp_path / "new")]
-    workers = [
-        subprocess.Popen(arguments, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(4)
-    ]
-    for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.close()
-        worker.stdin = None
-    outcomes = [(worker.communicate()[1], worker.returncode) for worker in workers]
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with contextlib.ExitStack() as stack:
+        workers = [stack.enter_context(children.running(arguments, text=True, **pipes)) for _ in range(4)]
+        for worker in workers:
+            worker.stdin.close()
+            worker.stdin = None
+        outcomes = [(worker.communicate()[1], worker.returncode) for worker in workers]
     assert outcomes == [("", 0)] * 4
 
 

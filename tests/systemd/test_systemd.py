@@ -26,7 +26,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[so
     path = tmp_path / "notify"
     name = str(path) if request.param == "path" else f"@{path}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
-        receiver.settimeout(10)
+        receiver.settimeout(60)
         receiver.bind("\0" + name[1:] if name.startswith("@") else name)
         yield receiver, Notifier({"NOTIFY_SOCKET": name})
 
