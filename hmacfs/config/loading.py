@@ -18,7 +18,6 @@ from hmacfs.config.keyring import Keyring
 from hmacfs.config.keys import Kind
 from hmacfs.config.report import Fault, Faulty, Report, show
 from hmacfs.config.settings import (
-    DEFAULT_PROTOCOLS,
     Cors,
     Door,
     Logging,
@@ -296,7 +295,7 @@ def _default_endpoint(adopted: Adopted, security: Security, ring: Keyring) -> En
     return Endpoint(
         prefix=door.prefix,
         directory=door.directory,
-        protocols=DEFAULT_PROTOCOLS if jwt is None else ("gojwt",),
+        protocols=adopted.protocols if jwt is None else ("gojwt",),
         secrets=security.secrets if jwt is None else ring.read(jwt.value, jwt.path),
         delete_secret=security.delete_secret,
     )
