@@ -49,6 +49,23 @@ TICK_S: Final = 0.25
 EXPIRED_PER_TURN: Final = 16
 # Where the first worker keeps what is known of the buffers' sizes.
 BUFFERS: Final = "buffers.json"
+# What ends a process that does not expect it, and is sent to a whole group or by mistake.
+IGNORED: Final = frozenset(
+    {
+        signal.SIGUSR2,
+        signal.SIGALRM,
+        signal.SIGVTALRM,
+        signal.SIGPROF,
+        signal.SIGIO,
+        signal.SIGPWR,
+        signal.SIGSTKFLT,
+        *range(signal.SIGRTMIN, signal.SIGRTMAX + 1),
+    }
+)
+# Those that the supervisor hears; it tells the workers itself.
+OF_THE_SUPERVISOR: Final = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGHUP})
+REOPEN: Final = signal.SIGUSR1
+"""Has the log opened anew, as nginx does; held back in a worker until it has a log."""
 # Descriptors that are not a client's: the store, the log, the loop, the standard library.
 RESERVED_FILES: Final = 128
 # A connection may need its socket, its file and a duplicate of the socket at once.
@@ -97,9 +114,11 @@ class Ready:
 
 def run(control_fd: int) -> int:
     """Be a worker until told to end; give the exit status."""
-    # The terminal's Ctrl-C and a SIGHUP to the group are for the supervisor, which will tell us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # The terminal's Ctrl-C and a SIGHUP to the group are for the supervisor, which will tell us. It has
+    # started us with them held back, so that none could end us before now.
+    for number in OF_THE_SUPERVISOR | IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, {REOPEN})
     pipe = Pipe(control_fd)
     try:
         boot: Boot = pipe.recv()
@@ -249,6 +268,8 @@ class Worker:
             else:
                 self._servers.append((await self._listen(sock), sock))
         self._loop.add_signal_handler(signal.SIGTERM, self._drain, self._settings.timeouts.shutdown_s)
+        self._loop.add_signal_handler(REOPEN, self._log.reopen)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {REOPEN})
         self._loop.add_reader(self._service.crowd.fileno(), self._service.crowd.look)
         self._loop.add_reader(self._pipe.fileno(), self._hear)
         self._neighbours.listen(self._underway)

@@ -181,6 +181,30 @@ def start(
 
     `wrap` is put before its command; `keep` are descriptors that it inherits.
     """
+    server = launch(where, text, environ=environ, wrap=wrap, keep=keep)
+    try:
+        ready = server.wait_for("serve-ready")
+    except BaseException:
+        server.process.kill()
+        server.process.wait()
+        raise
+    first = ready["listening"].split()[0]
+    if "/" not in first:
+        host, _, port = first.rpartition(":")
+        server.host, server.port = host.strip("[]"), int(port)
+    server.operators = ready["operators"]
+    return server
+
+
+def launch(
+    where: Path,
+    text: str,
+    *,
+    environ: dict[str, str] | None = None,
+    wrap: tuple[str, ...] = (),
+    keep: tuple[int, ...] = (),
+) -> Server:
+    """Start a server as `start` does, without waiting until it is ready."""
     config = where / "config.toml"
     config.write_text(text)
     process = subprocess.Popen(
@@ -193,17 +217,6 @@ def start(
     )
     server = Server(process=process, storage=where / "store", config=config)
     threading.Thread(target=_listen, args=(server,), daemon=True).start()
-    try:
-        ready = server.wait_for("serve-ready")
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    first = ready["listening"].split()[0]
-    if "/" not in first:
-        host, _, port = first.rpartition(":")
-        server.host, server.port = host.strip("[]"), int(port)
-    server.operators = ready["operators"]
     return server
 
 

@@ -13,7 +13,9 @@ _NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _TCP: Final = re.compile(r"(?:\[(?P<six>[^\[\]]+)\]|(?P<host>[^\[\]:]*)):(?P<port>[0-9]{1,5})", re.ASCII)
 _PORT_MOST: Final = 65_535
 _SOCKET_PATH_MOST: Final = 107  # bytes of sun_path without its NUL, unix(7)
-_ANY_HOST: Final = ("", "0.0.0.0", "::")  # noqa: S104 - recognised here, never bound
+EVERY: Final = ("", "::")
+"""Hosts that mean every address of both families."""
+_ANY_HOST: Final = (*EVERY, "0.0.0.0")  # noqa: S104 - recognised here, never bound
 
 
 class Tcp(NamedTuple):

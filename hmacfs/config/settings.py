@@ -85,7 +85,13 @@ class Server:
     ] = "/protected/"
     workers: Annotated[
         int,
-        Key(kind=Kind.COUNT, most=1024, fixed=True, meaning="Worker processes; 0 is one per core."),
+        Key(
+            kind=Kind.COUNT,
+            most=1024,
+            fixed=True,
+            meaning="Worker processes; 0 is one per core that the process may use, by its affinity and by the "
+            "quota of its control groups (a container's CPUs), rounded up.",
+        ),
     ] = 0
     max_upload_size: Annotated[
         int,

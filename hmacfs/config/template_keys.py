@@ -12,6 +12,7 @@ from hmacfs.config.fates import Form, Row, honoured, ignored, moved, rows, same
 from hmacfs.config.struct_keys import (
     NO_COMPRESSION,
     NO_DEDUPLICATION,
+    NO_EXTENSIONS,
     NO_LIMIT_OF_REQUESTS,
     NO_NETWORK,
     NO_QUOTA,
@@ -251,6 +252,7 @@ TEMPLATE: Final[dict[str, dict[str, Row]]] = {
         "ttl_enabled": honoured("whether ttl becomes server.file_ttl", Form.FLAG),
         **rows(NO_COMPRESSION, flag="adaptive_compression", text="compression_threshold"),
         **rows(NO_DEDUPLICATION, flag="dedupe detect_duplicate_uploads"),
+        **rows(NO_EXTENSIONS, texts="blocked_extensions"),
         **rows(NO_QUOTA, number="max_files_per_user"),
         **rows(NO_SESSION, flag="allow_ip_changes allow_session_resume merge_duplicate_sessions"),
         **rows(

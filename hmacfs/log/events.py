@@ -36,6 +36,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "sweep-done": "Expired files were removed.",
         "uploads-dropped": "Unfinished uploads that nobody went on with for `sessiontimeout` were dropped.",
         "reconcile-done": "The index was brought into line with the files found.",
+        "log-reopened": "The log file was opened anew (SIGUSR1).",
         "log-dropped": "The log could not be written for a while; `lines` were given up.",
         "log-failed": "The log file could not be opened again; the old one stays in use.",
     }
