@@ -177,17 +177,25 @@ def _serve(options: argparse.Namespace) -> int:
     reread = None if options.config is None else (lambda: config.load(options.config))
     try:
         return supervisor.run(loaded, reread)
-    except (StorageError, ListenError) as error:
+    except (StorageError, ListenError, supervisor.StartError) as error:
         _say(f"hmacfs: {error}")
         return 1
 
 
 def _check_config(options: argparse.Namespace) -> int:
+    from hmacfs.supervisor import trial
+
     loaded = _load(options.file)
     if loaded is None:
         return 1
-    for notice in loaded.notices:
+    findings = trial.run(loaded)
+    for notice in (*loaded.notices, *findings.notices):
         print(notice)
+    for fault in findings.faults:
+        _say(str(fault))
+    if findings.faults:
+        return 1
+    print(f"{options.file}: files go to {loaded.settings.server.storage_path}")
     print(f"{options.file}: no faults")
     return 0
 

@@ -161,7 +161,7 @@ class Worker:
         self._row = self._rows[boot.slot]
         self._row.reset_gauges()
         self._row.add(metrics.WORKER_STARTS)
-        self._log = log.open_log(boot.settings.logging)
+        self._log = log.open_log(boot.settings.logging, fall_back=True)
         self._store = Store.open(
             boot.settings.server.storage_path, rules(boot.settings), tell=self._on_breaker
         )

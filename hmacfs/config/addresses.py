@@ -67,6 +67,15 @@ def overlap(one: Address, other: Address) -> bool:
     return len(hosts) == 1 or any(host in _ANY_HOST for host in hosts)
 
 
+def collide(one: Address, other: Address) -> bool:
+    """Tell whether one server cannot listen on both: "0.0.0.0" and "[::]" with one port it can."""
+    if not isinstance(one, Tcp) or not isinstance(other, Tcp) or not overlap(one, other):
+        return one == other
+    if not one.host or not other.host:
+        return True
+    return (":" in one.host) == (":" in other.host)
+
+
 def _unix(path: str) -> Unix:
     if not path.startswith("/") or path.endswith("/"):
         raise ValueError('an absolute path after "unix:"')

@@ -89,8 +89,8 @@ class Server:
             kind=Kind.COUNT,
             most=1024,
             fixed=True,
-            meaning="Worker processes; 0 is one per core that the process may use, by its affinity and by the "
-            "quota of its control groups (a container's CPUs), rounded up.",
+            meaning="Worker processes; 0 is one per core that the process may use, by its affinity and by "
+            "the quota of its control groups (a container's CPUs), rounded up.",
         ),
     ] = 0
     max_upload_size: Annotated[

@@ -36,8 +36,8 @@ def run(loaded: Loaded, reread: Callable[[], Loaded] | None, *, stuck_s: float =
     """Serve `loaded` until told to stop; give the exit status.
 
     `reread` gives the configuration anew at SIGHUP and raises `config.Faulty` if it is no good; None if
-    there is no file. A worker that does not move for `stuck_s` is replaced. Raises StorageError or
-    ListenError if the service cannot begin.
+    there is no file. A worker that does not move for `stuck_s` is replaced. Raises StorageError,
+    ListenError or StartError if the service cannot begin.
     """
     for number in worker.IGNORED:
         signal.signal(number, signal.SIG_IGN)
@@ -52,6 +52,10 @@ def run(loaded: Loaded, reread: Callable[[], Loaded] | None, *, stuck_s: float =
             loop.close()
 
 
+class StartError(Exception):
+    """The service cannot begin; the words are for the operator."""
+
+
 class Supervisor:
     """The parent's life: start, watch, reload, end."""
 
@@ -63,11 +67,16 @@ class Supervisor:
         *,
         stuck_s: float,
     ) -> None:
-        """Open the sockets and the counters. Raises ListenError."""
+        """Open the log, the sockets and the counters. Raises StartError or ListenError."""
         self._loop = loop
         self._settings = settings = loaded.settings
         self._reread = reread
-        self._log = log.open_log(settings.logging)
+        try:
+            self._log = log.open_log(settings.logging)
+        except OSError as error:
+            path = settings.logging.file
+            words = f"cannot open the log file {path} ([logging] file): {error.strerror or error}"
+            raise StartError(words) from error
         self._tell(loaded.notices)
         self._notifier = systemd.Notifier(os.environ)
         slots = slots_for(settings.server.workers)

@@ -1,6 +1,6 @@
 """How many cores this process may use: those it may run on, and no more than its control groups pay for.
 
-Sources: cgroups(7), cpuset(7), sched(7), the kernel's admin-guide/cgroup-v2 (cpu.max) and scheduler/sched-bwc.
+Sources: cgroups(7), cpuset(7), sched(7), the kernel's admin-guide/cgroup-v2 (cpu.max), scheduler/sched-bwc.
 What the files say comes as text, so that no rule below needs a machine that has them.
 """
 

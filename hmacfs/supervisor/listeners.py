@@ -99,6 +99,24 @@ def _adopted(sock: socket.socket) -> Listener:
     return Listener(_name(sock), (sock,))
 
 
+def bind(address: Tcp, others: Sequence[addresses.Address]) -> list[socket.socket]:
+    """Return sockets bound to every place that `address` means beside `others`; nobody can connect there.
+
+    Raises OSError.
+    """
+    if address.host not in addresses.EVERY:
+        return [_bound(family, place, shared=False) for family, place in _resolved(address)]
+    found = [] if _beside_ipv4(address, others) else [_bound(*_four(address.port), shared=False)]
+    try:
+        found.append(_bound(*_six(address.port), shared=False))
+    except OSError as error:
+        if not found or error.errno not in _NO_IPV6:
+            for sock in found:
+                sock.close()
+            raise
+    return found
+
+
 def _resolved(address: Tcp) -> list[Place]:
     """Return family and place of each address that a host name or an IP address means."""
     found = socket.getaddrinfo(
@@ -110,23 +128,35 @@ def _resolved(address: Tcp) -> list[Place]:
     return list(dict.fromkeys((entry[0], entry[4]) for entry in found))
 
 
-def _everywhere(address: Tcp, others: Sequence[addresses.Address], slots: int) -> list[Listener]:
-    """Listen on every address of both families; of IPv6 alone if "[::]" stands beside one of IPv4."""
-    shared = any(
+def _beside_ipv4(address: Tcp, others: Sequence[addresses.Address]) -> bool:
+    """Tell whether "[::]" stands beside an address of IPv4 with its port, so that it means IPv6 alone."""
+    return bool(address.host) and any(
         isinstance(other, Tcp) and other.port == address.port and other.host and ":" not in other.host
         for other in others
     )
-    if address.host and shared:
-        return _tcp([(socket.AF_INET6, ("::", address.port))], slots)
+
+
+def _four(port: int) -> Place:
+    return socket.AF_INET, ("0.0.0.0", port)  # noqa: S104 - as asked for
+
+
+def _six(port: int) -> Place:
+    return socket.AF_INET6, ("::", port)
+
+
+def _everywhere(address: Tcp, others: Sequence[addresses.Address], slots: int) -> list[Listener]:
+    """Listen on every address of both families; of IPv6 alone if "[::]" stands beside one of IPv4."""
+    if _beside_ipv4(address, others):
+        return _tcp([_six(address.port)], slots)
     for _ in range(_TRIES):
-        four = _tcp([(socket.AF_INET, ("0.0.0.0", address.port))], slots)  # noqa: S104 - as asked for
-        port = four[0].sockets[0].getsockname()[1]
+        found = _tcp([_four(address.port)], slots)
+        port = found[0].sockets[0].getsockname()[1]
         try:
-            return four + _tcp([(socket.AF_INET6, ("::", port))], slots)
+            return found + _tcp([_six(port)], slots)
         except OSError as error:
             if error.errno in _NO_IPV6:
-                return four
-            close_all(four)
+                return found
+            close_all(found)
             # Of a port that the system chose the other family may be taken.
             if address.port or error.errno != errno.EADDRINUSE:
                 raise
