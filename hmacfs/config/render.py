@@ -16,6 +16,9 @@ from hmacfs.config.settings import TABLES, Door
 if TYPE_CHECKING:
     from hmacfs.config.keys import Entry
 
+STORAGE: Final = "/srv/hmacfs"
+"""Where the unit, the container and the examples in deploy/ keep files; the default is for trying."""
+
 _WIDTH: Final = 100
 _SHORT: Final = {
     "server": ("listen_address", "storage_path", "max_upload_size", "min_free_bytes", "file_ttl"),
@@ -41,6 +44,7 @@ _WORDS: Final = {
 }
 _HEAD: Final = """\
 # hmacfs configuration. Check it with: hmacfs check-config FILE
+# It holds the secret: let nobody read it but root and the server's group (mode 0640).
 # Sizes: "10GB", "512KiB" (powers of 1024) or bytes. Durations: "30s", "1h30m", "7d" or seconds.
 """
 _PREAMBLE: Final = """\
@@ -50,8 +54,9 @@ _PREAMBLE: Final = """\
 
 One TOML file, read by `hmacfs serve --config FILE` and checked by `hmacfs check-config FILE`, which
 names every fault at once with its line, its key, what was expected and the nearest known key. Unknown
-keys are faults. `hmacfs gen-config` prints a short file to start from, `hmacfs gen-config --full` every
-key with its default.
+keys are faults. It also tries what the configuration names: files, directories, sockets, certificates; run
+it as the server's user. `hmacfs gen-config --output FILE` writes a short file to start from, readable by its
+owner alone, `--full` one with every key and its default.
 
 - A **size** is a string such as `"10GB"`, `"512 KiB"` or `"1.5TB"`, or a plain number of bytes. KB and
   KiB are both 1024.
@@ -111,14 +116,14 @@ def _table(header: str, entries: list[Entry], secret: str) -> str:
     blocks = [f"{header}\n"]
     for entry in entries:
         comment = textwrap.wrap(entry.key.meaning, _WIDTH, initial_indent="# ", subsequent_indent="# ")
-        value = _quote(secret) if entry.key.kind is Kind.SECRETS else _toml(entry)
+        value = _quote(secret) if entry.key.kind is Kind.SECRETS else _toml(entry, written=True)
         blocks.append("\n".join([*comment, f"{entry.name} = {value}\n"]))
     return "".join(blocks)
 
 
-def _toml(entry: Entry) -> str:
-    """Give the default of a key as TOML."""
-    value = entry.default
+def _toml(entry: Entry, *, written: bool = False) -> str:
+    """Give the default of a key as TOML, or what is `written` instead for a service to start from."""
+    value = STORAGE if written and entry.name == "storage_path" else entry.default
     kind = entry.key.kind
     if value is None or isinstance(value, str) or (value == () and kind is not Kind.NETWORKS):
         return _quote("0s" if kind is Kind.DURATION else str(value or ""))

@@ -323,6 +323,20 @@ def test_generated_configurations_load_back_to_the_defaults(text: str) -> None:
     assert loaded.settings.endpoints == parse(SECURITY).settings.endpoints
 
 
+def test_one_place_of_the_storage_everywhere() -> None:
+    deploy = Path(__file__).parents[2] / "deploy"
+    for name, words in [
+        ("hmacfs.service", f"ReadWritePaths={render.STORAGE}\n"),
+        ("container.toml", f'storage_path = "{render.STORAGE}"\n'),
+        ("nginx-offload.conf", f"alias {render.STORAGE}/;"),
+        ("apache-offload.conf", f"XSendFilePath {render.STORAGE}\n"),
+        ("../Dockerfile", f"VOLUME {render.STORAGE}\n"),
+    ]:
+        assert words in (deploy / name).read_text()
+    for text in (render.short(STRONG), render.full(STRONG)):
+        assert tomli.loads(text)["server"]["storage_path"] == render.STORAGE
+
+
 def test_the_full_configuration_has_every_key() -> None:
     document = tomli.loads(render.full(STRONG))
     for table, cls in TABLES.items():
