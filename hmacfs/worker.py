@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from hmacfs.config.settings import Settings
-    from hmacfs.model import Dependency
+    from hmacfs.model import Dependency, Lookalike
     from hmacfs.neighbours import Post
 
 BACKLOG: Final = 4096
@@ -171,6 +171,7 @@ class Worker:
         self._accepting = True
         self._tasks: set[asyncio.Task[None]] = set()
         self._dropped = 0
+        self._lookalikes = lookalikes(boot.settings)
         self._next_tick = 0.0
         self._next_sweep = 0.0
         self._next_sharing = 0.0
@@ -310,6 +311,7 @@ class Worker:
     def _reload(self, settings: Settings) -> None:
         """Serve `settings` from the next request on; requests in flight keep what they began with."""
         self._settings = settings
+        self._lookalikes = lookalikes(settings)
         self._store.adopt(rules(settings))
         self._log.apply(settings.logging)
         self._log.reopen()  # SIGHUP is also how a rotated log is let go
@@ -369,6 +371,8 @@ class Worker:
         self._hot.tick(service.date)
         self._turns.rouse()
         self._hot.flush()
+        if any(one.matched for one in self._lookalikes):
+            self._tell_of_lookalikes()
         self._expire([connection for connection in service.connections if connection.deadline <= now])
         self._log.flush()
         for dependency, column in metrics.BREAKER_OPEN.items():
@@ -389,6 +393,13 @@ class Worker:
             if (known := self._optimiser.rank()) is not None:
                 self._start(self._store.remember(BUFFERS, known))
         self._next_tick = now + TICK_S
+
+    def _tell_of_lookalikes(self) -> None:
+        """Log which secrets have invisible ends that those who sign do not have."""
+        for one in self._lookalikes:
+            if one.matched:
+                self._log.event("warn", "secret-lookalike", key=one.where, ends=one.words)
+        self._lookalikes = [one for one in self._lookalikes if not one.matched]
 
     def _expire(self, due: list[Connection]) -> None:
         """See to connections whose time is over; a crowd of them in pieces, for others come first."""
@@ -461,6 +472,12 @@ def _accept(sock: socket.socket) -> socket.socket | None:
             continue
         except OSError:  # an empty queue, usually
             return None
+
+
+def lookalikes(settings: Settings) -> list[Lookalike]:
+    """Return what the secrets with invisible ends may have been meant to be."""
+    keys = [key for endpoint in settings.endpoints for key in (*endpoint.secrets, endpoint.delete_secret)]
+    return list(dict.fromkeys(key.lookalike for key in keys if key is not None and key.lookalike is not None))
 
 
 def rules(settings: Settings) -> Rules:

@@ -22,6 +22,8 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "reload-refused": "The new configuration has a fault; the old one stays. One line per fault.",
         "restart-needed": "A changed key takes effect only when the server is restarted.",
         "config-notice": "A key of the configuration is not honoured, or under another name.",
+        "secret-lookalike": "A token was refused that the secret without its invisible ends would have made: "
+        "`key` names the secret, `ends` says what they are. Once per worker.",
         "worker-started": "The supervisor started a worker.",
         "worker-stopped": "A worker ended as it was told to.",
         "worker-died": "A worker ended without being told to; another takes its slot.",

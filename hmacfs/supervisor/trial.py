@@ -54,6 +54,7 @@ class Findings:
 def run(loaded: Loaded) -> Findings:
     """Return what is wrong with what a configuration names, as far as this user can tell."""
     findings = Findings(loaded)
+    _file(loaded, findings)
     _log(loaded, findings)
     _storage(loaded, findings)
     _group(loaded, findings)
@@ -73,6 +74,16 @@ def run(loaded: Loaded) -> Findings:
                 else:
                     findings.fault(path, f"{text}: {_words(error)}", _LISTENABLE)
     return findings
+
+
+def _file(loaded: Loaded, findings: Findings) -> None:
+    """Look who can read a configuration that holds a secret itself."""
+    settings = loaded.settings
+    keys = {key for one in settings.endpoints for key in (*one.secrets, one.delete_secret) if key is not None}
+    with contextlib.suppress(OSError, ValueError):
+        path = Path(loaded.name)
+        if path.stat().st_mode & stat.S_IROTH and any(key.reveal() in path.read_bytes() for key in keys):
+            findings.notice("", "everybody can read this file, and a secret stands in it; better: chmod 640")
 
 
 def _log(loaded: Loaded, findings: Findings) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmacfs import config
-from hmacfs.config import weakness
+from hmacfs.config import invisible, weakness
 from hmacfs.model import Secret
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def test_a_secret_file_loses_one_newline(tmp_path: Path, content: str, secret: s
     for written in (str(path), "secret", "${DIR}/secret"):
         loaded = parse(f'secret_file = "{written}"', {"DIR": str(tmp_path)}, tmp_path)
         assert loaded.settings.security.secrets == (Secret(secret.encode()),)
-        assert loaded.notices == ()
+        assert bool(loaded.notices) is (secret != STRONG)
 
 
 def test_a_secret_file_that_others_may_read_is_noticed(tmp_path: Path) -> None:
@@ -199,3 +199,65 @@ def test_racing_servers_agree_on_one_embedded_secret(tmp_path: Path) -> None:
 def test_an_embedded_secret_that_cannot_be_made_is_a_fault(tmp_path: Path) -> None:
     with pytest.raises(config.Faulty, match="cannot be made"):
         config.embedded(tmp_path / "none")
+
+
+ENDS = [
+    # what stands around the secret, what check-config says of it
+    ("", "\n", "ends in LF"),
+    ("", "\r\n", "ends in CR LF"),
+    ("", "\r", "ends in CR"),
+    ("", " ", "ends in a blank"),
+    ("", "\t", "ends in a tab"),
+    ("", "\0", "ends in NUL"),
+    (" ", "", "begins with a blank"),
+    ("\ufeff", "", "begins with a byte order mark"),
+    ("\ufeff", "\r\n", "begins with a byte order mark and ends in CR LF"),
+    ("", "\u00a0", "ends in U+00A0"),
+    ("", "\u200b", "ends in U+200B"),
+    ("", " " * 9, "ends in a blank a blank a blank a blank and more"),
+]
+
+
+@pytest.mark.parametrize(("start", "end", "words"), ENDS)
+@pytest.mark.parametrize("where", ["text", "list", "variable", "file", "endpoint", "delete"])
+def test_invisible_ends_are_told_by_the_key_that_has_them(
+    tmp_path: Path, where: str, start: str, end: str, words: str
+) -> None:
+    secret = f"{start}{STRONG}{end}"
+    quoted = f'"{secret.encode("unicode_escape").decode()}"'.replace("\\x", "\\u00")
+    environ = {}
+    path = "security.secret"
+    if where == "text":
+        text = f"secret = {quoted}"
+    elif where == "list":
+        text, path = f'secret = ["{OTHER}", {quoted}]', "security.secret[1]"
+    elif where == "variable":
+        text, environ = 'secret = "${KEY}"', {"KEY": secret}
+    elif where == "file":
+        (tmp_path / "secret").write_bytes(f"{secret}\n".encode())
+        (tmp_path / "secret").chmod(0o600)
+        text, path = 'secret_file = "secret"', "security.secret_file"
+    elif where == "endpoint":
+        text, path = f'[[endpoint]]\nprefix = "/a/"\nsecret = {quoted}', "endpoint[0].secret"
+    else:
+        text, path = f'secret = "{OTHER}"\ndelete_secret = {quoted}', "security.delete_secret"
+    loaded = parse(text, environ, tmp_path)
+    (notice,) = loaded.notices
+    assert notice.path == path
+    assert f"the secret {words}, " in notice.words
+    assert STRONG not in notice.words
+    endpoint = loaded.settings.endpoints[0]
+    assert Secret(secret.encode()) in (*endpoint.secrets, endpoint.delete_secret)
+
+
+@pytest.mark.parametrize("text", [STRONG, "a b\tc\nd" + STRONG, STRONG + "\u0301"])
+def test_what_is_seen_or_lies_inside_is_no_end(text: str) -> None:
+    assert invisible.trim(text.encode()) == (text.encode(), "")
+
+
+@given(st.binary(max_size=64))
+def test_trimming_takes_from_the_ends_alone(secret: bytes) -> None:
+    inner, words = invisible.trim(secret)
+    assert inner in secret
+    assert bool(words) == (inner != secret)
+    assert invisible.trim(inner) == (inner, "")
