@@ -82,12 +82,16 @@ class Secret:
         return hash(self._value)
 
 
+ANY_HOST: Final = "@HOST@"
+"""The segment of a prefix that stands for every XMPP host, as ejabberd's put_url has it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """One public door: a URL prefix, the directory behind it and who may upload."""
 
     prefix: str
-    """Literal start of the decoded path, beginning and ending in "/"; never part of a MAC."""
+    """Start of the decoded path, from "/" to "/", literal but for ANY_HOST; never part of a MAC."""
     directory: str
     """Where its files lie below the storage path: "" or "a/b", no outer slashes."""
     protocols: tuple[str, ...]

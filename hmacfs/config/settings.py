@@ -352,7 +352,8 @@ class Door:
         str,
         Key(
             kind=Kind.TEXT,
-            meaning='Start of the URL path, "/" at both ends; not part of the MAC. The longest match wins.',
+            meaning='Start of the URL path, "/" at both ends; not part of the MAC. The longest match wins. '
+            'A segment "@HOST@" is any host, as in ejabberd\'s put_url: "/upload/@HOST@/".',
         ),
     ] = "/upload/"
     directory: Annotated[
