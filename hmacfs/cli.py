@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import secrets
 import shlex
 import sys
@@ -45,8 +46,8 @@ def parser() -> argparse.ArgumentParser:
         "serve",
         help="serve in the foreground",
         description="Serve in the foreground. SIGTERM or SIGINT drains and ends, a second one ends at "
-        "once; SIGHUP reloads the configuration. Without --config: 127.0.0.1:8080, storage in ./var, "
-        "a random secret made once and kept in ./var/.hmacfs/secret.",
+        "once; SIGHUP reloads the configuration, SIGUSR1 opens the log anew. Without --config: "
+        "127.0.0.1:8080, storage in ./var, a random secret made once and kept in ./hmacfs.secret.",
     )
     serve.add_argument("--config", metavar="FILE", help="configuration to serve")
     serve.set_defaults(run=_serve)
@@ -54,8 +55,8 @@ def parser() -> argparse.ArgumentParser:
     check = commands.add_parser(
         "check-config",
         help="check a configuration",
-        description="Report every fault of a configuration at once; exit 1 if there is one. Also says "
-        "what becomes of each key of the Go server's.",
+        description="Report every fault of a configuration at once; exit 1 if there is one. Also tries "
+        "what it names, as this user, and says what becomes of each key of the Go server's.",
     )
     check.add_argument("file", metavar="FILE")
     check.set_defaults(run=_check_config)
@@ -64,6 +65,9 @@ def parser() -> argparse.ArgumentParser:
         "gen-config",
         help="print a configuration to start from",
         description="Print a commented configuration with a fresh random secret.",
+    )
+    gen.add_argument(
+        "--output", metavar="FILE", help="make FILE, readable by its owner alone, instead of printing"
     )
     gen.add_argument("--full", action="store_true", help="list every key with its default")
     gen.set_defaults(run=_gen_config)
@@ -177,17 +181,25 @@ def _serve(options: argparse.Namespace) -> int:
     reread = None if options.config is None else (lambda: config.load(options.config))
     try:
         return supervisor.run(loaded, reread)
-    except (StorageError, ListenError) as error:
+    except (StorageError, ListenError, supervisor.StartError) as error:
         _say(f"hmacfs: {error}")
         return 1
 
 
 def _check_config(options: argparse.Namespace) -> int:
+    from hmacfs.supervisor import trial
+
     loaded = _load(options.file)
     if loaded is None:
         return 1
-    for notice in loaded.notices:
+    findings = trial.run(loaded)
+    for notice in (*loaded.notices, *findings.notices):
         print(notice)
+    for fault in findings.faults:
+        _say(str(fault))
+    if findings.faults:
+        return 1
+    print(f"{options.file}: files go to {loaded.settings.server.storage_path}")
     print(f"{options.file}: no faults")
     return 0
 
@@ -196,7 +208,18 @@ def _gen_config(options: argparse.Namespace) -> int:
     from hmacfs.config import render
 
     write = render.full if options.full else render.short
-    print(write(secrets.token_hex(32)), end="")
+    text = write(secrets.token_hex(32))
+    if options.output is None:
+        print(text, end="")
+        return 0
+    try:
+        # Never over another one: the XMPP server knows that one's secret.
+        fd = os.open(options.output, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        _say(f"hmacfs: {options.output} cannot be made: {error.strerror or error}")
+        return 1
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(text)
     return 0
 
 

@@ -43,14 +43,29 @@ class Span(NamedTuple):
         return self.stop - self.start
 
 
+class Lookalike:
+    """A secret without its invisible ends; keeps in mind whether a token was made with it."""
+
+    __slots__ = ("matched", "value", "where", "words")
+
+    def __init__(self, value: bytes, where: str, words: str) -> None:
+        """Take the key `value`; `where` names the secret's key, `words` say what its ends are."""
+        self.value = value
+        self.where = where
+        self.words = words
+        self.matched = False
+        """Whether a token that was refused would be right with this key."""
+
+
 class Secret:
     """Key bytes that do not show themselves in logs, errors or tracebacks."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_value", "lookalike")
 
-    def __init__(self, value: bytes) -> None:
-        """Hide `value`."""
+    def __init__(self, value: bytes, lookalike: Lookalike | None = None) -> None:
+        """Hide `value`; `lookalike` is what it may have been meant to be."""
         self._value = value
+        self.lookalike = lookalike
 
     def reveal(self) -> bytes:
         """Give the key itself; only signing and verifying may ask."""
@@ -69,12 +84,16 @@ class Secret:
         return hash(self._value)
 
 
+ANY_HOST: Final = "@HOST@"
+"""The segment of a prefix that stands for every XMPP host, as ejabberd's put_url has it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """One public door: a URL prefix, the directory behind it and who may upload."""
 
     prefix: str
-    """Literal start of the decoded path, beginning and ending in "/"; never part of a MAC."""
+    """Start of the decoded path, from "/" to "/", literal but for ANY_HOST; never part of a MAC."""
     directory: str
     """Where its files lie below the storage path: "" or "a/b", no outer slashes."""
     protocols: tuple[str, ...]

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from hmacfs.config.settings import Settings
-    from hmacfs.model import Dependency
+    from hmacfs.model import Dependency, Lookalike
     from hmacfs.neighbours import Post
 
 BACKLOG: Final = 4096
@@ -49,6 +49,23 @@ TICK_S: Final = 0.25
 EXPIRED_PER_TURN: Final = 16
 # Where the first worker keeps what is known of the buffers' sizes.
 BUFFERS: Final = "buffers.json"
+# What ends a process that does not expect it, and is sent to a whole group or by mistake.
+IGNORED: Final = frozenset(
+    {
+        signal.SIGUSR2,
+        signal.SIGALRM,
+        signal.SIGVTALRM,
+        signal.SIGPROF,
+        signal.SIGIO,
+        signal.SIGPWR,
+        signal.SIGSTKFLT,
+        *range(signal.SIGRTMIN, signal.SIGRTMAX + 1),
+    }
+)
+# Those that the supervisor hears; it tells the workers itself.
+OF_THE_SUPERVISOR: Final = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGHUP})
+REOPEN: Final = signal.SIGUSR1
+"""Has the log opened anew, as nginx does; held back in a worker until it has a log."""
 # Descriptors that are not a client's: the store, the log, the loop, the standard library.
 RESERVED_FILES: Final = 128
 # A connection may need its socket, its file and a duplicate of the socket at once.
@@ -97,9 +114,11 @@ class Ready:
 
 def run(control_fd: int) -> int:
     """Be a worker until told to end; give the exit status."""
-    # The terminal's Ctrl-C and a SIGHUP to the group are for the supervisor, which will tell us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # The terminal's Ctrl-C and a SIGHUP to the group are for the supervisor, which will tell us. It has
+    # started us with them held back, so that none could end us before now.
+    for number in OF_THE_SUPERVISOR | IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, {REOPEN})
     pipe = Pipe(control_fd)
     try:
         boot: Boot = pipe.recv()
@@ -142,7 +161,7 @@ class Worker:
         self._row = self._rows[boot.slot]
         self._row.reset_gauges()
         self._row.add(metrics.WORKER_STARTS)
-        self._log = log.open_log(boot.settings.logging)
+        self._log = log.open_log(boot.settings.logging, fall_back=True)
         self._store = Store.open(
             boot.settings.server.storage_path, rules(boot.settings), tell=self._on_breaker
         )
@@ -152,6 +171,7 @@ class Worker:
         self._accepting = True
         self._tasks: set[asyncio.Task[None]] = set()
         self._dropped = 0
+        self._lookalikes = lookalikes(boot.settings)
         self._next_tick = 0.0
         self._next_sweep = 0.0
         self._next_sharing = 0.0
@@ -248,6 +268,8 @@ class Worker:
             else:
                 self._servers.append((await self._listen(sock), sock))
         self._loop.add_signal_handler(signal.SIGTERM, self._drain, self._settings.timeouts.shutdown_s)
+        self._loop.add_signal_handler(REOPEN, self._log.reopen)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {REOPEN})
         self._loop.add_reader(self._service.crowd.fileno(), self._service.crowd.look)
         self._loop.add_reader(self._pipe.fileno(), self._hear)
         self._neighbours.listen(self._underway)
@@ -288,6 +310,7 @@ class Worker:
     def _reload(self, settings: Settings) -> None:
         """Serve `settings` from the next request on; requests in flight keep what they began with."""
         self._settings = settings
+        self._lookalikes = lookalikes(settings)
         self._store.adopt(rules(settings))
         self._log.apply(settings.logging)
         self._log.reopen()  # SIGHUP is also how a rotated log is let go
@@ -347,6 +370,8 @@ class Worker:
         self._hot.tick(service.date)
         self._turns.rouse()
         self._hot.flush()
+        if any(one.matched for one in self._lookalikes):
+            self._tell_of_lookalikes()
         self._expire([connection for connection in service.connections if connection.deadline <= now])
         self._log.flush()
         for dependency, column in metrics.BREAKER_OPEN.items():
@@ -367,6 +392,13 @@ class Worker:
             if (known := self._optimiser.rank()) is not None:
                 self._start(self._store.remember(BUFFERS, known))
         self._next_tick = now + TICK_S
+
+    def _tell_of_lookalikes(self) -> None:
+        """Log which secrets have invisible ends that those who sign do not have."""
+        for one in self._lookalikes:
+            if one.matched:
+                self._log.event("warn", "secret-lookalike", key=one.where, ends=one.words)
+        self._lookalikes = [one for one in self._lookalikes if not one.matched]
 
     def _expire(self, due: list[Connection]) -> None:
         """See to connections whose time is over; a crowd of them in pieces, for others come first."""
@@ -439,6 +471,12 @@ def _accept(sock: socket.socket) -> socket.socket | None:
             continue
         except OSError:  # an empty queue, usually
             return None
+
+
+def lookalikes(settings: Settings) -> list[Lookalike]:
+    """Return what the secrets with invisible ends may have been meant to be."""
+    keys = [key for endpoint in settings.endpoints for key in (*endpoint.secrets, endpoint.delete_secret)]
+    return list(dict.fromkeys(key.lookalike for key in keys if key is not None and key.lookalike is not None))
 
 
 def rules(settings: Settings) -> Rules:

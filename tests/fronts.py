@@ -76,7 +76,7 @@ def nginx(
 def nginx_offload(place: Place, program: Callable[[str], str]) -> Proxy:
     """Give the documented nginx with the documented addition by which it sends downloads itself."""
     addition = swap(
-        (DEPLOY / "nginx-offload.conf").read_text(), ("alias /var/lib/hmacfs/;", f"alias {place.storage}/;")
+        (DEPLOY / "nginx-offload.conf").read_text(), ("alias /srv/hmacfs/;", f"alias {place.storage}/;")
     )
     return nginx(place, program, addition=addition)
 
@@ -87,7 +87,7 @@ def apache_offload(place: Place, program: Callable[[str], str]) -> Proxy:
         pytest.skip("needs libapache2-mod-xsendfile; as root, `make test` installs it")
     addition = swap(
         (DEPLOY / "apache-offload.conf").read_text(),
-        ("XSendFilePath /var/lib/hmacfs", f"XSendFilePath {place.storage}"),
+        ("XSendFilePath /srv/hmacfs", f"XSendFilePath {place.storage}"),
     )
     return apache(place, program, addition=addition)
 

@@ -204,6 +204,31 @@ def start(  # noqa: PLR0913 - how a server is started
     `provokes` are the errors that the test asks for, by their events' names; `wrap` is put before the
     server's command; `keep` are descriptors that it inherits.
     """
+    server = launch(where, text, environ=environ, provokes=provokes, wrap=wrap, keep=keep)
+    try:
+        ready = server.wait_for("serve-ready")
+    except BaseException:
+        server.process.kill()
+        server.process.wait()
+        raise
+    first = ready["listening"].split()[0]
+    if "/" not in first:
+        host, _, port = first.rpartition(":")
+        server.host, server.port = host.strip("[]"), int(port)
+    server.operators = ready["operators"]
+    return server
+
+
+def launch(  # noqa: PLR0913 - how a server is started
+    where: Path,
+    text: str,
+    *,
+    environ: dict[str, str] | None = None,
+    provokes: Collection[str] = (),
+    wrap: tuple[str, ...] = (),
+    keep: tuple[int, ...] = (),
+) -> Server:
+    """Start a server as `start` does, without waiting until it is ready."""
     config = where / "config.toml"
     config.write_text(text)
     process = subprocess.Popen(
@@ -217,17 +242,6 @@ def start(  # noqa: PLR0913 - how a server is started
     server = Server(process=process, storage=where / "store", config=config, provoked=set(provokes))
     server.listener = threading.Thread(target=_listen, args=(server,), daemon=True)
     server.listener.start()
-    try:
-        ready = server.wait_for("serve-ready")
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    first = ready["listening"].split()[0]
-    if "/" not in first:
-        host, _, port = first.rpartition(":")
-        server.host, server.port = host.strip("[]"), int(port)
-    server.operators = ready["operators"]
     return server
 
 

@@ -5,13 +5,14 @@ A path has been decoded and cleared of dot segments by `http.target`; here it fi
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.http import target
-from hmacfs.model import Slot
+from hmacfs.model import ANY_HOST, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,18 +22,35 @@ if TYPE_CHECKING:
 
 def by_length(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
     """Order endpoints so that the longest prefix is met first."""
-    return tuple(sorted(endpoints, key=lambda endpoint: len(endpoint.prefix), reverse=True))
+    return tuple(sorted(endpoints, key=_length, reverse=True))
+
+
+def _length(endpoint: Endpoint) -> int:
+    """Return how much of a path a prefix names literally."""
+    return len(endpoint.prefix.replace(ANY_HOST, ""))
 
 
 def find(path: str, endpoints: tuple[Endpoint, ...]) -> Slot:
     """Give the slot of a decoded path. Raises Refused: not_found if it names no place for a file."""
-    for endpoint in endpoints:
+    for written in endpoints:
+        endpoint = written
+        if ANY_HOST in written.prefix:
+            endpoint = _of_host(written, path)
         if path.startswith(endpoint.prefix):
             rel = path[len(endpoint.prefix) :]
             if rel and not rel.endswith("/"):
                 return Slot(endpoint=endpoint, rel=rel, key=_key(endpoint, rel))
             break
     raise Refused(errors.NOT_FOUND)
+
+
+def _of_host(endpoint: Endpoint, path: str) -> Endpoint:
+    """Return the endpoint as it is for the host that `path` names, or as it is written if it names none."""
+    before, _, after = endpoint.prefix.partition(ANY_HOST)
+    if not path.startswith(before):
+        return endpoint
+    host = path[len(before) :].partition("/")[0]
+    return replace(endpoint, prefix=f"{before}{host}{after}") if host else endpoint
 
 
 def stored(key: str, endpoints: tuple[Endpoint, ...]) -> Slot:

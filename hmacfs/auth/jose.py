@@ -16,11 +16,10 @@ from jwt.algorithms import HMACAlgorithm
 
 from hmacfs.auth import expiry
 from hmacfs.errors import JWT_WRONG, TOKEN_EXPIRED, Refused
+from hmacfs.model import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from hmacfs.model import Secret
 
 TOKEN_LIMIT: Final = 8192
 """Longest token read, in characters: a 255-byte name and a 3071-byte JID, JSON-escaped, fit."""
@@ -101,6 +100,9 @@ def signed(token: str, secrets: Sequence[Secret], algorithms: Sequence[str]) -> 
     for secret in secrets:
         found |= _signed(token, secret, algorithms)
     if not found:
+        for secret in secrets:
+            if (meant := secret.lookalike) is not None:
+                meant.matched |= _signed(token, Secret(meant.value), algorithms)
         raise Refused(JWT_WRONG)
     return claims
 

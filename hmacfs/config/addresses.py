@@ -13,7 +13,9 @@ _NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _TCP: Final = re.compile(r"(?:\[(?P<six>[^\[\]]+)\]|(?P<host>[^\[\]:]*)):(?P<port>[0-9]{1,5})", re.ASCII)
 _PORT_MOST: Final = 65_535
 _SOCKET_PATH_MOST: Final = 107  # bytes of sun_path without its NUL, unix(7)
-_ANY_HOST: Final = ("", "0.0.0.0", "::")  # noqa: S104 - recognised here, never bound
+EVERY: Final = ("", "::")
+"""Hosts that mean every address of both families."""
+_ANY_HOST: Final = (*EVERY, "0.0.0.0")  # noqa: S104 - recognised here, never bound
 
 
 class Tcp(NamedTuple):
@@ -63,6 +65,15 @@ def overlap(one: Address, other: Address) -> bool:
         return False
     hosts = {"127.0.0.1" if host == "localhost" else host for host in (one.host, other.host)}
     return len(hosts) == 1 or any(host in _ANY_HOST for host in hosts)
+
+
+def collide(one: Address, other: Address) -> bool:
+    """Tell whether one server cannot listen on both: "0.0.0.0" and "[::]" with one port it can."""
+    if not isinstance(one, Tcp) or not isinstance(other, Tcp) or not overlap(one, other):
+        return one == other
+    if not one.host or not other.host:
+        return True
+    return (":" in one.host) == (":" in other.host)
 
 
 def _unix(path: str) -> Unix:

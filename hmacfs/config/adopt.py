@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from hmacfs.config import compat, keys, values
-from hmacfs.config.report import show
-from hmacfs.config.settings import TABLES
+from hmacfs.config import compat, fates, keys, values
+from hmacfs.config.report import show, spell
+from hmacfs.config.settings import DEFAULT_PROTOCOLS, TABLES
 
 if TYPE_CHECKING:
     from hmacfs.config.report import KeyPath, Report
@@ -26,11 +26,29 @@ class Cell(NamedTuple):
 
 Table: TypeAlias = dict[str, Cell]
 
+
+class Placed(NamedTuple):
+    """A table of the document."""
+
+    name: str
+    """As `compat` spells it: "a.b" lies in "a"."""
+    path: KeyPath
+    found: dict[str, object]
+
+
 NATIVE: Final[dict[str, tuple[str, ...]]] = {
     name: tuple(entry.name for entry in keys.entries(table)) for name, table in TABLES.items()
 }
 """Our own keys by table."""
 
+_KINDS: Final[tuple[tuple[type, str], ...]] = (
+    (bool, "true or false"),
+    (int, "a whole number"),
+    (float, "a number"),
+    (str, "text"),
+    (list, "a list"),
+    (dict, "a table"),
+)
 _ADOPTION: Final = (
     "this is a configuration of the Go server, which kept its files in storage_path itself and served them "
     'from "/"; to adopt its store add: [[endpoint]] prefix = "/" directory = ""'
@@ -49,17 +67,20 @@ class Adopted:
     """The Go server's keys that no plain renaming can honour."""
     jwt_secret: Cell | None = None
     """Secret of the Go server's own JWTs, if the default endpoint is to verify them."""
+    protocols: tuple[str, ...] = DEFAULT_PROTOCOLS
+    """What the default endpoint takes, if it verifies no such JWTs."""
 
 
 def read(document: dict[str, object], report: Report) -> Adopted:
-    """Sort the keys of a document; keys that nobody knows are faults."""
+    """Sort the keys of a document; unknown keys and wrong types are faults."""
     adopted = Adopted(tables={name: {} for name in TABLES}, endpoints=[], foreign={})
-    known = (*TABLES, "endpoint", *compat.FOREIGN)
+    known = (*TABLES, "endpoint", *(name for name in compat.FOREIGN if "." not in name))
     # Our own spellings of every table first, so that they win over variants wherever those stand.
     for name, names in NATIVE.items():
         found = document.get(name)
         if isinstance(found, dict):
             adopted.tables[name] = {key: Cell(found[key], (name, key)) for key in names if key in found}
+    tables: list[Placed] = []
     for name, value in document.items():
         if name == "endpoint":
             _endpoints(value, adopted, report)
@@ -68,13 +89,27 @@ def read(document: dict[str, object], report: Report) -> Adopted:
         elif not isinstance(value, dict):
             # The value is not shown: it may be a secret in the wrong place.
             report.fault((name,), "no table", f"a table: [{name}]", _nearest_anywhere(name, ()))
-        elif name in TABLES:
-            _variants(name, value, adopted, report)
         else:
-            _foreign(name, value, report)
+            tables += _tables(name, (name,), value)
+    rest = [(table, path, _variants(table, path, found, adopted, report)) for table, path, found in tables]
+    for table, path, found in rest:
+        _foreign(table, path, found, adopted, report)
     if "endpoint" not in document and _is_foreign(adopted, report):
         report.notice((), _ADOPTION)
     return adopted
+
+
+def _tables(name: str, path: KeyPath, found: dict[str, object]) -> list[Placed]:
+    """Return a table and, apart from it, those of the Go server's that lie in it."""
+    inner: list[Placed] = []
+    plain: dict[str, object] = {}
+    for key, value in found.items():
+        table = f"{name}.{key}"
+        if isinstance(value, dict) and table in compat.ROWS:
+            inner += _tables(table, (*path, key), value)
+        else:
+            plain[key] = value
+    return [Placed(name, path, plain), *inner]
 
 
 def _is_foreign(adopted: Adopted, report: Report) -> bool:
@@ -112,63 +147,76 @@ def _squash(name: str) -> str:
     return name.replace("_", "").replace("-", "").lower()
 
 
-def _variants(table: str, found: dict[str, object], adopted: Adopted, report: Report) -> None:
-    """Sort the keys of one of our tables that are not our own into variants, moved, foreign and faults."""
-    names = NATIVE[table]
-    rows = compat.ROWS.get(table, {})
+def _variants(
+    table: str, path: KeyPath, found: dict[str, object], adopted: Adopted, report: Report
+) -> dict[str, object]:
+    """Honour variants of spelling of our own keys in a table; return the keys that are not ours."""
+    names = NATIVE.get(table, ())
     own = {_squash(name): name for name in names}
-    moved = {_squash(name): to for (at, name), to in compat.MOVED.items() if at == table}
-    foreign = {_squash(name): name for name in rows}
+    rest: dict[str, object] = {}
     for name, value in found.items():
-        cell = Cell(value, (table, name))
-        squashed = _squash(name)
-        if name in names:
-            continue
-        if squashed in own:
-            move(adopted, report, cell, (table, own[squashed]))
-        elif squashed in moved:
-            move(adopted, report, cell, moved[squashed])
-        elif squashed in foreign:
-            _keep_foreign(adopted, report, cell, (table, foreign[squashed]))
+        if (squashed := _squash(name)) not in own:
+            rest[name] = value
+        elif name not in names:
+            move(adopted, report, Cell(value, (*path, name)), (table, own[squashed]))
+    return rest
+
+
+def _foreign(table: str, path: KeyPath, found: dict[str, object], adopted: Adopted, report: Report) -> None:
+    """Sort the keys of a table that are not our own: the Go server's, and those that nobody knows."""
+    rows = compat.ROWS.get(table, {})
+    by_squashed = {_squash(name): name for name in rows}
+    for name, value in found.items():
+        cell = Cell(value, (*path, name))
+        if (known := by_squashed.get(_squash(name))) is not None:
+            _sort(adopted, report, cell, (table, known))
+        elif f"{table}.{name}" in compat.FOREIGN:
+            report.fault(cell.path, kind_of(value), fates.Form.TABLE.value)
+        elif table in compat.FOREIGN:
+            report.notice(cell.path, _fate(compat.FOREIGN[table], value))
         else:
-            report.fault(
-                cell.path, "unknown key", f"a key of [{table}]", values.nearest(name, (*names, *rows))
-            )
+            near = values.nearest(name, (*NATIVE[table], *rows))
+            report.fault(cell.path, "unknown key", f"a key of [{table}]", near)
 
 
 def move(adopted: Adopted, report: Report, cell: Cell, to: tuple[str, str]) -> None:
     """Honour `cell` under the name `to`, unless something stands there already."""
     table, name = to
     if (winner := adopted.tables[table].get(name)) is not None:
-        given = f"{winner.path[0]}.{winner.path[1]} (line {report.line(winner.path)})"
+        given = f"{spell(winner.path)} (line {report.line(winner.path)})"
         report.notice(cell.path, f"ignored: {given} says the same and wins")
         return
     adopted.tables[table][name] = cell
     report.notice(cell.path, f"honoured as {table}.{name}")
 
 
-def _keep_foreign(adopted: Adopted, report: Report, cell: Cell, key: tuple[str, str]) -> None:
-    """Remember a key of the Go server; tell now what is plain, later what depends on others."""
+def _sort(adopted: Adopted, report: Report, cell: Cell, key: tuple[str, str]) -> None:
+    """Move a key of the Go server, or remember it; tell now what is plain, later what depends on others."""
     row = compat.ROWS[key[0]][key[1]]
-    if key in adopted.foreign:
-        report.notice(cell.path, f"ignored: {key[0]}.{adopted.foreign[key].path[1]} says the same and wins")
-    elif row.fate is compat.Fate.HONOURED:
+    if not fates.fits(cell.value, row.form):
+        # Neither here is the value shown: some of these keys hold passwords.
+        report.fault(cell.path, kind_of(cell.value), row.form.value)
+    elif row.to is not None:
+        move(adopted, report, cell, row.to)
+    elif key in adopted.foreign:
+        winner = spell(adopted.foreign[key].path)
+        report.notice(cell.path, f"ignored: {winner} says the same and wins")
+    elif row.fate is fates.Fate.HONOURED:
         adopted.foreign[key] = cell
     else:
         report.notice(cell.path, _fate(row, cell.value))
 
 
-def _foreign(table: str, found: dict[str, object], report: Report) -> None:
-    """Tell what becomes of each key in a table that is not ours."""
-    rows = compat.ROWS.get(table, {})
-    by_squashed = {_squash(name): row for name, row in rows.items()}
-    rest = compat.FOREIGN[table]
-    for name, value in found.items():
-        report.notice((table, name), _fate(by_squashed.get(_squash(name), rest), value))
+def kind_of(value: object) -> str:
+    """Say what type of TOML a value has, without the value."""
+    for kind, words in _KINDS:
+        if isinstance(value, kind):
+            return words
+    return "a date or a time"
 
 
-def _fate(row: compat.Row, value: object) -> str:
+def _fate(row: fates.Row, value: object) -> str:
     """Say a row in words; what is off in the document needs no regret."""
-    if value is False and row.fate is compat.Fate.LATER:
+    if value is False and row.fate is fates.Fate.LATER:
         return "ignored: it is off, and off here"
     return f"{row.fate.value}: {row.words}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from hmacfs.config import keyring, keys, values
-from hmacfs.config.report import show
+from hmacfs.config.report import show, spell
 from hmacfs.config.settings import Door
-from hmacfs.model import Endpoint
+from hmacfs.model import ANY_HOST, Endpoint
 
 if TYPE_CHECKING:
     from hmacfs.config.keyring import Keyring
@@ -37,7 +37,10 @@ def read(table: dict[str, object], path: KeyPath, security: Security, ring: Keyr
         report.fault((*path, "prefix"), show(prefix), words)
         prefix = None
     if isinstance(prefix, str) and "directory" not in table:
-        directory = prefix.strip("/")
+        # Not one for each host: no token names the host, so one token would store a file in each.
+        directory = prefix.replace(f"{ANY_HOST}/", "").strip("/")
+    if isinstance(prefix, str) and isinstance(protocols, tuple) and ANY_HOST in prefix and "tus" in protocols:
+        report.fault((*path, "protocols"), f'"tus" below {ANY_HOST}', "a prefix of its own for tus")
     if isinstance(directory, str) and (words := _wrong_directory(directory)):
         at = "directory" if "directory" in table else "prefix"
         report.fault((*path, at), show(directory), words)
@@ -72,6 +75,8 @@ def compare(endpoints: list[tuple[KeyPath, Endpoint]], report: Report) -> None:
     """Find what two endpoints must not share, and secrets that let one protocol sign for another."""
     prefixes: dict[str, KeyPath] = {}
     signers: dict[Secret, tuple[KeyPath, frozenset[str]]] = {}
+    _apart_from_hosts(endpoints, report)
+    _twice(endpoints, report)
     for path, endpoint in endpoints:
         if endpoint.prefix in prefixes:
             line = report.line((*prefixes[endpoint.prefix], "prefix"))
@@ -86,6 +91,31 @@ def compare(endpoints: list[tuple[KeyPath, Endpoint]], report: Report) -> None:
                 )
                 report.notice((*path, "protocols"), words)
             signers[secret] = (path, together)
+
+
+def _apart_from_hosts(endpoints: list[tuple[KeyPath, Endpoint]], report: Report) -> None:
+    """Find prefixes below which a slot could be taken for a host."""
+    above = {
+        endpoint.prefix.partition(ANY_HOST)[0] for _, endpoint in endpoints if ANY_HOST in endpoint.prefix
+    }
+    for path, endpoint in endpoints:
+        if endpoint.prefix in above and endpoint.prefix != "/":
+            found = f"{show(endpoint.prefix)} beside {show(endpoint.prefix + ANY_HOST + '/')}"
+            report.fault((*path, "prefix"), found, "prefixes that paths tell apart")
+
+
+def _twice(endpoints: list[tuple[KeyPath, Endpoint]], report: Report) -> None:
+    """Find tokens that are right at two endpoints: no token names the prefix, so each stores two files."""
+    seen: dict[tuple[Secret, str], KeyPath] = {}
+    for path, endpoint in endpoints:
+        pairs = [(secret, protocol) for secret in endpoint.secrets for protocol in endpoint.protocols]
+        if known := [(seen[pair], pair[1]) for pair in pairs if pair in seen]:
+            at = spell(known[0][0])
+            names = ", ".join(dict.fromkeys(protocol for _, protocol in known))
+            words = f"one secret for {names} here and at {at}: the same token stores a file at each"
+            report.notice((*path, "protocols"), f"{words}; give each a secret of its own")
+        for pair in pairs:
+            seen.setdefault(pair, path)
 
 
 def without_secret(endpoints: list[tuple[KeyPath, Endpoint]], report: Report) -> None:
@@ -143,6 +173,9 @@ def _wrong_prefix(prefix: str) -> str:
         return f'another prefix: "{prefix}" is one of the Go server\'s doors, which are served here too'
     if prefix != "/" and _odd_segments(prefix.strip("/")):
         return 'a prefix without empty, "." and ".." segments'
+    hosts = [segment for segment in prefix.split("/") if ANY_HOST in segment]
+    if hosts and hosts != [ANY_HOST]:
+        return f'{ANY_HOST} once and as a segment of its own: "/upload/{ANY_HOST}/"'
     return ""
 
 
@@ -150,6 +183,8 @@ def _wrong_directory(directory: str) -> str:
     """Say what is wrong with a directory below the storage path."""
     if not directory:
         return ""
+    if ANY_HOST in directory:
+        return f"a directory without {ANY_HOST}: no token names the host, so one would store a file in each"
     if directory.startswith("/") or directory.endswith("/"):
         return 'a directory below storage_path without outer "/"'
     if _odd_segments(directory):

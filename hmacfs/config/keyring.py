@@ -11,8 +11,9 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from hmacfs.config import weakness
-from hmacfs.model import KiB, Secret
+from hmacfs.config import invisible, weakness
+from hmacfs.config.report import spell
+from hmacfs.model import KiB, Lookalike, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +84,13 @@ class Keyring:
                 self.report.notice(path, f"the secret is {reason}; anyone may guess it (allow_weak_secret)")
             else:
                 self.report.fault(path, f"the secret is {reason}", ADVICE)
-        return Secret(secret)
+        inner, ends = invisible.trim(secret)
+        if not ends or not inner:
+            return Secret(secret)
+        # Part of it all the same: the XMPP server may have the same bytes.
+        words = f"the secret {ends}, which nobody sees; if the XMPP server's does not, every upload gets 403"
+        self.report.notice(path, words)
+        return Secret(secret, Lookalike(inner, spell(path), ends))
 
     def _expand(self, text: str, path: KeyPath, *, whole: bool) -> str:
         """Put variables in; a secret may only be one as a `whole`. "" if there is a fault."""

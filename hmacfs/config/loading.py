@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -16,9 +16,8 @@ import tomli
 from hmacfs.config import addresses, adopt, certificates, endpoints, keys, locate, translate, values
 from hmacfs.config.keyring import Keyring
 from hmacfs.config.keys import Kind
-from hmacfs.config.report import Fault, Faulty, Report, show
+from hmacfs.config.report import Fault, Faulty, Notice, Report, show
 from hmacfs.config.settings import (
-    DEFAULT_PROTOCOLS,
     Cors,
     Door,
     Logging,
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hmacfs.config.adopt import Adopted, Table
-    from hmacfs.config.report import KeyPath, Notice
+    from hmacfs.config.report import KeyPath
     from hmacfs.model import Secret
 
 T = TypeVar("T")
@@ -56,6 +55,19 @@ class Loaded:
     """What it sets, checked and complete."""
     notices: tuple[Notice, ...]
     """What is worth knowing about it; nothing here stops a server."""
+    name: str = ""
+    """What stands for the file in reports."""
+    lines: Mapping[str, int] = field(default_factory=dict)
+    """Where the value of a key stands, by "table.key"; keys that are not written are not there."""
+
+    def fault(self, path: str, found: str, expected: str) -> Fault:
+        """Return a fault of the key `path`, found after loading."""
+        line = self.lines.get(path, 0)
+        return Fault(file=self.name, line=line, path=path, found=found, expected=expected)
+
+    def notice(self, path: str, words: str) -> Notice:
+        """Return a notice about the key `path`."""
+        return Notice(file=self.name, line=self.lines.get(path, 0), path=path, words=words)
 
 
 def load(path: str | Path) -> Loaded:
@@ -87,7 +99,12 @@ def parse(text: str, *, name: str, base_dir: str | Path, environ: Mapping[str, s
     translate.foreign(adopted, report)
     settings = _settings(adopted, report, os.path.abspath(base_dir), environ)  # noqa: PTH100 - plain text
     report.settle()
-    return Loaded(settings=settings, notices=report.in_order())
+    lines = {
+        f"{table}.{key}": report.line(cell.path)
+        for table, cells in adopted.tables.items()
+        for key, cell in cells.items()
+    }
+    return Loaded(settings=settings, notices=report.in_order(), name=name, lines=lines)
 
 
 def whole_file_fault(name: str, found: str, expected: str, line: int = 0) -> Fault:
@@ -192,6 +209,10 @@ def _certificate(tls: Tls, table: Table, report: Report) -> Secret | None:
 def _keep_apart(server: Server, tls: Tls, metrics: Metrics, tables: dict[str, Table], report: Report) -> None:
     """Find listeners that would collide, and one for metrics that would answer in public."""
     plain = [addresses.parse(text) for text in server.listen_address]
+    for index, one in enumerate(plain):
+        if any(addresses.collide(one, other) for other in plain[:index]):
+            at = (*tables["server"]["listen_address"].path, index)
+            report.fault(at, show(server.listen_address[index]), "an address that none before it includes")
     for text in tls.listen_address:
         if any(addresses.overlap(addresses.parse(text), one) for one in plain):
             found = f"{show(text)}, which is server.listen_address too"
@@ -296,7 +317,7 @@ def _default_endpoint(adopted: Adopted, security: Security, ring: Keyring) -> En
     return Endpoint(
         prefix=door.prefix,
         directory=door.directory,
-        protocols=DEFAULT_PROTOCOLS if jwt is None else ("gojwt",),
+        protocols=adopted.protocols if jwt is None else ("gojwt",),
         secrets=security.secrets if jwt is None else ring.read(jwt.value, jwt.path),
         delete_secret=security.delete_secret,
     )

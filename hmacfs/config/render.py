@@ -1,6 +1,6 @@
 """Configuration as text: `gen-config`, `gen-config --full` and docs/configuration.md.
 
-All of it comes from the settings classes and the table of the Go server's keys, so it cannot drift.
+All of it comes from the settings classes, so it cannot drift.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ import json
 import textwrap
 from typing import TYPE_CHECKING, Final
 
-from hmacfs.config import compat, keys, units
+from hmacfs.config import keys, units
 from hmacfs.config.keys import Kind
 from hmacfs.config.settings import TABLES, Door
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from hmacfs.config.keys import Entry
+
+STORAGE: Final = "/srv/hmacfs"
+"""Where the unit, the container and the examples in deploy/ keep files; the default is for trying."""
 
 _WIDTH: Final = 100
 _SHORT: Final = {
@@ -43,6 +44,7 @@ _WORDS: Final = {
 }
 _HEAD: Final = """\
 # hmacfs configuration. Check it with: hmacfs check-config FILE
+# It holds the secret: let nobody read it but root and the server's group (mode 0640).
 # Sizes: "10GB", "512KiB" (powers of 1024) or bytes. Durations: "30s", "1h30m", "7d" or seconds.
 """
 _PREAMBLE: Final = """\
@@ -52,8 +54,9 @@ _PREAMBLE: Final = """\
 
 One TOML file, read by `hmacfs serve --config FILE` and checked by `hmacfs check-config FILE`, which
 names every fault at once with its line, its key, what was expected and the nearest known key. Unknown
-keys are faults. `hmacfs gen-config` prints a short file to start from, `hmacfs gen-config --full` every
-key with its default.
+keys are faults. It also tries what the configuration names: files, directories, sockets, certificates; run
+it as the server's user. `hmacfs gen-config --output FILE` writes a short file to start from, readable by its
+owner alone, `--full` one with every key and its default.
 
 - A **size** is a string such as `"10GB"`, `"512 KiB"` or `"1.5TB"`, or a plain number of bytes. KB and
   KiB are both 1024.
@@ -70,19 +73,12 @@ key with its default.
 `SIGHUP` reads the file again and applies everything but the keys marked **restart**. A file with a
 fault changes nothing.
 """
-_GO_PREAMBLE: Final = """\
+
+_GO_SERVER: Final = """\
 ## The Go server's keys
 
-A configuration of the Go hmac-file-server is read as it is; `check-config` says of each of its keys
-what became of it. Keys that bear a name from above are honoured as they are. Variants of spelling count
-as one key (`filettl`, `file_ttl`, `fileTTL`); our own spelling wins over a variant, and the report says
-so. Since the Go server served `storage_path` itself from `/`, its store is adopted by `[[endpoint]]`
-with `prefix = "/"` and `directory = ""`. `readtimeout` and `writetimeout` limited whole transfers
-there; here they limit how long one may stall. Other keys in tables that only the Go server has are
-ignored too.
-
-| table | key | fate | what it means here |
-|---|---|---|---|
+A configuration of the Go hmac-file-server is read as it is. What becomes of each of its keys:
+[go-server.md](go-server.md).
 """
 
 
@@ -111,7 +107,7 @@ def reference() -> str:
     for table, cls in TABLES.items():
         parts.append(_section(f"[{table}]", cls))
     parts.append(_section("[[endpoint]]", Door))
-    parts.append(_GO_PREAMBLE + "".join(_go_rows()))
+    parts.append(_GO_SERVER)
     return "\n".join(parts)
 
 
@@ -120,14 +116,14 @@ def _table(header: str, entries: list[Entry], secret: str) -> str:
     blocks = [f"{header}\n"]
     for entry in entries:
         comment = textwrap.wrap(entry.key.meaning, _WIDTH, initial_indent="# ", subsequent_indent="# ")
-        value = _quote(secret) if entry.key.kind is Kind.SECRETS else _toml(entry)
+        value = _quote(secret) if entry.key.kind is Kind.SECRETS else _toml(entry, written=True)
         blocks.append("\n".join([*comment, f"{entry.name} = {value}\n"]))
     return "".join(blocks)
 
 
-def _toml(entry: Entry) -> str:
-    """Give the default of a key as TOML."""
-    value = entry.default
+def _toml(entry: Entry, *, written: bool = False) -> str:
+    """Give the default of a key as TOML, or what is `written` instead for a service to start from."""
+    value = STORAGE if written and entry.name == "storage_path" else entry.default
     kind = entry.key.kind
     if value is None or isinstance(value, str) or (value == () and kind is not Kind.NETWORKS):
         return _quote("0s" if kind is Kind.DURATION else str(value or ""))
@@ -161,7 +157,7 @@ def _section(header: str, cls: type) -> str:
     for entry in keys.entries(cls):
         restart = " **restart**" if entry.key.fixed else ""
         kind = _WORDS.get(entry.key.kind) or _choices(entry)
-        lines.append(f"| `{entry.name}` | {kind} | `{_toml(entry)}` | {_cell(entry.key.meaning)}{restart} |")
+        lines.append(f"| `{entry.name}` | {kind} | `{_toml(entry)}` | {cell(entry.key.meaning)}{restart} |")
     return "\n".join(lines) + "\n"
 
 
@@ -170,16 +166,8 @@ def _choices(entry: Entry) -> str:
     return f"list of {words}" if entry.key.kind is Kind.NAMES else words
 
 
-def _go_rows() -> Iterator[str]:
-    """Give the rows of the Go server's keys."""
-    for (table, name), (to_table, to_name) in compat.MOVED.items():
-        yield f"| `[{table}]` | `{name}` | honoured | is `{to_table}.{to_name}` |\n"
-    for table, rows in compat.ROWS.items():
-        for name, row in rows.items():
-            yield f"| `[{table}]` | `{name}` | {row.fate.value} | {_cell(row.words)} |\n"
-
-
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """Return `text` as a cell of a table in Markdown has it."""
     return text.replace("|", "\\|").replace("<", "&lt;").replace("[[endpoint]]", "`[[endpoint]]`")
 
 

@@ -74,7 +74,7 @@ class Notice:
     file: str
     """Name of the configuration."""
     line: int
-    """Line, counted from 1."""
+    """Line, counted from 1; 0 if none says it."""
     path: str
     """Key path."""
     words: str
@@ -82,8 +82,9 @@ class Notice:
 
     def __str__(self) -> str:
         """Give the notice as one line of a report."""
+        place = f"{self.file}:{self.line}: " if self.line else f"{self.file}: "
         key = f"{self.path}: " if self.path else ""
-        return f"{self.file}:{self.line}: {key}{self.words}"
+        return f"{place}{key}{self.words}"
 
 
 class Faulty(Exception):  # noqa: N818 - it names the configuration's state, as Refused does

@@ -85,7 +85,13 @@ class Server:
     ] = "/protected/"
     workers: Annotated[
         int,
-        Key(kind=Kind.COUNT, most=1024, fixed=True, meaning="Worker processes; 0 is one per core."),
+        Key(
+            kind=Kind.COUNT,
+            most=1024,
+            fixed=True,
+            meaning="Worker processes; 0 is one per core that the process may use, by its affinity and by "
+            "the quota of its control groups (a container's CPUs), rounded up.",
+        ),
     ] = 0
     max_upload_size: Annotated[
         int,
@@ -346,7 +352,8 @@ class Door:
         str,
         Key(
             kind=Kind.TEXT,
-            meaning='Start of the URL path, "/" at both ends; not part of the MAC. The longest match wins.',
+            meaning='Start of the URL path, "/" at both ends; not part of the MAC. The longest match wins. '
+            'A segment "@HOST@" is any host, as in ejabberd\'s put_url: "/upload/@HOST@/".',
         ),
     ] = "/upload/"
     directory: Annotated[

@@ -1,21 +1,24 @@
-"""The Go server's keys that mean something only together: listening, metrics, time to live, log, JWT.
+"""The Go server's keys that mean something only together: listening, metrics, time to live, log, tokens.
 
 Each function takes one such group out of `Adopted.foreign` and says what it became.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import ipaddress
+from typing import TYPE_CHECKING, Final
 
-from hmacfs.config import adopt
+from hmacfs.config import adopt, sizes
 from hmacfs.config.adopt import Cell
-from hmacfs.config.report import show
+from hmacfs.config.report import show, spell
+from hmacfs.config.settings import DEFAULT_PROTOCOLS
 
 if TYPE_CHECKING:
     from hmacfs.config.adopt import Adopted
     from hmacfs.config.report import Report
 
-_LEVELS = {"warning": "warn", "trace": "debug", "fatal": "error", "panic": "error"}
+_LEVELS: Final = {"warning": "warn", "trace": "debug", "fatal": "error", "panic": "error"}
+_PORT_MOST: Final = 65_535
 
 
 def foreign(adopted: Adopted, report: Report) -> None:
@@ -24,18 +27,14 @@ def foreign(adopted: Adopted, report: Report) -> None:
     _metrics(adopted, report)
     _time_to_live(adopted, report)
     _log(adopted, report)
-    _jwt(adopted, report)
+    _tokens(adopted, report)
+    sizes.foreign(adopted, report)
 
 
-def _take(adopted: Adopted, report: Report, key: tuple[str, str]) -> bool | None:
-    """Take a switch out of the foreign keys; None if it is not given or no switch."""
+def _take(adopted: Adopted, key: tuple[str, str]) -> bool | None:
+    """Take a switch, whose type has been checked, out of the foreign keys; None if it is not given."""
     cell = adopted.foreign.pop(key, None)
-    if cell is None:
-        return None
-    if not isinstance(cell.value, bool):
-        report.fault(cell.path, show(cell.value), "true or false, without quotes")
-        return None
-    return cell.value
+    return None if cell is None else cell.value is True
 
 
 def _is_port(value: object) -> bool:
@@ -44,17 +43,18 @@ def _is_port(value: object) -> bool:
 
 def _text(value: object) -> object:
     """Give a whole number as text, since the templates write ports both ways."""
-    return str(value) if type(value) is int and 0 <= value <= 65_535 else value  # noqa: PLR2004 - a port
+    return str(value) if type(value) is int and 0 <= value <= _PORT_MOST else value
 
 
 def _listening(adopted: Adopted, report: Report) -> None:
-    """listenport, bind_ip, unixsocket and a listen_address that is only a port."""
+    """Join the port, the host and unixsocket with a listen_address that is only a port."""
     server = adopted.tables["server"]
-    if port := adopted.foreign.pop(("server", "listenport"), None):
-        adopt.move(adopted, report, port, ("server", "listen_address"))
-    host = adopted.foreign.pop(("server", "bind_ip"), None)
+    for name in ("listenport", "port"):
+        if port := adopted.foreign.pop(("server", name), None):
+            adopt.move(adopted, report, port, ("server", "listen_address"))
+    host = _host(adopted, report)
     unix_path = adopted.foreign.get(("server", "unixsocket"))
-    unix = _take(adopted, report, ("server", "unixsocket"))
+    unix = _take(adopted, ("server", "unixsocket"))
     address = server.get("listen_address")
     if unix_path is not None and unix is False:
         report.notice(unix_path.path, "honoured: server.listen_address is TCP")
@@ -67,14 +67,7 @@ def _listening(adopted: Adopted, report: Report) -> None:
         value = f"unix:{value}"
         report.notice((unix_path or address).path, f'honoured: server.listen_address = "{value}"')
     elif isinstance(value, str) and _is_port(value.removeprefix(":")):
-        own = "" if host is None else str(host.value)
-        own = f"[{own}]" if ":" in own else own
-        written = value
-        value = f"{own}:{value.removeprefix(':')}"
-        if value != written:
-            if host is None:
-                report.retract(address.path)
-            report.notice((host or address).path, f'honoured: server.listen_address = "{value}"')
+        value = _with_host(value, host, address, report)
     elif host is not None:
         report.notice(
             host.path, f"ignored: server.listen_address (line {report.line(address.path)}) has a host"
@@ -82,40 +75,104 @@ def _listening(adopted: Adopted, report: Report) -> None:
     server["listen_address"] = Cell(value, address.path)
 
 
+def _with_host(written: str, host: Cell | None, address: Cell, report: Report) -> str:
+    """Return the address of a port and the host that is given elsewhere, or every address."""
+    own = "" if host is None else str(host.value)
+    value = f"[{own}]:{written.removeprefix(':')}" if ":" in own else f"{own}:{written.removeprefix(':')}"
+    if host is None and value != written:
+        report.retract(address.path)
+    if host is not None or value != written:
+        report.notice((host or address).path, f'honoured: server.listen_address = "{value}"')
+    return value
+
+
+def _host(adopted: Adopted, report: Report) -> Cell | None:
+    """Return the host that bind_ip or interface names, or "" (every address) of bind_all_interfaces."""
+    host = adopted.foreign.pop(("server", "bind_ip"), None)
+    interface = adopted.foreign.pop(("server", "interface"), None)
+    if interface is not None and not _is_ip(interface.value):
+        report.notice(interface.path, "ignored: it is no address; name one in server.listen_address")
+        interface = None
+    if host is not None and interface is not None:
+        report.notice(interface.path, f"ignored: {spell(host.path)} says the same and wins")
+    host = host or interface
+    switch = adopted.foreign.get(("server", "bind_all_interfaces"))
+    everywhere = _take(adopted, ("server", "bind_all_interfaces"))
+    if switch is None:
+        return host
+    if host is not None:
+        report.notice(switch.path, f"ignored: {spell(host.path)} names the address")
+        return host
+    if not everywhere:
+        report.notice(switch.path, "honoured: server.listen_address decides")
+        return None
+    # Alone it speaks of the usual port.
+    adopted.tables["server"].setdefault("listen_address", Cell("8080", switch.path))
+    return Cell("", switch.path)
+
+
+def _is_ip(value: object) -> bool:
+    try:
+        ipaddress.ip_address(str(value))
+    except ValueError:
+        return False
+    return True
+
+
 def _metrics(adopted: Adopted, report: Report) -> None:
-    """Metricsenabled and metricsport."""
+    """Join the switches and ports of [metrics] and [server] into metrics.listen_address."""
     metrics = adopted.tables["metrics"]
-    port = adopted.foreign.pop(("server", "metricsport"), None)
-    switch = adopted.foreign.get(("server", "metricsenabled"))
-    enabled = _take(adopted, report, ("server", "metricsenabled"))
-    if switch is not None and enabled is not None:
-        if "listen_address" in metrics:
+    own = metrics.get("listen_address")
+    for key in (("metrics", "enabled"), ("server", "metricsenabled")):
+        switch = adopted.foreign.get(key)
+        enabled = _take(adopted, key)
+        if switch is None:
+            continue
+        if own is not None:
             report.notice(switch.path, "ignored: metrics.listen_address is given and wins")
         elif enabled:
             report.notice(switch.path, "honoured: metrics.listen_address is on")
         else:
             metrics["listen_address"] = Cell("", switch.path)
             report.notice(switch.path, 'honoured as metrics.listen_address = ""')
-    if port is None:
-        return
-    number = _text(port.value)
-    if not isinstance(number, str) or not _is_port(number.removeprefix(":")):
-        report.fault(port.path, show(port.value), "a port in quotes; better: metrics.listen_address")
-    elif "listen_address" in metrics:
-        report.notice(port.path, "ignored: metrics.listen_address or metricsenabled decides")
-    else:
-        address = f"127.0.0.1:{number.removeprefix(':')}"
-        metrics["listen_address"] = Cell(address, port.path)
-        report.notice(port.path, f'honoured as metrics.listen_address = "{address}", on this machine only')
+    for key in (("metrics", "port"), ("server", "metricsport")):
+        port = adopted.foreign.pop(key, None)
+        if port is None:
+            continue
+        number = _text(port.value)
+        if not isinstance(number, str) or not _is_port(number.removeprefix(":")):
+            report.fault(port.path, show(port.value), "a port in quotes; better: metrics.listen_address")
+        elif (given := metrics.get("listen_address")) is not None:
+            report.notice(port.path, f"ignored: {spell(given.path)} decides")
+        else:
+            address = f"127.0.0.1:{number.removeprefix(':')}"
+            metrics["listen_address"] = Cell(address, port.path)
+            words = f'honoured as metrics.listen_address = "{address}", on this machine only'
+            report.notice(port.path, words)
 
 
 def _time_to_live(adopted: Adopted, report: Report) -> None:
-    """Join filettlenabled with filettl or max_file_age; in doubt files are kept, since deleting is final."""
+    """Join the switches with the times to live; in doubt files are kept, since deleting is final."""
+    _file_ttl(adopted, report)
+    ttl = adopted.foreign.pop(("uploads", "ttl"), None)
+    switch = adopted.foreign.get(("uploads", "ttl_enabled"))
+    enabled = _take(adopted, ("uploads", "ttl_enabled"))
+    if switch is not None:
+        words = "see server.file_ttl" if enabled and ttl else "files are kept; see server.file_ttl"
+        report.notice(switch.path, f"{'honoured' if ttl or not enabled else 'ignored'}: {words}")
+    if ttl is not None and enabled:
+        adopt.move(adopted, report, ttl, ("server", "file_ttl"))
+    elif ttl is not None:
+        report.notice(ttl.path, "ignored: ttl_enabled is not true, so files are kept; see server.file_ttl")
+
+
+def _file_ttl(adopted: Adopted, report: Report) -> None:
+    """Join filettlenabled with filettl or max_file_age."""
     server = adopted.tables["server"]
+    ttl = server.get("file_ttl")
     age = adopted.foreign.pop(("server", "max_file_age"), None)
     switch = adopted.foreign.get(("server", "filettlenabled"))
-    enabled = _take(adopted, report, ("server", "filettlenabled"))
-    ttl = server.get("file_ttl")
+    enabled = _take(adopted, ("server", "filettlenabled"))
     if age is not None and ttl is not None:
         report.notice(
             age.path, f"ignored: {ttl.path[1]} (line {report.line(ttl.path)}) says the same and wins"
@@ -141,7 +198,7 @@ def _log(adopted: Adopted, report: Report) -> None:
     """Loggingjson, and the words that the Go server has for levels."""
     logging = adopted.tables["logging"]
     switch = adopted.foreign.get(("server", "loggingjson"))
-    json = _take(adopted, report, ("server", "loggingjson"))
+    json = _take(adopted, ("server", "loggingjson"))
     if switch is not None and json is not None:
         adopt.move(adopted, report, Cell("json" if json else "logfmt", switch.path), ("logging", "format"))
     level = logging.get("level")
@@ -150,17 +207,41 @@ def _log(adopted: Adopted, report: Report) -> None:
         logging["level"] = Cell(_LEVELS.get(word, word), level.path)
 
 
+def _tokens(adopted: Adopted, report: Report) -> None:
+    """Join the switches of token dialects into the protocols of the default endpoint."""
+    _jwt(adopted, report)
+    switches: dict[str, list[Cell]] = {}
+    for name in ("hmac_enabled", "bearer_tokens_enabled"):
+        for table in ("security", "auth"):
+            if (cell := adopted.foreign.pop((table, name), None)) is not None:
+                switches.setdefault(name, []).append(cell)
+    hmac = all(cell.value for cell in switches.get("hmac_enabled", ()))
+    bearer = any(cell.value for cell in switches.get("bearer_tokens_enabled", ()))
+    cells = [cell for given in switches.values() for cell in given]
+    if adopted.endpoints or adopted.jwt_secret is not None:
+        words = "ignored: the protocols of each endpoint are what counts"
+    elif not hmac and not bearer:
+        words = "ignored: no other protocol is on"
+    else:
+        adopted.protocols = (*(DEFAULT_PROTOCOLS if hmac else ()), *(("bearer",) if bearer else ()))
+        words = f"honoured: the default endpoint takes {', '.join(adopted.protocols)}"
+    for cell in cells:
+        report.notice(cell.path, words)
+
+
 def _jwt(adopted: Adopted, report: Report) -> None:
-    """enablejwt, jwtsecret and jwtalgorithm: protocol gojwt of the default endpoint, if that is plain."""
+    """Join enablejwt, jwtsecret and jwtalgorithm: protocol gojwt of the default endpoint, if plain."""
     secret = adopted.foreign.pop(("security", "jwtsecret"), None)
     algorithm = adopted.foreign.pop(("security", "jwtalgorithm"), None)
-    switch = adopted.foreign.get(("security", "enablejwt"))
-    enabled = _take(adopted, report, ("security", "enablejwt"))
-    if not enabled or secret is None:
-        for cell in (switch, secret, algorithm):
+    keys = (("security", "enablejwt"), ("security", "jwt_enabled"), ("auth", "jwt_enabled"))
+    switches = [cell for key in keys if (cell := adopted.foreign.pop(key, None)) is not None]
+    if secret is None or not any(cell.value for cell in switches):
+        for cell in (*switches, secret, algorithm):
             if cell is not None:
                 report.notice(cell.path, "ignored: it needs enablejwt = true and a jwtsecret")
         return
+    for cell in switches:
+        report.notice(cell.path, "honoured: see jwtsecret")
     if algorithm is not None:
         plain = algorithm.value in ("", "HS256")
         report.notice(algorithm.path, "honoured" if plain else "not honoured: only HS256 is verified")

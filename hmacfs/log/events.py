@@ -22,6 +22,8 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "reload-refused": "The new configuration has a fault; the old one stays. One line per fault.",
         "restart-needed": "A changed key takes effect only when the server is restarted.",
         "config-notice": "A key of the configuration is not honoured, or under another name.",
+        "secret-lookalike": "A token was refused that the secret without its invisible ends would have made: "
+        "`key` names the secret, `ends` says what they are. Once per worker.",
         "worker-started": "The supervisor started a worker.",
         "worker-stopped": "A worker ended as it was told to.",
         "worker-died": "A worker ended without being told to; another takes its slot.",
@@ -36,6 +38,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "sweep-done": "Expired files were removed.",
         "uploads-dropped": "Unfinished uploads that nobody went on with for `sessiontimeout` were dropped.",
         "reconcile-done": "The index was brought into line with the files found.",
+        "log-reopened": "The log file was opened anew (SIGUSR1).",
         "log-dropped": "The log could not be written for a while; `lines` were given up.",
         "log-failed": "The log file could not be opened again; the old one stays in use.",
     }

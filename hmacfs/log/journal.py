@@ -282,9 +282,19 @@ class Log:
         return f',"{key}":{text}' if self._json else f" {key}={text}"
 
 
-def open_log(options: Options) -> Log:
-    """Give the log that [logging] describes; raises OSError if its file cannot be opened."""
-    return Log(level=options.level, style=options.format, path=options.file)
+def open_log(options: Options, *, fall_back: bool = False) -> Log:
+    """Return the log that [logging] describes. Raises OSError if its file cannot be opened.
+
+    With `fall_back` it then goes to standard error, and says so: a service that runs goes on.
+    """
+    try:
+        return Log(level=options.level, style=options.format, path=options.file)
+    except OSError:
+        if not fall_back:
+            raise
+    log = Log(level=options.level, style=options.format)
+    log.apply(options)
+    return log
 
 
 def _key(name: str) -> str:

@@ -29,7 +29,8 @@ Lines are held for up to a second, or until 32 KiB are together; warnings and er
 If the stream takes no more, up to 1 MiB is held; later lines are dropped and counted in
 `hmacfs_log_dropped_lines_total`.
 
-After logrotate has moved the file, send SIGHUP: the file is opened anew.
+After logrotate has moved the file, send SIGUSR1 to the server: every worker opens the file anew. SIGHUP does
+so too.
 """
 
 

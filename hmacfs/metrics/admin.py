@@ -10,12 +10,13 @@ import socket
 import sys
 import threading
 from http import HTTPStatus
-from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Final, NamedTuple
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import make_wsgi_app
+
+from hmacfs import unixsocket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,6 +28,7 @@ REQUEST_TIMEOUT_S: Final = 10.0
 """How long one read or write of an operator's connection may take."""
 # A scraper, two probes and a person with a browser need four; more is somebody else, or a scraper in trouble.
 MOST_THREADS: Final = 16
+
 SOCKET_MODE: Final = 0o660
 """Of a unix socket: the service's user and group."""
 
@@ -132,27 +134,31 @@ class Server(ThreadingMixIn, WSGIServer):
 
     def __init__(self, address: str) -> None:
         """Bind `address`: "host:port", "[v6]:port" or "unix:/path". Raises OSError and ValueError."""
-        self._path = Path(address.removeprefix("unix:")) if address.startswith("unix:") else None
+        self._path = address.removeprefix("unix:") if address.startswith("unix:") else ""
+        self._name: unixsocket.Name | None = None
         self._free = threading.BoundedSemaphore(MOST_THREADS)
         self._thread = threading.Thread(target=self.serve_forever, name="hmacfs-admin", daemon=True)
         if self._path:
             self.address_family = socket.AF_UNIX
-            super().__init__((str(self._path), 0), _Request)  # `server_bind` takes the path
+            super().__init__((self._path, 0), _Request)  # `server_bind` takes the path
             return
         host, _, port = address.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
+        # As on all listeners: ":port" and "[::]:port" are every address of both families.
+        if host in {"", "::"}:
+            host = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 - as asked for
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, int(port)), _Request)
 
     def server_bind(self) -> None:
         """Bind without the base class's look-up of the host's name, which may wait for a DNS server."""
-        if self._path is not None:
-            _remove_socket(self._path)
-            self.socket.bind(str(self._path))
-            self._path.chmod(SOCKET_MODE)
+        if self._path:
+            self._name = unixsocket.bind(self.socket, self._path, SOCKET_MODE)
             self.server_name, self.server_port = "localhost", 0
         else:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if self.server_address[0] == "::":
+                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             self.socket.bind(self.server_address)
             self.server_address = self.socket.getsockname()
             self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
@@ -166,7 +172,7 @@ class Server(ThreadingMixIn, WSGIServer):
     @property
     def name(self) -> str:
         """The address as a person would write it, with the real port."""
-        if self._path is not None:
+        if self._path:
             return f"unix:{self._path}"
         host = f"[{self.server_name}]" if ":" in self.server_name else self.server_name
         return f"{host}:{self.server_port}"
@@ -181,8 +187,8 @@ class Server(ThreadingMixIn, WSGIServer):
         self.shutdown()
         self._thread.join()
         self.server_close()
-        if self._path:
-            _remove_socket(self._path)
+        if self._name is not None:
+            unixsocket.remove(self._name)
 
     def process_request(
         self, request: socket.socket | tuple[bytes, socket.socket], client_address: object
@@ -212,12 +218,6 @@ class Server(ThreadingMixIn, WSGIServer):
         """Pass over an operator who hung up or fell silent; anything else is a fault to be seen."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
-
-
-def _remove_socket(path: Path) -> None:
-    """Remove a socket left by a server before; anything else at `path` makes bind fail, as it should."""
-    if path.is_socket():
-        path.unlink(missing_ok=True)
 
 
 def listen(address: str, app: WSGIApplication) -> Server:

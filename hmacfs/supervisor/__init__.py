@@ -1,6 +1,7 @@
 """The parent process: opens the sockets, keeps the workers alive, answers operators, obeys signals.
 
-SIGTERM and SIGINT drain and end, a second one ends at once; SIGHUP reloads. It serves no client.
+SIGTERM, SIGINT and SIGQUIT drain and end, a second one ends at once; SIGHUP reloads, SIGUSR1 opens the log
+anew. Other signals that would end it are ignored. It serves no client.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ from typing import TYPE_CHECKING, Final
 
 import uvloop
 
-from hmacfs import config, log, metrics, store, systemd
+from hmacfs import config, log, metrics, store, systemd, worker
 from hmacfs.metrics import admin
 from hmacfs.model import Dependency
 from hmacfs.supervisor import listeners
-from hmacfs.supervisor.fleet import STUCK_S, Fleet, slots_for
-from hmacfs.worker import rules
+from hmacfs.supervisor.fleet import STUCK_S, Fleet, held_back, slots_for
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,22 +29,31 @@ if TYPE_CHECKING:
 TICK_S: Final = 1.0
 # Workers are told the full time; what is added here is for them to let go of their files.
 GRACE_S: Final = 2.0
+HEARD: Final = frozenset({signal.SIGQUIT, signal.SIGHUP, worker.REOPEN})
 
 
 def run(loaded: Loaded, reread: Callable[[], Loaded] | None, *, stuck_s: float = STUCK_S) -> int:
     """Serve `loaded` until told to stop; give the exit status.
 
     `reread` gives the configuration anew at SIGHUP and raises `config.Faulty` if it is no good; None if
-    there is no file. A worker that does not move for `stuck_s` is replaced. Raises StorageError or
-    ListenError if the service cannot begin.
+    there is no file. A worker that does not move for `stuck_s` is replaced. Raises StorageError,
+    ListenError or StartError if the service cannot begin.
     """
-    # Once here, so that a storage that cannot work is one clear message and no crash loop.
-    store.Store.open(loaded.settings.server.storage_path, rules(loaded.settings)).close()
-    loop = uvloop.new_event_loop()
-    try:
-        return loop.run_until_complete(Supervisor(loop, loaded, reread, stuck_s=stuck_s).serve())
-    finally:
-        loop.close()
+    for number in worker.IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    # What comes before it can be heard waits; SIGTERM and SIGINT end a start that takes long.
+    with held_back(HEARD):
+        # Once here, so that a storage that cannot work is one clear message and no crash loop.
+        store.Store.open(loaded.settings.server.storage_path, worker.rules(loaded.settings)).close()
+        loop = uvloop.new_event_loop()
+        try:
+            return loop.run_until_complete(Supervisor(loop, loaded, reread, stuck_s=stuck_s).serve())
+        finally:
+            loop.close()
+
+
+class StartError(Exception):
+    """The service cannot begin; the words are for the operator."""
 
 
 class Supervisor:
@@ -58,11 +67,16 @@ class Supervisor:
         *,
         stuck_s: float,
     ) -> None:
-        """Open the sockets and the counters. Raises ListenError."""
+        """Open the log, the sockets and the counters. Raises StartError or ListenError."""
         self._loop = loop
         self._settings = settings = loaded.settings
         self._reread = reread
-        self._log = log.open_log(settings.logging)
+        try:
+            self._log = log.open_log(settings.logging)
+        except OSError as error:
+            path = settings.logging.file
+            words = f"cannot open the log file {path} ([logging] file): {error.strerror or error}"
+            raise StartError(words) from error
         self._tell(loaded.notices)
         self._notifier = systemd.Notifier(os.environ)
         slots = slots_for(settings.server.workers)
@@ -100,9 +114,11 @@ class Supervisor:
 
     async def serve(self) -> int:
         """Run until a signal ends it; give the exit status."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             self._loop.add_signal_handler(number, self._stop)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
+        self._loop.add_signal_handler(worker.REOPEN, self._reopen_logs)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
         try:
             self._operators = self._open_admin()
         except listeners.ListenError:
@@ -202,6 +218,13 @@ class Supervisor:
         self._log.apply(self._settings.logging)
         self._reloading = True
         self._fleet.reload(self._settings)
+        self._log.flush()
+
+    def _reopen_logs(self) -> None:
+        """Let go of a log file that was moved away, here and in every worker."""
+        self._log.reopen()
+        self._fleet.reopen_logs()
+        self._log.event("info", "log-reopened")
         self._log.flush()
 
     def _stop(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,10 +12,11 @@ from multiprocessing.connection import Connection as Pipe
 from typing import TYPE_CHECKING, Final
 
 from hmacfs import metrics, neighbours, systemd, worker
+from hmacfs.supervisor import cores
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from hmacfs.config.settings import Settings
     from hmacfs.log import Log
@@ -127,6 +129,12 @@ class Fleet:
             if member.alive:
                 self._tell(member, worker.Drain(seconds))
 
+    def reopen_logs(self) -> None:
+        """Have every worker open its log anew."""
+        for member in self._members:
+            if member.process is not None:
+                member.process.send_signal(worker.REOPEN)
+
     def kill(self) -> None:
         """End every worker at once."""
         self._ending = True
@@ -156,7 +164,7 @@ class Fleet:
         member.started = self._loop.time()
         try:
             ours, theirs = socket.socketpair()
-            with theirs:
+            with theirs, held_back(worker.OF_THE_SUPERVISOR | {worker.REOPEN}):
                 # A fresh interpreter, never a fork: a loop that has run does not survive one.
                 # -P: nothing is imported from the current directory, which may well hold uploads.
                 member.process = subprocess.Popen(
@@ -237,6 +245,16 @@ class Fleet:
         self._loop.call_later(member.delay_s, self._spawn, member)
 
 
+@contextlib.contextmanager
+def held_back(signals: frozenset[int]) -> Iterator[None]:
+    """Keep `signals` waiting meanwhile, in this process and in those that it starts."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def slots_for(workers: int) -> int:
     """Give the number of worker slots: as configured, or one per core this process may use."""
-    return workers or len(os.sched_getaffinity(0))
+    return workers or cores.usable()

@@ -53,6 +53,32 @@ def test_a_path_that_names_no_file(path: str) -> None:
     assert caught.value.refusal is errors.NOT_FOUND
 
 
+HOSTS = endpoint("/upload/@HOST@/", "upload")
+
+
+@pytest.mark.parametrize(
+    ("path", "prefix", "rel", "key"),
+    [
+        ("/upload/a.example/u/s/n", "/upload/a.example/", "u/s/n", "upload/u/s/n"),
+        ("/upload/b.example/u/s/n", "/upload/b.example/", "u/s/n", "upload/u/s/n"),
+        ("/upload/inner/a", "/upload/inner/", "a", "deep/inner/a"),  # what is literal is longer
+        ("/upload/@HOST@/n", "/upload/@HOST@/", "n", "upload/n"),
+        ("/uploads/x/y", "/", "uploads/x/y", "uploads/x/y"),
+        ("/upload/x", "/", "upload/x", "upload/x"),
+    ],
+)
+def test_one_endpoint_for_every_host(path: str, prefix: str, rel: str, key: str) -> None:
+    slot = places.find(path, places.by_length([BARE, HOSTS, INNER]))
+    assert (slot.endpoint.prefix, slot.rel, slot.key) == (prefix, rel, key)
+
+
+@pytest.mark.parametrize("path", ["/upload/a.example/", "/upload//n", "/upload/", "/other/a.example/n"])
+def test_a_path_without_a_host_or_a_file(path: str) -> None:
+    with pytest.raises(Refused) as caught:
+        places.find(path, (HOSTS,))
+    assert caught.value.refusal is errors.NOT_FOUND
+
+
 def test_a_path_outside_of_all_prefixes() -> None:
     with pytest.raises(Refused) as caught:
         places.find("/other/a", (UPLOAD,))

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -47,6 +48,26 @@ def test_generated_configurations_have_no_fault(tmp_path: Path) -> None:
         checked = hmacfs("check-config", "made.toml", cwd=tmp_path)
         assert (checked.returncode, checked.stderr) == (0, "")
         assert "no faults" in checked.stdout
+
+
+def test_a_generated_file_is_private_and_replaces_none(tmp_path: Path) -> None:
+    path = tmp_path / "made.toml"
+    for option in ([], ["--full"]):
+        done = hmacfs("gen-config", "--output", "made.toml", *option, cwd=tmp_path)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert tomllib.loads(path.read_text())["server"]["storage_path"] == "/srv/hmacfs"
+        before = path.read_bytes()
+        done = hmacfs("gen-config", "--output", "made.toml", *option, cwd=tmp_path)
+        assert (done.returncode, path.read_bytes()) == (1, before)
+        assert done.stderr == "hmacfs: made.toml cannot be made: File exists\n"
+        path.unlink()
+
+
+def test_check_config_tells_where_files_go(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('[security]\nsecret = "b1f0c6d29e7a4853a1d4f70b6c92e358"\n')
+    done = hmacfs("check-config", "c.toml", cwd=tmp_path)
+    assert f"c.toml: files go to {tmp_path}/var" in done.stdout.splitlines()
 
 
 def test_check_config_names_every_fault_with_its_line(tmp_path: Path) -> None:
@@ -171,7 +192,7 @@ def test_embedded_secret_is_made_once_and_private(tmp_path: Path) -> None:
     second = hmacfs(*arguments, cwd=tmp_path)
     assert first.returncode == 0
     assert first.stdout == second.stdout
-    secret = tmp_path / "var/.hmacfs/secret"
+    secret = tmp_path / "hmacfs.secret"
     assert secret.stat().st_mode & 0o777 == 0o600
     assert re.fullmatch(r"[0-9a-f]{64}\n?", secret.read_text())
 

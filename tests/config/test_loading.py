@@ -174,6 +174,16 @@ FAULTS = [
     (ROOT + "'/a//b/'", 2, "endpoint[0].prefix", "empty"),
     (ROOT + "'/a/../b/'", 2, "endpoint[0].prefix", '".."'),
     (ROOT + "'/a%20b/'", 2, "endpoint[0].prefix", "not encoded"),
+    (ROOT + "'/a@HOST@/'", 2, "endpoint[0].prefix", "a segment of its own"),
+    (ROOT + "'/@HOST@/@HOST@/'", 2, "endpoint[0].prefix", "once"),
+    (ROOT + "'/a/'\ndirectory = 'a/@HOST@'", 3, "endpoint[0].directory", "without @HOST@"),
+    (ROOT + "'/a/@HOST@/'\nprotocols = ['tus']", 3, "endpoint[0].protocols", "of its own for tus"),
+    (
+        ROOT + "'/a/@HOST@/'\nprotocols = ['v']\n" + ROOT + "'/a/'\nprotocols = ['v2']",
+        5,
+        "endpoint[1].prefix",
+        "paths tell apart",
+    ),
     (ROOT + "'/.hmacfs/'", 2, "endpoint[0].prefix", "private"),
     (ROOT + "'/a/'\ndirectory = '.hmacfs/x'", 3, "endpoint[0].directory", "private"),
     (ROOT + "'/a/'\ndirectory = '../x'", 3, "endpoint[0].directory", '".."'),
@@ -281,6 +291,40 @@ def test_one_secret_for_unlike_endpoints_is_noticed() -> None:
     assert (notice.line, notice.path) == (7, "endpoint[1].protocols")
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "told"),
+    [
+        (["v2"], ["v2"], "v2"),
+        (["v", "v2"], ["v2", "token"], "v2"),
+        (["jwt"], ["jwt"], "jwt"),
+        (["tus"], ["tus"], "tus"),
+        (["v"], ["v2"], ""),
+    ],
+)
+def test_one_secret_for_one_protocol_at_two_endpoints_is_noticed(
+    one: list[str], other: list[str], told: str
+) -> None:
+    """No token names the prefix: it would store a file at each."""
+    text = "".join(
+        f'[[endpoint]]\nprefix = "{prefix}"\nprotocols = {protocols}\n'
+        for prefix, protocols in (("/a/", one), ("/b/", other))
+    )
+    notices = parse(SECURITY + text).notices
+    assert [notice.path for notice in notices] == ["endpoint[1].protocols"] * bool(told)
+    if told:
+        assert f"one secret for {told} here and at endpoint[0]" in notices[0].words
+    own = text.replace('prefix = "/b/"', f'prefix = "/b/"\nsecret = "{OTHER}"')
+    assert parse(SECURITY + own).notices == ()
+
+
+def test_all_hosts_share_one_directory() -> None:
+    """Were there one for each, a token, which names none, would store a file in every one."""
+    (endpoint,) = parse(SECURITY + ROOT + "'/upload/@HOST@/'\n").settings.endpoints
+    assert (endpoint.prefix, endpoint.directory) == ("/upload/@HOST@/", "upload")
+    (endpoint,) = parse(SECURITY + ROOT + "'/@HOST@/'\n").settings.endpoints
+    assert endpoint.directory == ""
+
+
 def test_a_file_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text(SECURITY)
@@ -321,6 +365,20 @@ def test_generated_configurations_load_back_to_the_defaults(text: str) -> None:
     assert loaded.notices == ()
     assert as_defaults(loaded.settings) == Settings()
     assert loaded.settings.endpoints == parse(SECURITY).settings.endpoints
+
+
+def test_one_place_of_the_storage_everywhere() -> None:
+    deploy = Path(__file__).parents[2] / "deploy"
+    for name, words in [
+        ("hmacfs.service", f"ReadWritePaths={render.STORAGE}\n"),
+        ("container.toml", f'storage_path = "{render.STORAGE}"\n'),
+        ("nginx-offload.conf", f"alias {render.STORAGE}/;"),
+        ("apache-offload.conf", f"XSendFilePath {render.STORAGE}\n"),
+        ("../Dockerfile", f"VOLUME {render.STORAGE}\n"),
+    ]:
+        assert words in (deploy / name).read_text()
+    for text in (render.short(STRONG), render.full(STRONG)):
+        assert tomli.loads(text)["server"]["storage_path"] == render.STORAGE
 
 
 def test_the_full_configuration_has_every_key() -> None:

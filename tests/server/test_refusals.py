@@ -376,3 +376,17 @@ def test_a_page_may_read_why_it_was_refused(tmp_path: Path) -> None:
             assert "access-control-allow-origin" not in answer.fields
             assert answer.fields["vary"] == "Origin"
         assert server.stop() == 0
+
+
+def test_a_secret_that_was_meant_without_its_end_is_told_once(tmp_path: Path) -> None:
+    """An upload is refused; the log says why, by the key, and not again."""
+    text = serving.configuration(tmp_path / "store", secret=f"{serving.SECRET}\\r\\n")
+    with serving.start(tmp_path, text) as server:
+        (notice,) = [line["notice"] for line in server.events if line["event"] == "config-notice"]
+        assert "security.secret" in notice
+        for _ in range(2):
+            assert server.put(serving.fresh(), b"x").status == 403
+        told = server.wait_for("secret-lookalike")
+        assert (told["key"], told["ends"]) == ("security.secret", "ends in CR LF")
+        assert server.stop() == 0
+        assert sum(line["event"] == "secret-lookalike" for line in server.events) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -68,7 +69,7 @@ def wait_until_gone(pid: int) -> None:
         os.close(fd)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_what_is_in_flight_is_finished(tmp_path: Path, number: signal.Signals) -> None:
     with serving.start(tmp_path, serving.configuration(tmp_path / "store", workers=2)) as server:
         stored, rel = serving.fresh(), serving.fresh()
@@ -183,8 +184,65 @@ def test_reload_and_children_of_the_terminal(tmp_path: Path) -> None:
     with serving.running(tmp_path, workers=2) as server:
         for pid in server.workers:
             os.kill(pid, signal.SIGINT)
+            os.kill(pid, signal.SIGQUIT)
             os.kill(pid, signal.SIGHUP)
         server.signal(signal.SIGHUP)
         server.wait_for("reload-done")
         assert len(server.workers) == 2
         assert not [line for line in server.events if line["event"] == "worker-died"]
+
+
+IGNORED = [signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO, signal.SIGPWR]
+IGNORED += [signal.SIGSTKFLT, signal.SIGRTMIN, signal.SIGRTMAX]
+
+
+def test_other_signals_end_nothing(tmp_path: Path) -> None:
+    with serving.running(tmp_path, workers=2) as server:
+        workers = server.workers
+        for pid in (server.process.pid, *workers):
+            for number in IGNORED:
+                os.kill(pid, number)
+        server.signal(signal.SIGHUP)  # whatever came before it has come by now
+        server.wait_for("reload-done")
+        assert server.workers == workers
+        assert server.put(serving.fresh(), b"x").status == 201
+
+
+def test_signals_before_it_is_ready_wait_or_are_ignored(tmp_path: Path) -> None:
+    """A start takes a while: none of them ends it, and a reload is not forgotten."""
+    with serving.launch(tmp_path, serving.configuration(tmp_path / "store")) as server:
+        # The store is made before anything listens.
+        while not (tmp_path / "store/.hmacfs").exists():
+            assert server.process.poll() is None
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGALRM):
+            server.signal(number)
+        server.wait_for("serve-ready")
+        server.wait_for("reload-done")
+        assert server.stop() == 0
+
+
+def test_the_log_is_opened_anew(tmp_path: Path) -> None:
+    """By the supervisor and by every worker, also by one that is just starting; nothing else changes."""
+    path, old = tmp_path / "hmacfs.log", tmp_path / "hmacfs.log.1"
+    text = serving.configuration(tmp_path / "store", workers=2)
+    text = text.replace('format = "json"', f'format = "json"\nfile = "{path}"')
+    with serving.launch(tmp_path, text) as server:
+        wait_for_line(path, "serve-ready")
+        os.kill(server.workers[0], signal.SIGKILL)
+        wait_for_line(path, "worker-died")
+        path.rename(old)
+        server.signal(signal.SIGUSR1)
+        wait_for_line(path, "log-reopened")
+        server.signal(signal.SIGHUP)
+        wait_for_line(path, "reload-done")
+        before = old.read_bytes()
+        server.signal(signal.SIGTERM)
+        assert server.process.wait(PATIENCE_S) == 0
+        assert old.read_bytes() == before
+        assert [json.loads(line)["event"] for line in path.read_text().splitlines()][-1] == "serve-stopped"
+
+
+def wait_for_line(path: Path, event: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not (path.exists() and f'"event":"{event}"' in path.read_text()):
+        assert time.monotonic() < deadline, path.read_text() if path.exists() else "no log"

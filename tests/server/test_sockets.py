@@ -6,6 +6,7 @@ import contextlib
 import grp
 import itertools
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -15,7 +16,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import loopback
 import pytest
+import selfsigned
 import serving
 from serving import PATIENCE_S, Server
 
@@ -74,6 +77,31 @@ def test_several_addresses_of_every_family(tmp_path: Path) -> None:
     assert not path.exists(), "the name goes with the server"
 
 
+@pytest.mark.parametrize("host", ["", "[::]"])
+def test_every_address_is_that_of_both_families(tmp_path: Path, host: str) -> None:
+    """One rule for all listeners: [server], [tls] and [metrics]."""
+    certificate, key = selfsigned.make(shutil.which("openssl") or "openssl", tmp_path)
+    tls = f'[tls]\nlisten_address = "{host}:0"\ncertificate = "{certificate}"\nkey = "{key}"\n'
+    text = serving.configuration(tmp_path / "store", workers=2, listen=f'"{host}:0"', rest=tls)
+    text = text.replace('listen_address = "127.0.0.1:0"', f'listen_address = "{host}:0"')
+    with serving.start(tmp_path, text) as server:
+        names = [*listening(server), server.operators]
+        assert len(names) == 5
+        ports = [name.rpartition(":")[2] for name in names]
+        assert [ports[0], ports[2]] == [ports[1], ports[3]]
+        for port in ports:
+            for one in ("127.0.0.1", "::1"):
+                socket.create_connection((one, int(port)), timeout=PATIENCE_S).close()
+        assert server.stop() == 0
+
+
+def test_ipv6_beside_ipv4_is_ipv6_alone(tmp_path: Path) -> None:
+    port = loopback.free_address().rpartition(":")[2]
+    with serving.running(tmp_path, listen=f'["0.0.0.0:{port}", "[::]:{port}"]') as server:
+        assert listening(server) == [f"0.0.0.0:{port}", f"[::]:{port}"]
+        assert [ask_at(f"127.0.0.1:{port}"), ask_at(f"[::1]:{port}")] == [200, 200]
+
+
 def test_mode_and_group_of_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "http.sock"
     group = grp.getgrgid(os.getgroups()[-1] if os.getgroups() else os.getgid())
@@ -99,6 +127,40 @@ def test_a_unix_socket_in_use_is_left_alone(tmp_path: Path) -> None:
         text = serving.configuration(tmp_path / "other", listen=f'"unix:{path}"')
         assert f"another server listens on {path}" in refused(tmp_path, text)
         assert ask_at(f"unix:{path}") == 200
+
+
+@pytest.mark.parametrize("whose", ["server", "operators"])
+def test_the_socket_of_another_that_took_the_name_is_left_alone(tmp_path: Path, whose: str) -> None:
+    """As when a successor has started before this one has ended."""
+    path = tmp_path / "http.sock"
+    listen = f'"unix:{path}"' if whose == "server" else '"127.0.0.1:0"'
+    text = serving.configuration(tmp_path / "store", listen=listen)
+    if whose == "operators":
+        text = text.replace(
+            '[metrics]\nlisten_address = "127.0.0.1:0"', f'[metrics]\nlisten_address = "unix:{path}"'
+        )
+    with serving.start(tmp_path, text) as server:
+        path.unlink()
+        with socket.socket(socket.AF_UNIX) as successor:
+            successor.bind(str(path))
+            successor.listen()
+            assert server.stop() == 0
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(path))
+
+
+def test_the_operators_unix_socket_in_use_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "operators.sock"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+        text = serving.configuration(tmp_path / "store")
+        text = text.replace(
+            '[metrics]\nlisten_address = "127.0.0.1:0"', f'[metrics]\nlisten_address = "unix:{path}"'
+        )
+        assert f"another server listens on {path}" in refused(tmp_path, text)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
 
 
 def test_a_file_in_the_place_of_a_unix_socket_is_left_alone(tmp_path: Path) -> None:

@@ -473,3 +473,26 @@ def test_of_many_uploads_to_one_name_one_is_kept(pair: Server) -> None:
             statuses = [client.expect().status for client in clients]
         assert sorted(statuses) == [CREATED[dialect], *[409] * 7]
         assert pair.get(rel).body == bodies[statuses.index(CREATED[dialect])]
+
+
+def test_ejabberd_with_several_hosts_needs_one_endpoint(tmp_path: Path) -> None:
+    """Its put_url holds the host, its token does not: nobody stores one file for each host with it."""
+    rest = '[[endpoint]]\nprefix = "/upload/@HOST@/"\nprotocols = ["v"]\n'
+    with serving.running(tmp_path, rest=rest) as server:
+        rel = f"0123abcd/{serving.fresh()}"
+        for host, body, status in (
+            ("a.example", b"hello", 201),
+            ("a.example", b"other", 409),
+            ("b.example", b"other", 409),
+        ):
+            target = serving.signed(rel, 5, dialect="v", prefix=f"/upload/{host}/")
+            assert server.request("PUT", target, body=body).status == status
+        assert server.files() == [f"upload/{rel}"]
+        for host in ("a.example", "b.example"):
+            assert server.request("GET", f"/upload/{host}/{rel}").body == b"hello"
+        tus = {"Tus-Resumable": "1.0.0", "Upload-Length": "5"}
+        other = f"0123abcd/{serving.fresh()}"
+        target = serving.signed(other, 5, dialect="v", prefix="/upload/a.example/")
+        answer = server.request("POST", target, fields=tus)
+        assert answer.status == 201
+        assert answer.fields["location"].startswith(f"/upload/a.example/{other}")
