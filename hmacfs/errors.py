@@ -72,9 +72,6 @@ METHOD_UNKNOWN: Final = Refusal("method_unknown", 501, "this method is not imple
 CODING_UNKNOWN: Final = Refusal(
     "coding_unknown", 501, "only the chunked transfer coding is implemented", close=True
 )
-UPGRADE_REFUSED: Final = Refusal(
-    "upgrade_refused", 501, "no protocol upgrade is offered with a body", close=True
-)
 VERSION_UNSUPPORTED: Final = Refusal(
     "version_unsupported", 505, "only HTTP/1.0 and HTTP/1.1 are spoken", close=True
 )

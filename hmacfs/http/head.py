@@ -25,7 +25,6 @@ from hmacfs.errors import (
     METHOD_UNKNOWN,
     TARGET_TOO_LONG,
     TOO_LARGE,
-    UPGRADE_REFUSED,
     VERSION_UNSUPPORTED,
     Refused,
 )
@@ -114,24 +113,20 @@ def parse(raw: bytes, limits: Limits) -> Head:
     if len(raw) - begin > limits.head_bytes or raw.count(b"\r\n", end) - 1 > limits.fields:
         raise Refused(HEAD_TOO_LARGE)
     parts = targets.split(target, is_options=method == "OPTIONS")
-    fields, upgrade = field_lines.read(raw[end:])
+    fields = field_lines.read(raw[end:])
     http10 = minor == b"0"
     _check_host(fields, http10=http10)
     if parts.authority is not None:
         fields[b"host"] = parts.authority  # RFC 9112 3.2.2: it replaces the Host received
     length, chunked = _read_framing(fields, http10=http10)
     has_body = chunked or bool(length)
-    if upgrade and has_body:
-        raise Refused(UPGRADE_REFUSED)
-    # An upgrade that is not taken is ignored (RFC 9110 7.8), but this client may go on in its own protocol.
-    keep_alive = _keeps_alive(fields.get(b"connection"), http10=http10) and not upgrade
     head = Head(
         method=method,
         target=target,
         path="*",
         query=parts.query.decode("ascii"),
         http10=http10,
-        keep_alive=keep_alive,
+        keep_alive=_keeps_alive(fields.get(b"connection"), http10=http10),
         fields=fields,
         length=length,
         chunked=chunked,

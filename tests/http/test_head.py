@@ -88,7 +88,10 @@ def test_options_of_the_server_has_a_star_for_path() -> None:
         (b"1.1", b"Connection: te\r\nConnection: close", False),
         (b"1.1", b"Connection: enclose", True),
         (b"1.1", b"Connection:", True),
-        (b"1.1", b"Connection: upgrade\r\nUpgrade: h2c", False),
+        (b"1.1", b"Connection: upgrade\r\nUpgrade: h2c", True),
+        (b"1.1", b"Connection: upgrade, close\r\nUpgrade: h2c", False),
+        (b"1.0", b"Connection: upgrade\r\nUpgrade: h2c", False),
+        (b"1.0", b"Connection: upgrade, keep-alive\r\nUpgrade: h2c", True),
         (b"1.1", b"Upgrade: h2c", True),
     ],
 )
