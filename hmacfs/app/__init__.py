@@ -242,7 +242,11 @@ class App:
         await self._resumable.forget(slot)
         if grant.dialect in JSON_DIALECTS:
             stored = doors.Stored(
-                key=slot.key, name=slot.name, size=size, owner=grant.owner, seconds=self._now() - started
+                path=places.path_of(slot),
+                name=slot.name,
+                size=size,
+                owner=grant.owner,
+                seconds=self._now() - started,
             )
             reply = doors.put_reply(stored)
         else:
@@ -294,7 +298,7 @@ class App:
             await self._commit(part, form.grant, digest, size=size)
         seconds = self._now() - started
         stored = doors.Stored(
-            key=slot.key, name=slot.name, size=size, owner=form.grant.owner, seconds=seconds
+            path=places.path_of(slot), name=slot.name, size=size, owner=form.grant.owner, seconds=seconds
         )
         reply = doors.form_reply(stored, client=link.peer, now=self._now())
         reply.fields += self._shared(head)

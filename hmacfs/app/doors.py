@@ -42,7 +42,8 @@ class Form:
 class Stored:
     """What the JSON answers tell of a stored file."""
 
-    key: str
+    path: str
+    """Path below the storage, with the whole name."""
     name: str
     size: int
     owner: str
@@ -53,7 +54,7 @@ def download(path: str, endpoints: tuple[Endpoint, ...]) -> Slot | None:
     """Give the slot behind /download/PATH, PATH being relative to the storage; None for other paths."""
     if not path.startswith(DOWNLOAD):
         return None
-    return places.stored(path[len(DOWNLOAD) :], endpoints)
+    return places.download(path[len(DOWNLOAD) :], endpoints)
 
 
 def form_endpoint(path: str, endpoints: tuple[Endpoint, ...]) -> Endpoint | None:
@@ -100,7 +101,7 @@ def put_reply(stored: Stored) -> Reply:
             "message": "File uploaded successfully",
             "filename": stored.name,
             "size": stored.size,
-            "url": f"{DOWNLOAD}{quote(stored.key)}",
+            "url": f"{DOWNLOAD}{quote(stored.path)}",
         }
     )
 

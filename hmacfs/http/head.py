@@ -22,6 +22,7 @@ from hmacfs.errors import (
     BAD_TARGET,
     CODING_UNKNOWN,
     HEAD_TOO_LARGE,
+    HTTP2_PREFACE,
     METHOD_UNKNOWN,
     TARGET_TOO_LONG,
     TOO_LARGE,
@@ -46,6 +47,11 @@ _LENGTH_MAX: Final = 2**63 - 1
 _TCHAR: Final = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"  # RFC 9110 5.6.2
 _LINE: Final = re.compile(rb"([%b]+) ([!-~]+) HTTP/([0-9])\.([0-9])\r\n" % _TCHAR)
 _LINE_BEGUN: Final = re.compile(rb"([%b]*)(?: ([!-~]*)(?:(?<=[!-~]) (?:H[TP/0-9.]{0,7}\r?)?)?)?" % _TCHAR)
+# RFC 9112 3.2 and RFC 3986 2: a target is ASCII. It is not encoded here for the client: who checks a signature
+# must read a path in one way only, and proxies differ in what they make of such bytes.
+_RAW: Final = "bytes beyond ASCII must be percent-encoded (RFC 3986 2.1)"
+# How a client of HTTP/2 with prior knowledge begins (RFC 9113 3.4).
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n"
 # A byte that no field line holds, and the start of a line that is none: folded, nameless or without a
 # colon. "\n\r" may be the end of the head.
 _CONTROL: Final = re.compile(rb"[^\t\n\r -~\x80-\xff]")
@@ -159,7 +165,7 @@ def _check_begun_line(line: bytes, limits: Limits, *, may_be_empty: bool) -> Non
     if len(method) > _METHOD_BYTES:
         raise Refused(METHOD_UNKNOWN)
     if begun.end() != len(line) or (not method and line):
-        raise Refused(BAD_REQUEST_LINE)
+        raise Refused(BAD_REQUEST_LINE, _RAW if line[begun.end() :][:1] >= b"\x80" else "")
 
 
 def _has_bare_line_end(data: bytes | bytearray, begin: int) -> bool:
@@ -179,6 +185,8 @@ def _read_line(raw: bytes, begin: int, limits: Limits) -> tuple[str, bytes, byte
     name, target, major, minor = match.groups()
     if len(target) > limits.target_bytes:
         raise Refused(TARGET_TOO_LONG)
+    if raw.startswith(_PREFACE, begin):
+        raise Refused(HTTP2_PREFACE)
     if major != b"1":
         raise Refused(VERSION_UNSUPPORTED)
     method = _METHODS.get(name)

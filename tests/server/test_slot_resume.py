@@ -133,7 +133,7 @@ def test_the_ietf_from_the_beginning(server: Server) -> None:
     fields = {"Content-Type": TYPE, "Upload-Complete": "?1", "Upload-Draft-Interop-Version": "8"}
     with Wire(server) as client:
         client.send(serving.head("PUT", target := serving.signed(rel, SIZE), fields, SIZE))
-        interim = client.expect()
+        interim = serving.resolved(target, client.expect())
         assert (interim.status, interim.fields["location"]) == (104, target)
         client.send(BODY[:HAVE])
         client.finish()

@@ -111,7 +111,7 @@ class Engine:
             metadata=terms.metadata,
             partial=not terms.key,
             parts=terms.parts,
-            name=terms.key.rpartition("/")[2],
+            name=terms.name or terms.key.rpartition("/")[2],
             chunks=len(found.chunks),
             began=terms.began,
             touched=found.used_s,

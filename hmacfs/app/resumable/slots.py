@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from hmacfs import auth, errors, resume
 from hmacfs.app.resumable.engine import Target, whole_digests
 from hmacfs.errors import Refused
+from hmacfs.http import target as targets
 from hmacfs.resume import Act, Ask, Door, State, metadata, structured
 from hmacfs.store.sessions import Terms
 
@@ -138,7 +139,7 @@ class Slots:
         return Target(
             name=name_of(slot),
             allowed=lambda terms, length: self._owns(head, slot, terms, length),
-            location=head.target.decode("ascii"),
+            location=targets.itself(head.target),
             slot=lambda _terms: slot,
         )
 
