@@ -145,7 +145,7 @@ class Grant:
     dialect: str
     """Which dialect verified it, of `hmacfs.auth.DIALECTS`."""
     size: int | None
-    """Exact bytes of the file; None where its end tells them: in a form, or chunked where no token signs them."""
+    """Exact bytes of the file; None where its end tells them: in a form, or chunked and not signed."""
     content_type: str | None
     """Type to serve; None if the token does not sign one."""
     owner: str = ""

@@ -31,11 +31,12 @@ FORM_OVERHEAD_BYTES: Final = 64 * KiB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """An authorised POST before its body is read."""
+    """A POST before its body is read."""
 
     endpoint: Endpoint
     boundary: str
-    grant: Grant
+    grant: Grant | None
+    """What its token permits; None if that is judged behind the body."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,7 +40,10 @@ def find(path: str, endpoints: tuple[Endpoint, ...]) -> Slot:
 
 
 def stored(key: str, endpoints: tuple[Endpoint, ...], *, name: str = "") -> Slot:
-    """Return the slot of a key, if an endpoint's directory holds it; `name` is the file's, if the key's is cut."""
+    """Return the slot of a key, if an endpoint's directory holds it.
+
+    `name` is the file's, if the key ends in a shortened one.
+    """
     for endpoint in endpoints:
         start = f"{endpoint.directory}/" if endpoint.directory else ""
         if key.startswith(start) and len(key) > len(start) and not key.endswith("/"):

@@ -52,7 +52,7 @@ def verify_v2(head: Head, slot: Slot, token: str, *, dialect: str = "v2") -> Gra
     """Return the grant of `?v2=`, whose type is the one that was signed.
 
     Clients send more than was signed ("; charset=UTF-8"), or nothing. So the type as it came is tried, then
-    without its parameters; where none came, what Prosody signs then, and the one that the file's name suggests.
+    without its parameters; where none came, what Prosody signs then, and what the file's name suggests.
     Raises LENGTH_REQUIRED or TOKEN_WRONG.
     """
     mac = _mac(token)
@@ -88,5 +88,5 @@ def _mac(token: str) -> bytes:
 
 
 def _mismatch(head: Head) -> Refused:
-    """Return the refusal of a token that does not match: perhaps since a body was meant, and none was framed."""
+    """Return the refusal of a token that does not match; perhaps a body was meant, and none framed."""
     return Refused(LENGTH_REQUIRED if head.length is None else TOKEN_WRONG)

@@ -48,7 +48,7 @@ class _Sink:
 
 
 def read(lines: bytes) -> dict[bytes, bytes]:
-    """Return the fields, without those that offer a protocol upgrade: a server may ignore them (RFC 9110 7.8).
+    """Return the fields, without an offer to upgrade the protocol, which may be ignored (RFC 9110 7.8).
 
     `lines` are field lines, each with its CRLF, and the empty line. Names are lower case, values without
     the white space around them. Refuses with BAD_FIELD, BAD_HOST or BAD_FRAMING.

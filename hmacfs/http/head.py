@@ -47,8 +47,8 @@ _LENGTH_MAX: Final = 2**63 - 1
 _TCHAR: Final = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"  # RFC 9110 5.6.2
 _LINE: Final = re.compile(rb"([%b]+) ([!-~]+) HTTP/([0-9])\.([0-9])\r\n" % _TCHAR)
 _LINE_BEGUN: Final = re.compile(rb"([%b]*)(?: ([!-~]*)(?:(?<=[!-~]) (?:H[TP/0-9.]{0,7}\r?)?)?)?" % _TCHAR)
-# RFC 9112 3.2 and RFC 3986 2: a target is ASCII. It is not encoded here for the client: who checks a signature
-# must read a path in one way only, and proxies differ in what they make of such bytes.
+# RFC 9112 3.2 and RFC 3986 2: a target is ASCII. It is not encoded here for the client: what checks a
+# signature must read a path in one way only, and proxies differ in what they make of such bytes.
 _RAW: Final = "bytes beyond ASCII must be percent-encoded (RFC 3986 2.1)"
 # How a client of HTTP/2 with prior knowledge begins (RFC 9113 3.4).
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n"

@@ -68,8 +68,8 @@ def played(content_type: str) -> bool:
 def disposition(name: str, content_type: str) -> str:
     """Give the Content-Disposition: how to show the file, and its name (RFC 6266, RFC 8187).
 
-    Both forms of the name are sent, the plain one first (RFC 6266 D): curl -J and wget know no other. It is cut
-    where no file system could hold it.
+    Both forms of the name are sent, the plain one first (RFC 6266 D): curl -J and wget know no other. It is
+    cut where no file system could hold it.
     """
     how = "inline" if inline(content_type) else "attachment"
     short = names.shorten(name) if names.is_long(name) else name

@@ -1,8 +1,8 @@
 """Names of files that are longer than a file system's: how they stand on disk. Text in, text out.
 
-A segment of a path keeps its own name where it fits. A longer one is cut, and its SHA-256 and its ending follow,
-so that its URL alone finds it again. A short one that looks like that is treated as a longer one is: so no two
-segments ever share a name on disk.
+A segment of a path keeps its own name where it fits. A longer one is cut, and its SHA-256 and its ending
+follow, so that its URL alone finds it again. A short one that looks like that is treated as a longer one is:
+so no two segments ever share a name on disk.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 SEGMENT_BYTES: Final = 255
 """NAME_MAX of Linux's file systems."""
 ENCODED_MOST: Final = 8192
-"""Characters of a name, percent-encoded: no request target has more (`head.Limits`), nor a field with a name."""
+"""Characters of a name, percent-encoded: no request target has more, and no field here."""
 
 _DIGITS: Final = 64
 _ENDING_MOST: Final = 20

@@ -85,14 +85,14 @@ def authority(host: str, port: int) -> str:
 def reference(base: str, path: str) -> str:
     """Return a relative reference (RFC 3986 4.2) from a request for `base` to `path`, both decoded.
 
-    `path` lies below the directory of `base`. A proxy that serves this server below a prefix of its own need not
-    know of it: the client resolves the reference against the URL that it asked for (RFC 9110 10.2.2).
+    `path` lies below the directory of `base`. A proxy may so serve this server below a prefix of its own: the
+    client resolves the reference against the URL that it asked for (RFC 9110 10.2.2).
     """
     return quote(path[base.rindex("/") + 1 :])
 
 
 def itself(target: bytes) -> str:
-    """Return a relative reference from a request for `target`, not one that ends in "/", to the same again."""
+    """Return a relative reference from a request for `target`, which does not end in "/", to itself."""
     path, mark, query = target.partition(b"?")
     last = path[path.rindex(b"/") + 1 :]
     # What stands before a colon could be a scheme (RFC 3986 4.2).

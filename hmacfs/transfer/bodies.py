@@ -210,3 +210,23 @@ class SharedSink(FileSink):
     def _take(self, data: memoryview, patience_ns: int) -> int:
         with self._fence:
             return super()._take(data, patience_ns)
+
+
+class Nothing:
+    """Takes a body that must be empty."""
+
+    __slots__ = ("_refused", "waited_s")
+
+    def __init__(self, refused: Refused) -> None:
+        """Raise `refused` at the first byte."""
+        self._refused = refused
+        self.waited_s = 0.0
+
+    def held(self) -> contextlib.AbstractContextManager[None]:
+        """Hold nothing: there is no file."""
+        return contextlib.nullcontext()
+
+    def take(self, data: memoryview) -> None:
+        """Raise Refused unless there is nothing."""
+        if data:
+            raise self._refused

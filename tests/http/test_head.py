@@ -185,10 +185,15 @@ def test_an_unfinished_head_is_refused_at_the_byte_that_spoils_it(data: bytes, w
         assert caught.value.refusal == want
 
 
-@pytest.mark.parametrize("place", [b"GET /%b HTTP/1.1\r\n", b"GET /a?v=%b HTTP/1.1\r\n", b"GET http://h/%b HTTP/1.1\r\n"])
+@pytest.mark.parametrize(
+    "place", [b"GET /%b HTTP/1.1\r\n", b"GET /a?v=%b HTTP/1.1\r\n", b"GET http://h/%b HTTP/1.1\r\n"]
+)
 def test_a_target_that_is_not_ascii_is_refused_with_words_for_it(place: bytes) -> None:
     line = place % "\xe9".encode()
-    for refuse in (lambda: head.parse(line + b"Host: h\r\n\r\n", LIMITS), lambda: head.check_partial(line[:-2], LIMITS)):
+    for refuse in (
+        lambda: head.parse(line + b"Host: h\r\n\r\n", LIMITS),
+        lambda: head.check_partial(line[:-2], LIMITS),
+    ):
         with pytest.raises(Refused) as caught:
             refuse()
         assert caught.value.refusal == BAD_REQUEST_LINE

@@ -50,7 +50,11 @@ def test_what_does_not_fit_is_cut_and_keeps_its_ending(name: str, ending: str) -
 @given(SEGMENTS, SEGMENTS)
 @example("ж" * 130, "ж" * 131)
 def test_no_two_names_share_a_place(one: str, other: str) -> None:
-    for first, second in ((one, other), (one, names.on_disk(one)), (names.on_disk(one), names.on_disk(other))):
+    for first, second in (
+        (one, other),
+        (one, names.on_disk(one)),
+        (names.on_disk(one), names.on_disk(other)),
+    ):
         assert (names.on_disk(first) == names.on_disk(second)) == (first == second)
     assert len(names.on_disk(one).encode()) <= names.SEGMENT_BYTES
 

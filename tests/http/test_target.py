@@ -117,8 +117,7 @@ def test_no_decoded_path_climbs(raw: str) -> None:
 def test_what_a_client_encodes_is_read_back(segments: list[str]) -> None:
     path = "/" + "/".join(segments)
     sound = all(
-        segment not in {".", ".."}
-        and not any(ord(char) < 0x20 or char in "/\\\x7f" for char in segment)
+        segment not in {".", ".."} and not any(ord(char) < 0x20 or char in "/\\\x7f" for char in segment)
         for segment in segments
     )
     try:

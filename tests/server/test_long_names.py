@@ -102,13 +102,18 @@ def test_a_jwt(server: Server, name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_tus(server: Server, name: str) -> None:
     told = {"Upload-Metadata": f"filename {base64.b64encode(name.encode()).decode()}"}
-    url = languages.create(server, len(BODY), holds=languages.holder(), **{"Upload-Metadata": told["Upload-Metadata"]})
+    url = languages.create(
+        server, len(BODY), holds=languages.holder(), **{"Upload-Metadata": told["Upload-Metadata"]}
+    )
     done = languages.patch(server, url, 0, BODY)
     assert done.fields["content-location"] == f"{url}/{quote(name)}"
     check(server, done.fields["content-location"], name)
     lead = server.request("GET", url)
     assert (lead.status, lead.fields["location"]) == (307, done.fields["content-location"])
-    assert server.request("HEAD", url, fields={**TUS, **ALICE}).fields["content-location"] == lead.fields["location"]
+    assert (
+        server.request("HEAD", url, fields={**TUS, **ALICE}).fields["content-location"]
+        == lead.fields["location"]
+    )
     assert server.request("DELETE", url, fields={**TUS, **ALICE}).status == 204
     assert server.request("GET", lead.fields["location"]).status == 404
 

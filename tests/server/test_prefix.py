@@ -1,4 +1,4 @@
-"""Behind a proxy that serves the server below a prefix of its own, and takes that off: references still lead."""
+"""Behind a proxy that serves the server below a prefix, and takes that off: references still lead."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from languages import ALICE, OCTETS, PART, TUS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from http.client import HTTPMessage
+    from email.message import Message
     from pathlib import Path
 
     from serving import Server
@@ -43,7 +43,7 @@ def collection(
 
 def ask(
     method: str, url: str, fields: dict[str, str], body: bytes | None = None
-) -> tuple[int, HTTPMessage, bytes, str]:
+) -> tuple[int, Message[str, str], bytes, str]:
     """Ask as a client does that follows redirects; give status, fields, body and the URL that answered."""
     request = urllib.request.Request(url, method=method, headers=fields, data=body)
     try:
@@ -57,10 +57,10 @@ def ask(
 def begin(collection: str, fields: dict[str, str]) -> str:
     status, answered, _, url = ask("POST", collection, {**ALICE, **fields})
     assert status == 201
-    return urljoin(url, answered["Location"])
+    return urljoin(url, str(answered["Location"]))
 
 
-def append(url: str, body: bytes) -> HTTPMessage:
+def append(url: str, body: bytes) -> Message[str, str]:
     status, answered, _, _ = ask("PATCH", url, {**ALICE, **TUS, **OCTETS, "Upload-Offset": "0"}, body)
     assert status == 204
     return answered
@@ -109,7 +109,9 @@ def test_a_slot(server: Server, tmp_path: Path, program: Callable[[str], str], n
     with plain_nginx.below(program("nginx"), tmp_path, upstream, prefix="/xmpp/") as address:
         url = f"http://{address}/xmpp{serving.signed(serving.fresh(name), 5)}"
         fields = {**PART, "Content-Type": "application/octet-stream"}
-        status, answered, _, _ = ask("PUT", url, {**fields, "Upload-Complete": "?0", "Upload-Length": "5"}, b"he")
+        status, answered, _, _ = ask(
+            "PUT", url, {**fields, "Upload-Complete": "?0", "Upload-Length": "5"}, b"he"
+        )
         assert (status, unquote(urljoin(url, answered["Location"]))) == (201, unquote(url))
         more = {**PART, "Upload-Complete": "?1", "Upload-Offset": "2"}
         assert ask("PATCH", urljoin(url, answered["Location"]), more, b"llo")[0] == 201

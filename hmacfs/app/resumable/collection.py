@@ -67,6 +67,7 @@ class Collection:
         ask = resume.read(door, head)
         if (ask.act is Act.CREATE) == bool(name) or door in {Door.RANGE, Door.CHUNKED}:
             raise Refused(errors.METHOD_NOT_ALLOWED, fields=(("Allow", _allow(name)),))
+        head = await self._engine.settle(ask, head, link)
         if ask.act is Act.CREATE:
             return await self._create(ask, head, link, endpoint, held)
         target = self._target(head, endpoint, name, held)
