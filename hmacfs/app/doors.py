@@ -25,6 +25,8 @@ HEALTH: Final = "/health"
 FORM: Final = "/upload"
 DOWNLOAD: Final = "/download/"
 FORM_DIALECTS: Final = frozenset({"bearer", "gojwt"})
+# RFC 2046 5.1.1: a boundary has 70 characters at most.
+_TYPE_BYTES: Final = 256
 # Boundaries and part headers around the one file of a form.
 FORM_OVERHEAD_BYTES: Final = 64 * KiB
 
@@ -68,6 +70,8 @@ def form_endpoint(path: str, endpoints: tuple[Endpoint, ...]) -> Endpoint | None
 def boundary(head: Head) -> str:
     """Give the boundary of a multipart/form-data request; RFC 7578 4.1. Raises Refused."""
     content_type = head.fields.get(b"content-type", b"").decode("latin-1")
+    if len(content_type) > _TYPE_BYTES:
+        raise Refused(errors.TYPE_UNSUPPORTED)
     try:
         kind, options = parse_options_header(content_type)
     except MultipartError as error:

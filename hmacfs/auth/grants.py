@@ -110,7 +110,8 @@ def _bearer(head: Head, endpoint: Endpoint) -> tuple[str, str]:
     if not jose.has_shape(token):
         enabled = [dialect for dialect in enabled if dialect == "bearer"]
     elif "jwt" in enabled and "gojwt" in enabled:
-        enabled = ["jwt" if "slot" in jose.unverified(token) else "gojwt"]
+        claims = jose.signed(token, endpoint.secrets, jose.ALGORITHMS)
+        enabled = ["jwt" if "slot" in claims else "gojwt"]
     else:
         enabled = [dialect for dialect in enabled if dialect != "bearer"]
     if not enabled:

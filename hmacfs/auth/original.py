@@ -24,8 +24,6 @@ HOUR_S: Final = 3600
 DAY_S: Final = 86400
 """Validity of a form 1 token: it signs its issue time, expiry - DAY_S, and its expiry."""
 
-_ALGORITHMS: Final = ("HS256", "HS384", "HS512")
-
 
 def message_v3(rel: str, expires: int) -> bytes:
     """Give what v3 signs of an upload: "PUT LF EXPIRES LF /PATH"."""
@@ -88,7 +86,7 @@ def verify_jwt(endpoint: Endpoint, token: str, size: int | None, *, now: float) 
 
     Raises JWT_WRONG or TOKEN_EXPIRED.
     """
-    claims = jose.verified(token, endpoint.secrets, _ALGORITHMS, now=now)
+    claims = jose.verified(token, endpoint.secrets, jose.ALGORITHMS, now=now)
     # A slot's token is for that slot; under a shared secret it must not open everything.
     if "slot" in claims:
         raise Refused(JWT_WRONG, "the token is for one slot and not for this protocol")

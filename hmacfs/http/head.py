@@ -44,6 +44,9 @@ _METHOD_BYTES: Final = 32
 # The largest offset of a file (off_t); no limit that can be configured is above it.
 _LENGTH_MAX: Final = 2**63 - 1
 
+# A longer Connection is not read: it lists a few options.
+_CONNECTION_BYTES: Final = 512
+
 _TCHAR: Final = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"  # RFC 9110 5.6.2
 _LINE: Final = re.compile(rb"([%b]+) ([!-~]+) HTTP/([0-9])\.([0-9])\r\n" % _TCHAR)
 _LINE_BEGUN: Final = re.compile(rb"([%b]*)(?: ([!-~]*)(?:(?<=[!-~]) (?:H[TP/0-9.]{0,7}\r?)?)?)?" % _TCHAR)
@@ -235,6 +238,8 @@ def _keeps_alive(connection: bytes | None, *, http10: bool) -> bool:
     """Tell whether the client lets the connection stay open (RFC 9112 9.3)."""
     if connection is None:
         return not http10
+    if len(connection) > _CONNECTION_BYTES:
+        return False  # whatever it asks for beside
     options = {option.strip(b" \t") for option in connection.lower().split(b",")}
     return b"close" not in options and (not http10 or b"keep-alive" in options)
 

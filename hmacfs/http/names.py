@@ -18,15 +18,16 @@ ENCODED_MOST: Final = 8192
 
 _DIGITS: Final = 64
 _ENDING_MOST: Final = 20
-_SHORTENED: Final = re.compile(rf"~[0-9a-f]{{{_DIGITS}}}(?:\.[^./]{{1,{_ENDING_MOST}}})?(?:/|\Z)")
+_SHORTENED: Final = re.compile(rf"~[0-9a-f]{{{_DIGITS}}}(?:\.[^./]{{1,{_ENDING_MOST}}})?\Z")
+_DOUBTFUL: Final = SEGMENT_BYTES // 4
+"""Characters of UTF-8 that may be too many bytes for a name; less than a shortened one has."""
+_LONG: Final = re.compile(rf"[^/]{{{_DOUBTFUL},}}")
 
 
 def on_disk(path: str) -> str:
     """Return the path under which `path`, decoded and relative, is stored."""
     # A path that is too short for either case is nearly every one.
-    if len(path) <= _DIGITS or (len(path.encode()) <= SEGMENT_BYTES and not _SHORTENED.search(path)):
-        return path
-    return "/".join(_segment(segment) for segment in path.split("/"))
+    return path if len(path) < _DOUBTFUL else _LONG.sub(lambda match: _segment(match[0]), path)
 
 
 def shorten(name: str) -> str:

@@ -40,6 +40,8 @@ _ACTS: Final = {"POST": Act.CREATE, "PATCH": Act.APPEND, "HEAD": Act.TELL, "DELE
 _CHECKSUM: Final = re.compile(rb"([a-z0-9-]+) ([A-Za-z0-9+/]+={0,2})")
 _URLS: Final = re.compile("[!-~]+(?: [!-~]+)*")
 _JOINS: Final = "what is joined from others has neither a length nor a body"
+_TRAILER_BYTES: Final = 256
+"""So much of the field Trailer is looked at: it lists a name or two."""
 _NO_STORE: Final = ("Cache-Control", "no-store")
 
 
@@ -191,8 +193,8 @@ def _read_body(ask: Ask, head: Head) -> None:
     if b"upload-checksum" in fields:
         ask.checksums = (checksum(fields[b"upload-checksum"]),)
     elif head.chunked:
-        names = fields.get(b"trailer", b"").lower().split(b",")
-        ask.trailer = b"upload-checksum" in (name.strip(b" \t") for name in names)
+        listed = fields.get(b"trailer", b"")[:_TRAILER_BYTES].lower().split(b",")
+        ask.trailer = b"upload-checksum" in (name.strip(b" \t") for name in listed)
 
 
 @functools.lru_cache(maxsize=16)

@@ -6,7 +6,6 @@ Whoever shows a token of the same sub may go on with an upload; for all others t
 from __future__ import annotations
 
 import contextlib
-import email.message
 import hashlib
 import re
 import secrets
@@ -17,6 +16,7 @@ from hmacfs.app import places
 from hmacfs.app.resumable.engine import Target, whole_digests
 from hmacfs.app.resumable.slots import sent_type
 from hmacfs.errors import Refused
+from hmacfs.http import disposition
 from hmacfs.http import target as targets
 from hmacfs.model import Reply
 from hmacfs.resume import Act, Ask, Door, metadata
@@ -193,11 +193,7 @@ def _told_name(ask: Ask, head: Head) -> str:
     """Give the file's name as the client tells it: in its metadata, or in Content-Disposition (RFC 6266)."""
     told = metadata.read(ask.metadata) if ask.metadata else {}
     name = (told.get("filename") or told.get("name") or b"").decode(errors="replace")
-    if not name and (disposition := head.fields.get(b"content-disposition")):
-        message = email.message.Message()
-        message["Content-Disposition"] = disposition.decode("latin-1")
-        name = message.get_filename() or ""
-    return name or NAMELESS
+    return name or disposition.filename(head.fields.get(b"content-disposition", b"")) or NAMELESS
 
 
 def _owner(endpoint: Endpoint, held: Pass) -> str:
