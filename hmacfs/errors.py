@@ -72,11 +72,11 @@ METHOD_UNKNOWN: Final = Refusal("method_unknown", 501, "this method is not imple
 CODING_UNKNOWN: Final = Refusal(
     "coding_unknown", 501, "only the chunked transfer coding is implemented", close=True
 )
-UPGRADE_REFUSED: Final = Refusal(
-    "upgrade_refused", 501, "no protocol upgrade is offered with a body", close=True
-)
 VERSION_UNSUPPORTED: Final = Refusal(
     "version_unsupported", 505, "only HTTP/1.0 and HTTP/1.1 are spoken", close=True
+)
+HTTP2_PREFACE: Final = Refusal(
+    "http2_preface", 505, "HTTP/2 is not spoken here: use HTTP/1.1 (h2load --h1)", close=True
 )
 REQUEST_TIMEOUT: Final = Refusal("request_timeout", 408, "the request did not arrive in time", close=True)
 BODY_TOO_SLOW: Final = Refusal(
@@ -85,10 +85,12 @@ BODY_TOO_SLOW: Final = Refusal(
 
 # The path and the method.
 BAD_PATH: Final = Refusal(
-    "bad_path", 400, "the path holds an empty, dot or control segment, or an encoded slash"
+    "bad_path",
+    400,
+    "the path holds an empty or dot segment, an encoded slash, a backslash or a control character",
 )
 NAME_TOO_LONG: Final = Refusal(
-    "name_too_long", 400, "a segment of the path is longer than the storage can name"
+    "name_too_long", 400, "the name, or the path as a whole, is longer than can be stored"
 )
 NOT_FOUND: Final = Refusal("not_found", 404, "there is no such file")
 METHOD_NOT_ALLOWED: Final = Refusal("method_not_allowed", 405, "this resource does not take this method")

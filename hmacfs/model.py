@@ -137,6 +137,11 @@ class Head:
         """Whether body bytes follow the head."""
         return self.chunked or bool(self.length)
 
+    @property
+    def body_length(self) -> int | None:
+        """Bytes of the body; None if only its end tells. Without any framing there is none (RFC 9112 6.3)."""
+        return None if self.chunked else self.length or 0
+
 
 @dataclass(slots=True, kw_only=True)
 class Slot:
@@ -161,7 +166,7 @@ class Grant:
     dialect: str
     """Which dialect verified it, of `hmacfs.auth.DIALECTS`."""
     size: int | None
-    """Exact bytes of the file; None only for multipart POST, whose form holds more than the file."""
+    """Exact bytes of the file; None where its end tells them: in a form, or chunked and not signed."""
     content_type: str | None
     """Type to serve; None if the token does not sign one."""
     owner: str = ""

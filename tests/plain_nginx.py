@@ -47,10 +47,26 @@ FRONT = """
         }}
     }}
 """
+BELOW = """
+    server {{
+        listen {listen};
+        client_max_body_size 0;
+        location {prefix} {{ proxy_pass http://{upstream}{path}; }}
+    }}
+"""
 FILES = """
     max_ranges 16;
     server {{ listen {listen}; root {root}; }}
 """
+
+
+@contextlib.contextmanager
+def below(nginx: str, folder: Path, upstream: str, *, prefix: str, path: str = "/") -> Iterator[str]:
+    """Run nginx that serves what is at `path` of `upstream` at `prefix`; give its address."""
+    listen = loopback.free_address()
+    rest = BELOW.format(listen=listen, upstream=upstream, prefix=prefix, path=path)
+    with _running(nginx, folder, rest, listen):
+        yield listen
 
 
 @contextlib.contextmanager

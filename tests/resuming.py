@@ -71,7 +71,7 @@ def ask(
 ) -> serving.Answer:
     """Make a request without a body on a connection that stays."""
     sock.sendall(serving.head(method, target, fields, length))
-    return serving.read_answer(sock, method)
+    return serving.resolved(target, serving.read_answer(sock, method))
 
 
 @dataclass

@@ -20,7 +20,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 from hmacfs import auth
 from hmacfs.model import Endpoint, Secret
@@ -142,7 +142,7 @@ class Server:
         """Make one request on a connection of its own."""
         with self.connect() as sock:
             sock.sendall(head(method, target, fields, len(body) if body else None) + body)
-            return read_answer(sock, method)
+            return resolved(target, read_answer(sock, method))
 
     def put(self, rel: str, body: bytes, content_type: str = "application/octet-stream") -> Answer:
         """Upload with a v2 token."""
@@ -315,6 +315,14 @@ def head(method: str, target: str, fields: dict[str, str] | None, length: int | 
         lines.setdefault("Content-Length", str(length))
     text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     return f"{method} {target} HTTP/1.1\r\n{text}\r\n".encode("latin-1")
+
+
+def resolved(target: str, answer: Answer) -> Answer:
+    """Return an answer to a request for `target` with its references as a client reads them (RFC 3986 5)."""
+    for name in ("location", "content-location"):
+        if name in answer.fields:
+            answer.fields[name] = urljoin(target, answer.fields[name])
+    return answer
 
 
 def read_answer(sock: socket.socket, method: str = "GET") -> Answer:

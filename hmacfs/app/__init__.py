@@ -11,36 +11,30 @@ import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol
 
-from hmacfs import auth, errors, metrics, resume, transfer
+from hmacfs import auth, errors, metrics, resume
 from hmacfs.app import doors, files, places
 from hmacfs.app.offload import Offload
-from hmacfs.app.promise import Promise
-from hmacfs.app.resumable import Link as ResumableLink
 from hmacfs.app.resumable import Resumable, Underway
+from hmacfs.app.uploads import Link as UploadLink
+from hmacfs.app.uploads import Uploads
 from hmacfs.errors import Refused
 from hmacfs.http import cors
 from hmacfs.http import reply as replies
-from hmacfs.model import Facts, Reply
-from hmacfs.policy import buffers
+from hmacfs.model import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from hmacfs.app.resumable import Link as ResumableLink
     from hmacfs.config.settings import Settings
     from hmacfs.model import File, Grant, Head, Slot
-    from hmacfs.store import Known, Part, Store
+    from hmacfs.store import Known, Store
 
 ALLOW: Final = "GET, HEAD, PUT, PATCH, POST, DELETE, OPTIONS"
-# What PUT answers when one of the Go server's own dialects let it in: its clients look for JSON.
-JSON_DIALECTS: Final = frozenset({"v3", "gojwt"})
 
 
-class Link(ResumableLink, Protocol):
+class Link(UploadLink, Protocol):
     """The client as the app sees it."""
-
-    @property
-    def peer(self) -> str:
-        """Address and port of the client, or "unix"."""
 
     @property
     def trusted(self) -> bool:
@@ -64,6 +58,7 @@ class App:
         `underway` are the plain PUTs of this worker, also those begun under another configuration.
         """
         self.max_body_bytes = settings.server.max_upload_size
+        """Bytes of a file at most."""
         self._endpoints = places.by_length(settings.endpoints)
         self._cors = settings.cors
         self._shared_unmodified = cors.unmodified_fields(None, settings.cors.allow_origins)
@@ -76,7 +71,16 @@ class App:
         self._row = row
         self._now = now
         self._resumable = Resumable(
-            settings, self._endpoints, store, row, now, underway=underway or Underway()
+            settings,
+            self._endpoints,
+            store,
+            row,
+            now,
+            underway=underway or Underway(),
+            whole=self._store_whole,
+        )
+        self._uploads = Uploads(
+            settings, self._endpoints, store, row, now, resumable=self._resumable, shared=self._shared
         )
 
     @property
@@ -90,19 +94,25 @@ class App:
         if method == "OPTIONS":
             return self._options(head)
         if (resumed := self._resumable.answer(head, link)) is not None:
-            return self._resume(resumed, head)
+            return self._with_shared(resumed, head)
         if method in ("GET", "HEAD"):
             return self._get(head, link)
         if method == "PUT":
-            return self._put(head, link)
+            return self._uploads.put(head, link)
         if method == "POST":
-            return self._post(head, link)
+            return self._uploads.form(head, link)
         if method == "DELETE":
             return self._delete(head, link)
         raise Refused(errors.METHOD_NOT_ALLOWED, fields=(("Allow", ALLOW),))
 
-    async def _resume(self, answer: Coroutine[None, None, Reply], head: Head) -> Reply:
-        """Give an answer of a resumable upload, with what all of ours carry."""
+    def _store_whole(
+        self, head: Head, link: ResumableLink, slot: Slot, grant: Grant | None
+    ) -> Coroutine[None, None, Reply]:
+        """Store a file that comes in one request."""
+        return self._uploads.whole(head, link, slot, grant)
+
+    async def _with_shared(self, answer: Coroutine[None, None, Reply], head: Head) -> Reply:
+        """Return an answer with what all of ours carry."""
         reply = await answer
         reply.fields += self._shared(head)
         return reply
@@ -143,7 +153,7 @@ class App:
             upload = self._resumable.unfinished(head, link, slot)
             if refused.refusal is not errors.NOT_FOUND or upload is None:
                 raise
-            return self._resume(upload, head)
+            return self._with_shared(upload, head)
         try:
             known = self._store.known(slot.key, file)
         except Refused:
@@ -201,103 +211,7 @@ class App:
         reply.fields += shared
         return reply
 
-    # PUT, POST, DELETE, OPTIONS.
-
-    def _put(self, head: Head, link: Link) -> Coroutine[None, None, Reply]:
-        slot = places.find(head.path, self._endpoints)
-        if b"content-range" in head.fields:
-            # RFC 9110 14.4: a server that takes no partial PUT must not store one.
-            raise Refused(errors.RANGE_ON_PUT)
-        if head.fields.get(b"content-encoding", b"identity").lower() != b"identity":
-            raise Refused(errors.ENCODING_ON_PUT)
-        grant = auth.upload(head, slot, now=self._now())
-        size = grant.size if grant.size is not None else head.length
-        if size is None:
-            raise Refused(errors.LENGTH_REQUIRED)
-        if size > self.max_body_bytes:
-            raise Refused(errors.TOO_LARGE, f"at most {self.max_body_bytes} bytes are taken")
-        return self._upload(head, link, slot, grant, size)
-
-    async def _upload(self, head: Head, link: Link, slot: Slot, grant: Grant, size: int) -> Reply:
-        started = self._now()
-        with await self._store.begin(slot, size) as part:
-            link.grant(grant.dialect, grant.owner)
-            plan = buffers.for_upload(Facts(length=head.length))
-            promise = Promise(head.fields[b"repr-digest"]) if b"repr-digest" in head.fields else None
-            sink = transfer.FileSink(part.file, part.length, digests=promise.running if promise else ())
-            poured = link.pour(sink, plan)
-            held = None if poured.done() else self._resumable.hold(head, link, slot, grant, part)
-            try:
-                digest = await sink.whole(poured)
-                sha256 = promise.kept() if promise else None
-                content_type = grant.content_type or _sent_type(head)
-                await self._commit(part, grant, digest, content_type=content_type, sha256=sha256)
-            except Refused as broken:
-                await self._resumable.salvage(broken, head, slot, grant, part)
-                raise
-            finally:
-                if held is not None:  # until now: whoever asked during the commit is told of the whole file
-                    held.release()
-        await self._resumable.forget(slot)
-        if grant.dialect in JSON_DIALECTS:
-            stored = doors.Stored(
-                key=slot.key, name=slot.name, size=size, owner=grant.owner, seconds=self._now() - started
-            )
-            reply = doors.put_reply(stored)
-        else:
-            reply = Reply(status=201, code="created", fields=[])
-        reply.fields += self._shared(head)
-        return reply
-
-    async def _commit(  # noqa: PLR0913 - what is known of a file
-        self,
-        part: Part,
-        grant: Grant,
-        digest: bytes,
-        *,
-        content_type: str | None = None,
-        size: int | None = None,
-        sha256: bytes | None = None,
-    ) -> None:
-        """Publish what has been received, and note how long that took."""
-        ended = time.monotonic()
-        await part.commit(
-            size=size,
-            content_type=content_type,
-            owner=grant.owner,
-            expires=grant.expires,
-            digest=digest,
-            sha256=sha256,
-        )
-        self._row.observe(metrics.COMMIT_SECONDS, time.monotonic() - ended)
-
-    def _post(self, head: Head, link: Link) -> Coroutine[None, None, Reply]:
-        endpoint = doors.form_endpoint(head.path, self._endpoints)
-        if endpoint is None:
-            raise Refused(errors.METHOD_NOT_ALLOWED, fields=(("Allow", "GET, HEAD, PUT, OPTIONS"),))
-        boundary = doors.boundary(head)
-        grant = auth.form(head, endpoint, now=self._now())
-        if head.length is not None and head.length > self.max_body_bytes + doors.FORM_OVERHEAD_BYTES:
-            raise Refused(errors.TOO_LARGE, f"at most {self.max_body_bytes} bytes are taken")
-        return self._form(head, link, doors.Form(endpoint=endpoint, boundary=boundary, grant=grant))
-
-    async def _form(self, head: Head, link: Link, form: doors.Form) -> Reply:
-        started = self._now()
-        reserve = self.max_body_bytes if head.length is None else min(head.length, self.max_body_bytes)
-        with await self._store.begin(None, reserve) as part:
-            link.grant(form.grant.dialect, form.grant.owner)
-            plan = buffers.for_upload(Facts(length=head.length))
-            name, size, digest = await transfer.receive_form(link, part, form.boundary, plan)
-            slot = places.form_slot(form.endpoint, name)
-            part.slot = slot
-            await self._commit(part, form.grant, digest, size=size)
-        seconds = self._now() - started
-        stored = doors.Stored(
-            key=slot.key, name=slot.name, size=size, owner=form.grant.owner, seconds=seconds
-        )
-        reply = doors.form_reply(stored, client=link.peer, now=self._now())
-        reply.fields += self._shared(head)
-        return reply
+    # DELETE and OPTIONS.
 
     def _delete(self, head: Head, link: Link) -> Coroutine[None, None, Reply]:
         slot = places.find(head.path, self._endpoints)
@@ -320,9 +234,3 @@ class App:
         )
         fields += self._resumable.options(head)
         return Reply(status=200, code="ok", fields=[("Allow", ALLOW), *fields])
-
-
-def _sent_type(head: Head) -> str | None:
-    """Give the request's Content-Type: what is served where the token signs none (v, ejabberd)."""
-    sent = head.fields.get(b"content-type", b"")
-    return sent.decode("latin-1") if sent and sent.isascii() else None

@@ -25,24 +25,28 @@ HEALTH: Final = "/health"
 FORM: Final = "/upload"
 DOWNLOAD: Final = "/download/"
 FORM_DIALECTS: Final = frozenset({"bearer", "gojwt"})
+# RFC 2046 5.1.1: a boundary has 70 characters at most.
+_TYPE_BYTES: Final = 256
 # Boundaries and part headers around the one file of a form.
 FORM_OVERHEAD_BYTES: Final = 64 * KiB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """An authorised POST before its body is read."""
+    """A POST before its body is read."""
 
     endpoint: Endpoint
     boundary: str
-    grant: Grant
+    grant: Grant | None
+    """What its token permits; None if that is judged behind the body."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
     """What the JSON answers tell of a stored file."""
 
-    key: str
+    path: str
+    """Path below the storage, with the whole name."""
     name: str
     size: int
     owner: str
@@ -53,7 +57,7 @@ def download(path: str, endpoints: tuple[Endpoint, ...]) -> Slot | None:
     """Give the slot behind /download/PATH, PATH being relative to the storage; None for other paths."""
     if not path.startswith(DOWNLOAD):
         return None
-    return places.stored(path[len(DOWNLOAD) :], endpoints)
+    return places.download(path[len(DOWNLOAD) :], endpoints)
 
 
 def form_endpoint(path: str, endpoints: tuple[Endpoint, ...]) -> Endpoint | None:
@@ -66,6 +70,8 @@ def form_endpoint(path: str, endpoints: tuple[Endpoint, ...]) -> Endpoint | None
 def boundary(head: Head) -> str:
     """Give the boundary of a multipart/form-data request; RFC 7578 4.1. Raises Refused."""
     content_type = head.fields.get(b"content-type", b"").decode("latin-1")
+    if len(content_type) > _TYPE_BYTES:
+        raise Refused(errors.TYPE_UNSUPPORTED)
     try:
         kind, options = parse_options_header(content_type)
     except MultipartError as error:
@@ -100,7 +106,7 @@ def put_reply(stored: Stored) -> Reply:
             "message": "File uploaded successfully",
             "filename": stored.name,
             "size": stored.size,
-            "url": f"{DOWNLOAD}{quote(stored.key)}",
+            "url": f"{DOWNLOAD}{quote(stored.path)}",
         }
     )
 

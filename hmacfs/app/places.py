@@ -6,18 +6,22 @@ A path has been decoded and cleared of dot segments by `http.target`; here it fi
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from hmacfs import errors
 from hmacfs.errors import Refused
-from hmacfs.http import target
+from hmacfs.http import names, target
 from hmacfs.model import ANY_HOST, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from hmacfs.model import Endpoint
+
+
+NAME_MOST: Final = names.ENCODED_MOST // 2
+"""Characters, percent-encoded, of a name that does not come in a URL: the rest of one must fit beside it."""
 
 
 def by_length(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
@@ -53,13 +57,32 @@ def _of_host(endpoint: Endpoint, path: str) -> Endpoint:
     return replace(endpoint, prefix=f"{before}{host}{after}") if host else endpoint
 
 
-def stored(key: str, endpoints: tuple[Endpoint, ...]) -> Slot:
-    """Give the slot of a path below the storage, if an endpoint's directory holds it."""
+def stored(key: str, endpoints: tuple[Endpoint, ...], *, name: str = "") -> Slot:
+    """Return the slot of a key, if an endpoint's directory holds it.
+
+    `name` is the file's, if the key ends in a shortened one.
+    """
     for endpoint in endpoints:
         start = f"{endpoint.directory}/" if endpoint.directory else ""
         if key.startswith(start) and len(key) > len(start) and not key.endswith("/"):
-            return Slot(endpoint=endpoint, rel=key[len(start) :], key=key)
+            folder, slash, last = key[len(start) :].rpartition("/")
+            return Slot(endpoint=endpoint, rel=f"{folder}{slash}{name or last}", key=key)
     raise Refused(errors.NOT_FOUND)
+
+
+def download(path: str, endpoints: tuple[Endpoint, ...]) -> Slot:
+    """Return the slot of a path below the storage, as `path_of` gives it. Raise Refused NOT_FOUND."""
+    return stored(names.on_disk(path), endpoints, name=path.rpartition("/")[2])
+
+
+def path_of(slot: Slot) -> str:
+    """Return the path of a file below the storage, with its whole name."""
+    return _below(slot.endpoint, slot.rel)
+
+
+def cut_name(slot: Slot) -> str:
+    """Return the whole name of a file whose key ends in a shortened one; "" of all others."""
+    return "" if slot.key.endswith(slot.name) else slot.name
 
 
 def form_slot(endpoint: Endpoint, name: str) -> Slot:
@@ -72,13 +95,22 @@ def form_slot(endpoint: Endpoint, name: str) -> Slot:
 
 
 def bare_name(name: str) -> str:
-    """Give what of a name that a client sends can name a file. Raises Refused FORM_MALFORMED, BAD_PATH."""
+    """Return what of a name that a client sends can name a file.
+
+    Raise Refused: FORM_MALFORMED, BAD_PATH for what a URL could not name, NAME_TOO_LONG.
+    """
     bare = name.replace("\\", "/").rpartition("/")[2]
     if not bare:
         raise Refused(errors.FORM_MALFORMED, "the file has no name")
-    target.decode_path(b"/" + quote(bare, safe="").encode())  # refuses what a URL could not name
+    target.check_path(f"/{bare}")
+    if len(quote(bare, safe="")) > NAME_MOST:
+        raise Refused(errors.NAME_TOO_LONG)
     return bare
 
 
 def _key(endpoint: Endpoint, rel: str) -> str:
+    return _below(endpoint, names.on_disk(rel))
+
+
+def _below(endpoint: Endpoint, rel: str) -> str:
     return f"{endpoint.directory}/{rel}" if endpoint.directory else rel

@@ -26,10 +26,11 @@ _FORM_NAME: Final = "upload"  # last segment of the path that takes forms
 
 
 def upload(head: Head, slot: Slot, *, now: float) -> Grant:
-    """Give what the request's token permits to PUT into `slot` at `now` (wall clock).
+    """Return what the request's token permits to PUT into `slot` at `now` (wall clock).
 
     Raises Refused: METHOD_NOT_ALLOWED, BAD_PATH, QUERY_MALFORMED, LENGTH_REQUIRED, SIZE_MISMATCH,
-    TOKEN_MISSING, TOKEN_WRONG, TOKEN_EXPIRED, JWT_MISSING or JWT_WRONG.
+    TOKEN_MISSING, TOKEN_WRONG, TOKEN_EXPIRED, JWT_MISSING or JWT_WRONG. LENGTH_REQUIRED for a chunked body
+    says that the token can be judged once its length is known.
     """
     _demand_method(head, "PUT")
     text.demand_plain_path(slot.rel)
@@ -40,7 +41,7 @@ def upload(head: Head, slot: Slot, *, now: float) -> Grant:
     if dialect == "jwt":
         return share.verify(head, slot, token, now=now)
     if dialect == "gojwt":
-        return original.verify_jwt(slot.endpoint, token, prosody.length(head), now=now)
+        return original.verify_jwt(slot.endpoint, token, head.body_length, now=now)
     return original.verify_bearer(head, slot.endpoint, slot.name, token, given, now=now)
 
 
@@ -109,7 +110,8 @@ def _bearer(head: Head, endpoint: Endpoint) -> tuple[str, str]:
     if not jose.has_shape(token):
         enabled = [dialect for dialect in enabled if dialect == "bearer"]
     elif "jwt" in enabled and "gojwt" in enabled:
-        enabled = ["jwt" if "slot" in jose.unverified(token) else "gojwt"]
+        claims = jose.signed(token, endpoint.secrets, jose.ALGORITHMS)
+        enabled = ["jwt" if "slot" in claims else "gojwt"]
     else:
         enabled = [dialect for dialect in enabled if dialect != "bearer"]
     if not enabled:

@@ -24,8 +24,6 @@ HOUR_S: Final = 3600
 DAY_S: Final = 86400
 """Validity of a form 1 token: it signs its issue time, expiry - DAY_S, and its expiry."""
 
-_ALGORITHMS: Final = ("HS256", "HS384", "HS512")
-
 
 def message_v3(rel: str, expires: int) -> bytes:
     """Give what v3 signs of an upload: "PUT LF EXPIRES LF /PATH"."""
@@ -43,11 +41,10 @@ def message_standard(user: str, name: str, size: int, until: int) -> bytes:
 
 
 def verify_v3(head: Head, slot: Slot, given: Mapping[str, str], *, now: float) -> Grant:
-    """Give the grant of `?v3=&expires=`, whose size is the Content-Length: v3 signs none.
+    """Return the grant of `?v3=&expires=`, whose size is the body's: v3 signs none.
 
-    Raises LENGTH_REQUIRED, TOKEN_WRONG or TOKEN_EXPIRED.
+    Raises TOKEN_WRONG or TOKEN_EXPIRED.
     """
-    size = prosody.length(head)
     until = expiry.seconds(given.get("expires", ""))
     if until is None:
         raise Refused(TOKEN_WRONG)
@@ -56,7 +53,7 @@ def verify_v3(head: Head, slot: Slot, given: Mapping[str, str], *, now: float) -
         raise Refused(TOKEN_WRONG)
     if expiry.is_past(until, now):
         raise Refused(TOKEN_EXPIRED)
-    return Grant(dialect="v3", size=size, content_type=None)
+    return Grant(dialect="v3", size=head.body_length, content_type=None)
 
 
 def verify_bearer(  # noqa: PLR0913 - the message is made of them
@@ -89,7 +86,7 @@ def verify_jwt(endpoint: Endpoint, token: str, size: int | None, *, now: float) 
 
     Raises JWT_WRONG or TOKEN_EXPIRED.
     """
-    claims = jose.verified(token, endpoint.secrets, _ALGORITHMS, now=now)
+    claims = jose.verified(token, endpoint.secrets, jose.ALGORITHMS, now=now)
     # A slot's token is for that slot; under a shared secret it must not open everything.
     if "slot" in claims:
         raise Refused(JWT_WRONG, "the token is for one slot and not for this protocol")

@@ -23,7 +23,6 @@ PROTOCOL: Final = "tus"
 """What an endpoint names to take resumable uploads at its prefix."""
 
 _REMEMBERED: Final = 1024
-_ALGORITHMS: Final = ("HS256", "HS384", "HS512")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,7 +68,7 @@ def _claims(token: str, secrets: tuple[Secret, ...]) -> dict[str, Any]:
 
     Each chunk of an upload comes with the same token.
     """
-    return jose.signed(token, secrets, _ALGORITHMS)
+    return jose.signed(token, secrets, jose.ALGORITHMS)
 
 
 def sign(secret: Secret, owner: str, *, now: float, ttl_s: float, **claims: Any) -> str:

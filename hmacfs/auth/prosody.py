@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from hmacfs.auth import keyring, text
 from hmacfs.errors import LENGTH_REQUIRED, TOKEN_WRONG, Refused
+from hmacfs.http import media
 from hmacfs.model import Grant
 
 if TYPE_CHECKING:
@@ -32,35 +33,60 @@ def message_v2(rel: str, size: int, content_type: bytes) -> bytes:
 
 
 def length(head: Head) -> int:
-    """Give the Content-Length, which every form that signs a size needs; raises LENGTH_REQUIRED."""
-    if head.length is None or head.chunked:
+    """Return the bytes of the body, which every form that signs a size needs; raise LENGTH_REQUIRED."""
+    if (size := head.body_length) is None:
         raise Refused(LENGTH_REQUIRED)
-    return head.length
+    return size
 
 
 def verify_v(head: Head, slot: Slot, token: str) -> Grant:
     """Give the grant of `?v=`; raises LENGTH_REQUIRED or TOKEN_WRONG."""
+    mac = _mac(token)
     size = length(head)
-    if not keyring.verifies(slot.endpoint.secrets, message_v(slot.rel, size), keyring.from_hex(token)):
-        raise Refused(TOKEN_WRONG)
+    if not keyring.verifies(slot.endpoint.secrets, message_v(slot.rel, size), mac):
+        raise _mismatch(head)
     return Grant(dialect="v", size=size, content_type=None)
 
 
 def verify_v2(head: Head, slot: Slot, token: str, *, dialect: str = "v2") -> Grant:
-    """Give the grant of `?v2=` for the Content-Type just as it came: clients send parameters too.
+    """Return the grant of `?v2=`, whose type is the one that was signed.
 
+    Clients send more than was signed ("; charset=UTF-8"), or nothing. So the type as it came is tried, then
+    without its parameters; where none came, what Prosody signs then, and what the file's name suggests.
     Raises LENGTH_REQUIRED or TOKEN_WRONG.
     """
+    mac = _mac(token)
     size = length(head)
-    mac = keyring.from_hex(token)
-    secrets = slot.endpoint.secrets
-    given = head.fields.get(b"content-type", b"").strip(b" \t")
     signed = None
-    if text.is_plain_type(given):
-        for candidate in (given,) if given else _NO_TYPE:
-            if keyring.verifies(secrets, message_v2(slot.rel, size, candidate), mac):
-                signed = candidate
+    for candidate in _candidates(head, slot.name):
+        if keyring.verifies(slot.endpoint.secrets, message_v2(slot.rel, size, candidate), mac):
+            signed = candidate
     if signed is None:
-        raise Refused(TOKEN_WRONG)
+        raise _mismatch(head)
     # Latin-1 never fails, and `servable` drops what is not ASCII.
     return Grant(dialect=dialect, size=size, content_type=text.servable(signed.decode("latin-1")))
+
+
+def _candidates(head: Head, name: str) -> tuple[bytes, ...]:
+    """Return the types that may have been signed for what the request says of its own."""
+    sent = head.fields.get(b"content-type", b"").strip(b" \t")
+    if not sent:
+        guessed = media.guess(name).encode()
+        return *_NO_TYPE, guessed, _bare(guessed)
+    return (sent, _bare(sent)) if text.is_plain_type(sent) else ()
+
+
+def _bare(content_type: bytes) -> bytes:
+    """Return a type without its parameters (RFC 9110 8.3.1)."""
+    return content_type.partition(b";")[0].rstrip(b" \t")
+
+
+def _mac(token: str) -> bytes:
+    if not (mac := keyring.from_hex(token)):
+        raise Refused(TOKEN_WRONG)
+    return mac
+
+
+def _mismatch(head: Head) -> Refused:
+    """Return the refusal of a token that does not match; perhaps a body was meant, and none framed."""
+    return Refused(LENGTH_REQUIRED if head.length is None else TOKEN_WRONG)

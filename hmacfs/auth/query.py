@@ -14,17 +14,23 @@ from hmacfs.errors import QUERY_MALFORMED, Refused
 NAMES: Final = frozenset({"v", "v2", "token", "v3", "expires", "user", "expiry"})
 """What any dialect reads; everything else in the query is nobody's business here."""
 
+PARAMETERS_MOST: Final = 64
+ESCAPES_MOST: Final = 1024
+"""What is decoded costs a quarter of a microsecond for each escape; the longest value in use is a JID."""
+
 _BAD_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
 def parameters(query: str) -> dict[str, str]:
     """Give the parameters among NAMES, decoded once; a "+" stays a plus (Base64 comes unescaped).
 
-    Raises Refused QUERY_MALFORMED for a bad escape anywhere or one of NAMES twice.
+    Raises Refused QUERY_MALFORMED for a bad escape anywhere, for one of NAMES twice and for what is too much.
     """
     found: dict[str, str] = {}
     if not query:
         return found
+    if query.count("&") > PARAMETERS_MOST or query.count("%") > ESCAPES_MOST:
+        raise Refused(QUERY_MALFORMED, "there are too many parameters or escapes")
     for part in query.split("&"):
         name, _, value = part.partition("=")
         if "%" in part:

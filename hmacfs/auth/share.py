@@ -19,7 +19,7 @@ def verify(head: Head, slot: Slot, token: str, *, now: float) -> Grant:
     """Give the grant of a slot's token.
 
     Raises JWT_WRONG, TOKEN_EXPIRED, SIZE_MISMATCH if Content-Length is not the granted size, or
-    LENGTH_REQUIRED if the body is neither measured nor chunked. Of a chunked body the caller
+    LENGTH_REQUIRED if a body was granted and none is framed. Of a chunked body the caller
     compares the bytes received with `Grant.size`.
     """
     claims = jose.verified(token, slot.endpoint.secrets, _ALGORITHMS, now=now)
@@ -30,10 +30,8 @@ def verify(head: Head, slot: Slot, token: str, *, now: float) -> Grant:
     if jose.string(claims, "filename") != rest:
         raise Refused(JWT_WRONG, "the claim filename is not the path's name")
     size = _filesize(claims)
-    if head.length is None and not head.chunked:
-        raise Refused(LENGTH_REQUIRED)
-    if head.length is not None and head.length != size:
-        raise Refused(SIZE_MISMATCH)
+    if head.body_length not in {None, size}:
+        raise Refused(LENGTH_REQUIRED if head.length is None else SIZE_MISMATCH)
     return Grant(
         dialect="jwt",
         size=size,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from hmacfs import errors
 from hmacfs.metrics import tally
 
 if TYPE_CHECKING:
@@ -87,3 +88,5 @@ class Exchange:
             broken=broken,
             detail=reply.detail,
         )
+        if reply.code == errors.HTTP2_PREFACE.code:
+            service.log.event("info", "http2-preface", request_id=self.request_id, client=peer)

@@ -28,6 +28,7 @@ from hmacfs.connection.exchange import Exchange
 from hmacfs.connection.life import NEXT, Event, Phase
 from hmacfs.errors import Refused
 from hmacfs.http import head as heads
+from hmacfs.http import preface
 from hmacfs.http import reply as replies
 from hmacfs.http.target import authority, host_of
 from hmacfs.model import Facts, Reply
@@ -602,6 +603,8 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         # What begins as HEAD gets no body whatever is wrong with it (RFC 9110 9.3.2).
         if replies.sends_body(reply, head) and not (head is None and raw.startswith(b"HEAD ")):
             pieces = (first, *reply.pieces)
+        if reply.code == errors.HTTP2_PREFACE.code:
+            pieces = (preface.ANSWER,)  # the one answer that such a client can read
         if head is not None and reply.kept is not None and self._exchange.keep:
             service.memory.offer(head, reply)
         elif head is not None and head.method == "DELETE":

@@ -42,6 +42,8 @@ _REQUEST_FIELDS: Final = (
 )
 _KNOWN: Final = frozenset(_REQUEST_FIELDS.lower().split(", "))
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]{1,64}")
+_ASKED_BYTES: Final = 1024
+"""So much of the list of names is looked at."""
 _ASKED_MAX: Final = 16
 """So many further names are granted to one preflight: more than any page needs, a bound for our answer."""
 
@@ -104,6 +106,8 @@ def _allowed(origin: bytes | None, allow_origins: Sequence[str]) -> list[tuple[s
 
 def _further(asked: bytes) -> list[str]:
     """Give the well-formed names asked for that are not granted anyway."""
-    names = (name.strip(" \t").lower() for name in asked.decode("latin-1").split(","))
+    *whole, last = asked[:_ASKED_BYTES].decode("latin-1").split(",")
+    listed = whole if len(asked) > _ASKED_BYTES else [*whole, last]  # the last one may have been cut
+    names = (name.strip(" \t").lower() for name in listed)
     wanted = dict.fromkeys(name for name in names if _NAME.fullmatch(name) and name not in _KNOWN)
     return list(wanted)[:_ASKED_MAX]

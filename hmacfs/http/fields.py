@@ -47,27 +47,27 @@ class _Sink:
         self.on_header = on_header
 
 
-def read(lines: bytes) -> tuple[dict[bytes, bytes], bool]:
-    """Give the fields, and whether they ask for a protocol upgrade (RFC 9110 7.8).
+def read(lines: bytes) -> dict[bytes, bytes]:
+    """Return the fields, without an offer to upgrade the protocol, which may be ignored (RFC 9110 7.8).
 
     `lines` are field lines, each with its CRLF, and the empty line. Names are lower case, values without
     the white space around them. Refuses with BAD_FIELD, BAD_HOST or BAD_FRAMING.
     """
     found = _asked.read_fields(lines)
-    return read_any(lines) if found is None else (found, False)
+    return read_any(lines) if found is None else found
 
 
-def read_any(lines: bytes) -> tuple[dict[bytes, bytes], bool]:
+def read_any(lines: bytes) -> dict[bytes, bytes]:
     """Do as `read`, whatever the lines are like; it asks here only about those that are not plain."""
     found: dict[bytes, bytes] = {}
-    upgrade = False
     # setdefault instead of a method of ours: no Python frame per field. It keeps the first of a repeated
     # field only, which the count below notices.
     parser = httptools.HttpRequestParser(_Sink(found.setdefault))
     try:
         parser.feed_data(_LINE + lines)
     except httptools.HttpParserUpgrade:
-        upgrade = True
+        # A parser that takes the offer no longer looks at the framing: it must not see one.
+        return read_any(_without_upgrade(lines))
     except httptools.HttpParserError as error:
         words = str(error)
         framing = "Content-Length" in words or "Transfer-Encoding" in words
@@ -75,7 +75,14 @@ def read_any(lines: bytes) -> tuple[dict[bytes, bytes], bool]:
     fields = {name.lower(): value.strip(_OWS) for name, value in found.items()}
     if len(fields) != lines.count(b"\r\n") - 1:
         fields = _join(lines)
-    return fields, upgrade
+    return fields
+
+
+def _without_upgrade(lines: bytes) -> bytes:
+    """Return lines that the parser found sound, but for those of the field Upgrade."""
+    return b"\r\n".join(
+        line for line in lines.split(b"\r\n") if line.partition(b":")[0].lower() != b"upgrade"
+    )
 
 
 def _join(lines: bytes) -> dict[bytes, bytes]:

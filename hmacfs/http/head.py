@@ -22,10 +22,10 @@ from hmacfs.errors import (
     BAD_TARGET,
     CODING_UNKNOWN,
     HEAD_TOO_LARGE,
+    HTTP2_PREFACE,
     METHOD_UNKNOWN,
     TARGET_TOO_LONG,
     TOO_LARGE,
-    UPGRADE_REFUSED,
     VERSION_UNSUPPORTED,
     Refused,
 )
@@ -44,9 +44,17 @@ _METHOD_BYTES: Final = 32
 # The largest offset of a file (off_t); no limit that can be configured is above it.
 _LENGTH_MAX: Final = 2**63 - 1
 
+# A longer Connection is not read: it lists a few options.
+_CONNECTION_BYTES: Final = 512
+
 _TCHAR: Final = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"  # RFC 9110 5.6.2
 _LINE: Final = re.compile(rb"([%b]+) ([!-~]+) HTTP/([0-9])\.([0-9])\r\n" % _TCHAR)
 _LINE_BEGUN: Final = re.compile(rb"([%b]*)(?: ([!-~]*)(?:(?<=[!-~]) (?:H[TP/0-9.]{0,7}\r?)?)?)?" % _TCHAR)
+# RFC 9112 3.2 and RFC 3986 2: a target is ASCII. It is not encoded here for the client: what checks a
+# signature must read a path in one way only, and proxies differ in what they make of such bytes.
+_RAW: Final = "bytes beyond ASCII must be percent-encoded (RFC 3986 2.1)"
+# How a client of HTTP/2 with prior knowledge begins (RFC 9113 3.4).
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n"
 # A byte that no field line holds, and the start of a line that is none: folded, nameless or without a
 # colon. "\n\r" may be the end of the head.
 _CONTROL: Final = re.compile(rb"[^\t\n\r -~\x80-\xff]")
@@ -114,24 +122,20 @@ def parse(raw: bytes, limits: Limits) -> Head:
     if len(raw) - begin > limits.head_bytes or raw.count(b"\r\n", end) - 1 > limits.fields:
         raise Refused(HEAD_TOO_LARGE)
     parts = targets.split(target, is_options=method == "OPTIONS")
-    fields, upgrade = field_lines.read(raw[end:])
+    fields = field_lines.read(raw[end:])
     http10 = minor == b"0"
     _check_host(fields, http10=http10)
     if parts.authority is not None:
         fields[b"host"] = parts.authority  # RFC 9112 3.2.2: it replaces the Host received
     length, chunked = _read_framing(fields, http10=http10)
     has_body = chunked or bool(length)
-    if upgrade and has_body:
-        raise Refused(UPGRADE_REFUSED)
-    # An upgrade that is not taken is ignored (RFC 9110 7.8), but this client may go on in its own protocol.
-    keep_alive = _keeps_alive(fields.get(b"connection"), http10=http10) and not upgrade
     head = Head(
         method=method,
         target=target,
         path="*",
         query=parts.query.decode("ascii"),
         http10=http10,
-        keep_alive=keep_alive,
+        keep_alive=_keeps_alive(fields.get(b"connection"), http10=http10),
         fields=fields,
         length=length,
         chunked=chunked,
@@ -164,7 +168,7 @@ def _check_begun_line(line: bytes, limits: Limits, *, may_be_empty: bool) -> Non
     if len(method) > _METHOD_BYTES:
         raise Refused(METHOD_UNKNOWN)
     if begun.end() != len(line) or (not method and line):
-        raise Refused(BAD_REQUEST_LINE)
+        raise Refused(BAD_REQUEST_LINE, _RAW if line[begun.end() :][:1] >= b"\x80" else "")
 
 
 def _has_bare_line_end(data: bytes | bytearray, begin: int) -> bool:
@@ -184,6 +188,8 @@ def _read_line(raw: bytes, begin: int, limits: Limits) -> tuple[str, bytes, byte
     name, target, major, minor = match.groups()
     if len(target) > limits.target_bytes:
         raise Refused(TARGET_TOO_LONG)
+    if raw.startswith(_PREFACE, begin):
+        raise Refused(HTTP2_PREFACE)
     if major != b"1":
         raise Refused(VERSION_UNSUPPORTED)
     method = _METHODS.get(name)
@@ -232,6 +238,8 @@ def _keeps_alive(connection: bytes | None, *, http10: bool) -> bool:
     """Tell whether the client lets the connection stay open (RFC 9112 9.3)."""
     if connection is None:
         return not http10
+    if len(connection) > _CONNECTION_BYTES:
+        return False  # whatever it asks for beside
     options = {option.strip(b" \t") for option in connection.lower().split(b",")}
     return b"close" not in options and (not http10 or b"keep-alive" in options)
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _NUMBER: Final = re.compile(rb"[0-9]{1,6}(?:\.[0-9]{1,3})?")
 _MOBILE: Final = re.compile(rb"Android|iPhone|iPad|Mobile|Conversations|Monocles|Siskin")
+_AGENT_BYTES: Final = 512
+"""So much of a User-Agent is looked at."""
 _MEGABIT_BYTES: Final = 1_000_000 / 8
 # The effective connection types' own bounds (Network Information API, "table of effective connection
 # types"): most bytes a second, least round trip.
@@ -47,7 +49,7 @@ def read(fields: Mapping[bytes, bytes]) -> Hints:
     return Hints(
         rate=rate,
         round_trip_s=round_trip_s,
-        frugal=saves or _MOBILE.search(fields.get(b"user-agent", b"")) is not None,
+        frugal=saves or _MOBILE.search(fields.get(b"user-agent", b""), 0, _AGENT_BYTES) is not None,
     )
 
 

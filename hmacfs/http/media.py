@@ -10,6 +10,8 @@ import re
 from typing import Final
 from urllib.parse import quote
 
+from hmacfs.http import names
+
 DEFAULT_TYPE: Final = "application/octet-stream"
 _TYPE_BYTES: Final = 255
 """RFC 6838 4.2 allows 127 to each half; longer ones with parameters do not occur."""
@@ -66,12 +68,15 @@ def played(content_type: str) -> bool:
 def disposition(name: str, content_type: str) -> str:
     """Give the Content-Disposition: how to show the file, and its name (RFC 6266, RFC 8187).
 
-    Both forms of the name are sent, the plain one first (RFC 6266 D): curl -J and wget know no other.
+    Both forms of the name are sent, the plain one first (RFC 6266 D): curl -J and wget know no other. It is
+    cut where no file system could hold it.
     """
     how = "inline" if inline(content_type) else "attachment"
-    plain = _UNQUOTABLE.sub("_", name)
-    # A path that is no UTF-8 never gets this far; a surrogate from elsewhere must not become a crash.
-    extended = quote(name, safe=_ATTR_CHARS, encoding="utf-8", errors="replace")
+    short = names.shorten(name) if names.is_long(name) else name
+    plain = _UNQUOTABLE.sub("_", short)
+    extended = quote(name, safe=_ATTR_CHARS)
+    if len(extended) > names.ENCODED_MOST:  # of a URL whose name had little to encode
+        extended = quote(short, safe=_ATTR_CHARS)
     return f"{how}; filename=\"{plain}\"; filename*=UTF-8''{extended}"
 
 

@@ -25,6 +25,8 @@ _BEYOND: Final = 1 << 63
 """Stands for every position too large for any file."""
 _BEYOND_DIGITS: Final = 19
 """So many digits or fewer are worth counting; beyond, int() would take quadratic time."""
+_COMMAS_MOST: Final = 64
+"""What has more, empty elements included, is not even taken apart."""
 _SPEC: Final = re.compile(rb"([0-9]*)-([0-9]*)")
 
 
@@ -58,7 +60,9 @@ def content_range(span: Span, size: int) -> str:
 def _parse(header: bytes) -> list[tuple[int | None, int | None]] | None:
     """Give first and last position of each range; None if the field is one to ignore."""
     unit, _, listed = header.partition(b"=")
-    if unit.lower() != b"bytes":  # range units are case-insensitive (14.1)
+    if (
+        unit.lower() != b"bytes" or listed.count(b",") > _COMMAS_MOST
+    ):  # range units are case-insensitive (14.1)
         return None
     # Empty list elements are allowed to recipients (5.6.1.2).
     elements = [element for part in listed.split(b",") if (element := part.strip(b" \t"))]

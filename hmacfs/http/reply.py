@@ -31,6 +31,9 @@ _PHRASES: Final = {s.value: s.phrase for s in HTTPStatus} | {
     422: "Unprocessable Content",
     460: "Checksum Mismatch",
 }
+_ACCEPT_BYTES: Final = 1024
+_ACCEPTED_MOST: Final = 32
+"""A longer Accept says nothing: browsers send a tenth of this."""
 _STATUS_LINES: Final = {
     status: f"HTTP/1.1 {status} {phrase}\r\nDate: ".encode("ascii") for status, phrase in _PHRASES.items()
 }
@@ -165,6 +168,8 @@ def refusal(refused: Refused, head: Head | None, request_id: str) -> Reply:
 def _prefers_text(accept: bytes) -> bool:
     """Whether text/plain is wanted more than JSON (RFC 9110 12.5.1); at a tie it is not."""
     if accept == b"*/*":  # curl and most programs
+        return False
+    if len(accept) > _ACCEPT_BYTES or accept.count(b",") > _ACCEPTED_MOST:
         return False
     weights: dict[str, float] = {}
     for element in accept.decode("latin-1").lower().split(","):

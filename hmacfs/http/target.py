@@ -9,12 +9,10 @@ import functools
 import ipaddress
 import re
 from typing import Final, NamedTuple
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
-from hmacfs.errors import BAD_PATH, BAD_TARGET, NAME_TOO_LONG, Refused
+from hmacfs.errors import BAD_PATH, BAD_TARGET, Refused
 
-# NAME_MAX of Linux's file systems: a longer segment cannot become a file's or a directory's name.
-SEGMENT_BYTES: Final = 255
 _PORT_MAX: Final = 65535
 
 # RFC 3986 3.2.2 without IPvFuture, which names no address in use. A reg-name here is never empty.
@@ -23,7 +21,10 @@ _AUTHORITY: Final = re.compile(
 )
 _ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?]*)([^?]*)(.*)")
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-_HIDDEN_SEPARATOR: Final = re.compile(rb"%(?:2[Ff]|5[Cc])")
+_HIDDEN_SLASH: Final = re.compile(rb"%2[Ff]")
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+_NOT_UTF8: Final = "the path is not UTF-8"
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _PLAIN_PATH: Final = re.compile(r"(?:/[^/\\\x00-\x1f\x7f]+)+/?|/")
 _DOT_SEGMENT: Final = re.compile(r"/\.{1,2}(?:/|\Z)")
 
@@ -81,6 +82,23 @@ def authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def reference(base: str, path: str) -> str:
+    """Return a relative reference (RFC 3986 4.2) from a request for `base` to `path`, both decoded.
+
+    `path` lies below the directory of `base`. A proxy may so serve this server below a prefix of its own: the
+    client resolves the reference against the URL that it asked for (RFC 9110 10.2.2).
+    """
+    return quote(path[base.rindex("/") + 1 :])
+
+
+def itself(target: bytes) -> str:
+    """Return a relative reference from a request for `target`, which does not end in "/", to itself."""
+    path, mark, query = target.partition(b"?")
+    last = path[path.rindex(b"/") + 1 :]
+    # What stands before a colon could be a scheme (RFC 3986 4.2).
+    return ((b"./" if b":" in last else b"") + last + mark + query).decode("ascii")
+
+
 def host_of(text: str) -> str:
     """Give the address in `text`, which is one as `authority` writes it, or without a port."""
     if text.startswith("["):
@@ -89,23 +107,39 @@ def host_of(text: str) -> str:
 
 
 def decode_path(raw: bytes) -> str:
-    """Give the path percent-decoded once, as UTF-8; "+" stays "+".
+    """Return the path percent-decoded once, as UTF-8; "+" stays "+".
 
     Refuses with BAD_PATH what could name another file than the token signed: control bytes, an encoded
-    slash, any backslash, empty and dot segments, broken escapes and bytes that are not UTF-8 (overlong
-    forms and surrogates included). A segment over 255 bytes is NAME_TOO_LONG. A path may end in "/":
-    such a path names no file, and whoever makes a Slot of it must answer so.
+    slash, any backslash (which browsers and Windows take for a slash), empty and dot segments, broken escapes
+    and bytes that are not UTF-8 (overlong forms and surrogates included). A path may end in "/": such a path
+    names no file, and whoever makes a Slot of it must answer so.
     """
     if b"%" in raw:
-        if _BAD_ESCAPE.search(raw) or _HIDDEN_SEPARATOR.search(raw):
-            raise Refused(BAD_PATH)
+        if _BAD_ESCAPE.search(raw):
+            raise Refused(BAD_PATH, "a percent sign is not followed by two hex digits")
+        if _HIDDEN_SLASH.search(raw):
+            raise Refused(BAD_PATH, "an encoded slash")
         raw = unquote_to_bytes(raw)
     try:
         path = raw.decode("utf-8")
     except UnicodeDecodeError:
-        raise Refused(BAD_PATH, "the path is not UTF-8") from None
-    if _PLAIN_PATH.fullmatch(path) is None or ("/." in path and _DOT_SEGMENT.search(path)):
-        raise Refused(BAD_PATH)
-    if len(raw) > SEGMENT_BYTES and max(map(len, raw.split(b"/"))) > SEGMENT_BYTES:
-        raise Refused(NAME_TOO_LONG)
+        raise Refused(BAD_PATH, _NOT_UTF8) from None
+    check_path(path)
     return path
+
+
+def check_path(path: str) -> None:
+    """Raise Refused BAD_PATH for a decoded path that `decode_path` would not return."""
+    if _PLAIN_PATH.fullmatch(path) is None or ("/." in path and _DOT_SEGMENT.search(path)):
+        raise Refused(BAD_PATH, _fault(path))
+    if not path.isascii() and _SURROGATE.search(path):
+        raise Refused(BAD_PATH, _NOT_UTF8)
+
+
+def _fault(path: str) -> str:
+    """Return what makes a decoded path a bad one."""
+    if "\\" in path:
+        return "a backslash, which no name may hold here"
+    if _CONTROL.search(path):
+        return "a control character"
+    return "an empty segment" if "//" in path else "a dot segment"

@@ -15,6 +15,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "request": "A request was answered, or broken off; its fields are listed below.",
         "request-failed": "A fault of the server itself ended a request with 500; `error` says which.",
+        "http2-preface": "A client began in HTTP/2 and was told to use HTTP/1.1 (h2load: `--h1`).",
         "serve-ready": "All workers accept connections.",
         "serve-stopping": "No more connections are accepted; what is in flight is finished.",
         "serve-stopped": "The server ends.",

@@ -17,6 +17,8 @@ REDACTED: Final = "-redacted-"
 CAP: Final = 512
 """Characters of one value that are printed."""
 SHORTENED: Final = "..."
+_READ_TIMES: Final = 2
+"""So many times the cap are looked through: what is beyond is not printed."""
 MAC_DIGITS: Final = 64
 """Hexadecimal digits of a SHA-256."""
 ORDINARY: Final = 128
@@ -50,12 +52,19 @@ def clean(raw: str | bytes, cap: int = CAP) -> str:
         text = raw.decode("latin-1")
     else:
         text = raw if raw.isascii() else _bytes_of(raw).decode("latin-1")
-    text = _redact(text)
+    long = len(text) > _READ_TIMES * cap
+    text = _redact(_cut(text, _READ_TIMES * cap) if long else text)
     if _UNSAFE.search(text):
         text = _UNSAFE.sub(_escape, text)
-    if len(text) > cap:
+    if long or len(text) > cap:
         text = _TORN_ESCAPE.sub("", text[: cap - len(SHORTENED)]) + SHORTENED
     return text
+
+
+def _cut(text: str, length: int) -> str:
+    """Return the beginning of `text` up to a place between its words: half a token could not be told."""
+    begun = text[:length]
+    return begun[: max(map(begun.rfind, "/?& ")) + 1] or begun
 
 
 def _bytes_of(text: str) -> bytes:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hmacfs.errors import Refused
 
 
 class Door(enum.StrEnum):
@@ -60,6 +64,10 @@ class Ask:
     checksums: tuple[Checksum, ...] = ()
     wants_sha256: bool = False
     """Whether the digest of the whole file is to be told, where the request asks how far it is (ietf)."""
+    body: int | None = None
+    """Bytes that the body must have, where that is said and its framing does not tell (range)."""
+    empty: Refused | None = None
+    """What a body whose framing does not tell its length is refused with, unless it turns out empty."""
     trailer: bool = False
     """Whether the body's checksum follows it as the trailer field Upload-Checksum."""
     version: int | None = None

@@ -29,6 +29,7 @@ STATUS: Final = "/upload-status"
 """GET: how far one has come."""
 
 _METHODS: Final = {UPLOAD: ("POST", "PUT"), STATUS: ("GET", "HEAD")}
+_PARAMETERS_MOST: Final = 64
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
@@ -157,6 +158,8 @@ def _session(text: str) -> str:
 
 
 def _asked(query: str) -> str:
+    if query.count("&") > _PARAMETERS_MOST:
+        raise Refused(errors.QUERY_MALFORMED, "too many parameters")
     values = [
         value for name, _, value in (part.partition("=") for part in query.split("&")) if name == "session_id"
     ]

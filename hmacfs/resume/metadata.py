@@ -9,16 +9,20 @@ from typing import Final
 
 from hmacfs.errors import UPLOAD_METADATA, Refused
 
+_PAIRS_MOST: Final = 64
+"""Clients send two to five."""
 _KEY: Final = re.compile(r"[!-+\--~]+")  # printable ASCII without space and comma
 
 
 def read(text: str) -> dict[str, bytes]:
     """Give the values by their keys; a key without a value has b"".
 
-    Raises UPLOAD_METADATA for a key that is empty, not ASCII or given twice, and for a value that is not
-    Base64.
+    Raises UPLOAD_METADATA for a key that is empty, not ASCII or given twice, for a value that is not Base64
+    and for more keys than anybody needs.
     """
     found: dict[str, bytes] = {}
+    if text.count(",") >= _PAIRS_MOST:
+        raise Refused(UPLOAD_METADATA, f"more than {_PAIRS_MOST} keys")
     for pair in text.split(","):
         key, _, encoded = pair.strip(" ").partition(" ")
         if key in found or _KEY.fullmatch(key) is None:

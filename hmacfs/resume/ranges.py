@@ -23,20 +23,25 @@ _RANGE: Final = re.compile(rb"bytes (?:\*|([0-9]+)-([0-9]+))/([0-9]+)", re.IGNOR
 def read(head: Head) -> Ask:
     """Give what `head` asks for.
 
-    Raises RANGE_ON_PUT for a range that is malformed or not exactly the body, LENGTH_REQUIRED for a body
-    without Content-Length, and TOO_LARGE for a size that no file has.
+    Raises RANGE_ON_PUT for a range that is malformed or not exactly the body, LENGTH_REQUIRED where no body
+    is framed, and TOO_LARGE for a size that no file has. What only the end of a chunked body tells is left to
+    the caller (`Ask.body`, `Ask.empty`).
     """
     match = _RANGE.fullmatch(head.fields.get(b"content-range", b""))
     if match is None:
         raise Refused(errors.RANGE_ON_PUT)
-    if head.length is None and (head.chunked or match[1] is not None):
-        raise Refused(errors.LENGTH_REQUIRED)
     length = counts.read("Content-Range", match[3])
     if match[1] is None:
         if head.length:
             raise Refused(errors.RANGE_ON_PUT)
-        return Ask(door=Door.RANGE, act=Act.TELL, length=length)
+        empty = Refused(errors.RANGE_ON_PUT) if head.chunked else None
+        return Ask(door=Door.RANGE, act=Act.TELL, length=length, empty=empty)
     start, last = (counts.read("Content-Range", match[group]) for group in (1, 2))
-    if not start <= last < length or last + 1 - start != head.length:
+    body = last + 1 - start
+    if not start <= last < length:
         raise Refused(errors.RANGE_ON_PUT)
-    return Ask(door=Door.RANGE, act=Act.APPEND, offset=start, length=length)
+    if head.body_length not in {None, body}:
+        raise Refused(errors.LENGTH_REQUIRED if head.length is None else errors.RANGE_ON_PUT)
+    return Ask(
+        door=Door.RANGE, act=Act.APPEND, offset=start, length=length, body=body if head.chunked else None
+    )

@@ -6,6 +6,7 @@ RFC 9651 4.2 want such a field ignored. Not for the hot path.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Final
 
 import http_sf
@@ -28,6 +29,14 @@ _AGE_NAMES: Final = {6: "expires"}
 """What interop versions before 7 call the member max-age of Upload-Limit."""
 
 
+_ITEM_BYTES: Final = 128
+_DICTIONARY_BYTES: Final = 512
+"""Longer fields count as malformed. A parser of all structured fields takes a microsecond for each two bytes;
+an item has two to fifteen of them, and two digests 160.
+"""
+
+
+@functools.lru_cache(maxsize=64)  # asked several times of a request, and mostly "?0" or "?1"
 def boolean(value: bytes | None) -> bool | None:
     """Give the boolean of an item; None if there is none."""
     item = _item(value)
@@ -77,20 +86,20 @@ def limit(limits: Limits, version: int | None = None) -> tuple[str, str]:
 
 def _item(value: bytes | None) -> object:
     """Give the bare value of an item, its parameters left out."""
-    item = _parse(value, "item")
+    item = _parse(value, "item", _ITEM_BYTES)
     return item[0] if isinstance(item, tuple) else item
 
 
 def _members(value: bytes | None) -> list[tuple[str, object]]:
     """Give names and bare values of a dictionary, parameters left out."""
-    members = _parse(value, "dictionary")
+    members = _parse(value, "dictionary", _DICTIONARY_BYTES)
     if not isinstance(members, dict):
         return []
     return [(name, member[0] if isinstance(member, tuple) else member) for name, member in members.items()]
 
 
-def _parse(value: bytes | None, kind: str) -> StructuredType | None:
-    if value is None:
+def _parse(value: bytes | None, kind: str, most_bytes: int) -> StructuredType | None:
+    if value is None or len(value) > most_bytes:
         return None
     try:
         return http_sf.parse(value, tltype=kind)

@@ -39,6 +39,9 @@ ALGORITHMS: Final = ("sha1", "sha256")
 _ACTS: Final = {"POST": Act.CREATE, "PATCH": Act.APPEND, "HEAD": Act.TELL, "DELETE": Act.CANCEL}
 _CHECKSUM: Final = re.compile(rb"([a-z0-9-]+) ([A-Za-z0-9+/]+={0,2})")
 _URLS: Final = re.compile("[!-~]+(?: [!-~]+)*")
+_JOINS: Final = "what is joined from others has neither a length nor a body"
+_TRAILER_BYTES: Final = 256
+"""So much of the field Trailer is looked at: it lists a name or two."""
 _NO_STORE: Final = ("Cache-Control", "no-store")
 
 
@@ -54,12 +57,12 @@ def read(head: Head) -> Ask:
     act = _act(head)
     ask = Ask(door=Door.TUS, act=act)
     if act is Act.CREATE:
-        _read_creation(ask, fields, content=_content(head))
+        _read_creation(ask, fields, content=head.body_length)
     elif act is Act.APPEND:
         ask.offset = counts.read("Upload-Offset", fields.get(b"upload-offset"))
         if b"upload-length" in fields:
             ask.length = counts.read("Upload-Length", fields[b"upload-length"])
-    if act is Act.APPEND or (act is Act.CREATE and head.has_body):
+    if act is Act.APPEND or (act is Act.CREATE and head.has_body and not _is_empty(ask, head)):
         _read_body(ask, head)
     return ask
 
@@ -140,9 +143,16 @@ def _act(head: Head) -> Act:
     return _ACTS[method]
 
 
-def _content(head: Head) -> int | None:
-    """Give the bytes of the body; None if only its end will tell."""
-    return None if head.chunked else head.length or 0
+def _is_empty(ask: Ask, head: Head) -> bool:
+    """Return whether a chunked creation brings nothing: it does not say that it brings part of the file.
+
+    Clients and proxies frame an empty body so (RFC 9112 7.1).
+    """
+    if head.chunked and ask.parts:
+        ask.empty = Refused(errors.UPLOAD_FIELD, _JOINS)
+    elif head.chunked and media.read(head.fields) != TYPE:
+        ask.empty = Refused(errors.PATCH_TYPE)
+    return ask.empty is not None
 
 
 def _read_creation(ask: Ask, fields: Mapping[bytes, bytes], *, content: int | None) -> None:
@@ -154,8 +164,8 @@ def _read_creation(ask: Ask, fields: Mapping[bytes, bytes], *, content: int | No
         ask.parts = _parts(concat)
         # Upload-Checksum is of a request's body, and this one has none.
         ask.checksums = structured.digests(fields.get(b"repr-digest"), whole=True)
-        if length is not None or deferred is not None or content != 0:
-            raise Refused(errors.UPLOAD_FIELD, "what is joined from others has neither a length nor a body")
+        if length is not None or deferred is not None or content:
+            raise Refused(errors.UPLOAD_FIELD, _JOINS)
     elif (length is None) == (deferred is None):
         raise Refused(errors.UPLOAD_FIELD, "one of Upload-Length and Upload-Defer-Length is needed")
     elif length is not None:
@@ -177,14 +187,14 @@ def _read_body(ask: Ask, head: Head) -> None:
     fields = head.fields
     if media.read(fields) != TYPE:
         raise Refused(errors.PATCH_TYPE)
-    stop = counts.fit(ask.offset + (_content(head) or 0))
+    stop = counts.fit(ask.offset + (head.body_length or 0))
     if ask.length is not None and stop > ask.length:
         raise Refused(errors.SIZE_MISMATCH, "the body goes beyond Upload-Length")
     if b"upload-checksum" in fields:
         ask.checksums = (checksum(fields[b"upload-checksum"]),)
     elif head.chunked:
-        names = fields.get(b"trailer", b"").lower().split(b",")
-        ask.trailer = b"upload-checksum" in (name.strip(b" \t") for name in names)
+        listed = fields.get(b"trailer", b"")[:_TRAILER_BYTES].lower().split(b",")
+        ask.trailer = b"upload-checksum" in (name.strip(b" \t") for name in listed)
 
 
 @functools.lru_cache(maxsize=16)

@@ -48,6 +48,10 @@ class Directories:
                 failures[upload.slot.key] = error
         return failures
 
+    def settle_one(self, slot: Slot) -> OSError | None:
+        """Sync what the name of one file needs; return what went wrong."""
+        return self._settle(slot, {})
+
     def _settle(self, slot: Slot, done: dict[str, Outcome]) -> OSError | None:
         durable: tuple[int, int] | None = None
         for directory in ancestors(slot.key):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hmacfs._descriptor import Descriptor
-    from hmacfs.model import Dependency, File, Slot
+    from hmacfs.model import Dependency, File, Record, Slot
     from hmacfs.store.files import Tree
     from hmacfs.store.part import Part
     from hmacfs.store.reconcile import Reconciled
@@ -232,6 +232,23 @@ class Store:
                 raise
             return None
         return known.sha256
+
+    async def record(self, slot: Slot) -> Record | None:
+        """Return what the index holds of the file at `slot`, which then is as durable as any, or None.
+
+        Raises Refused as `find` does, BUSY, or what a failing disk amounts to.
+        """
+        file = self.find(slot.key)
+        file.descriptor.close()
+        try:
+            found = await self._run(self._reading, self._reader.lookup, slot.key, file.mtime_ns)
+            if found is not None:  # whoever published it may not have come to its directories yet
+                await self._run(self._pool, self._publisher.settle, slot)
+        except sqlite3.Error as error:
+            raise faults.indexing(error) from error
+        except OSError as error:
+            raise faults.writing(error) from error
+        return found
 
     async def begin(self, slot: Slot | None, length: int) -> Part:
         """Reserve `length` bytes for an upload to `slot`; a form sets the part's slot later.

@@ -94,6 +94,11 @@ class Publisher:
         """Whether an upload must be synced, which takes threads."""
         return self._durability is Durability.FULL
 
+    def settle(self, slot: Slot) -> None:
+        """Make the name of a file as durable as promised; blocks. Raises OSError."""
+        if self.syncs and (error := self._directories.settle_one(slot)) is not None:
+            raise error
+
     def submit(self, upload: Upload) -> None:
         """Have threads publish `upload` and then tell whoever waits for it."""
         self._syncs.submit(self._sync, upload)

@@ -5,7 +5,7 @@ one from the socket, `Sending` moves a reply to the client. All work in turns of
 gives them, and leave the bytes to `_core`.
 """
 
-from hmacfs.transfer.bodies import Digest, Fence, FileSink, Link, Part, SharedSink, Sink
+from hmacfs.transfer.bodies import Digest, Fence, FileSink, Link, Nothing, Part, SharedSink, Sink, Unguarded
 from hmacfs.transfer.forms import FORM_HEADER_BYTES, FORM_PARTS, Form, receive_form
 from hmacfs.transfer.lane import Lane
 from hmacfs.transfer.optimiser import Optimiser
@@ -26,6 +26,7 @@ __all__ = [
     "Form",
     "Lane",
     "Link",
+    "Nothing",
     "Optimiser",
     "Part",
     "Receiving",
@@ -37,5 +38,6 @@ __all__ = [
     "Slabs",
     "TlsSending",
     "Turns",
+    "Unguarded",
     "receive_form",
 ]

@@ -99,31 +99,15 @@ def refused(error: OSError) -> Refused:
     return Refused(errors.DISK_FULL if full else errors.STORAGE_FAILED, error.strerror or "", broken=broken)
 
 
-class FileSink:
-    """Writes a body to a file, counts it and digests it while it is hot in the cache."""
+class Unguarded:
+    """The half of a sink that is the same wherever nobody else writes."""
 
-    __slots__ = ("_digests", "_intake", "_limit", "_waited_ns", "storing")
+    __slots__ = ("storing",)
 
-    def __init__(
-        self, file: Descriptor, limit: int, *, start: int = 0, digests: Sequence[Digest] = ()
-    ) -> None:
-        """Write to `file` from `start` on, up to `limit`; `digests` take in the same, beside BLAKE3."""
-        self._intake = _core.Intake(file, buffers.WRITE_BYTES, start)
-        self._digests: Sequence[Digest] = (blake3(), *digests)
-        self._limit = limit
-        self._waited_ns = 0
+    def __init__(self) -> None:
+        """Begin where no thread stores."""
         self.storing: asyncio.Future[None] | None = None
         """Done when the thread that stores now has returned; None if none does."""
-
-    @property
-    def moved(self) -> int:
-        """Where in the file the next byte goes."""
-        return self._intake.moved
-
-    @property
-    def waited_s(self) -> float:
-        """How long the last write was waiting."""
-        return self._waited_ns / NANO
 
     @contextlib.contextmanager
     def in_thread(self) -> Iterator[None]:
@@ -138,6 +122,32 @@ class FileSink:
     def guard(self, *, wait: bool) -> contextlib.AbstractContextManager[bool]:  # noqa: ARG002 - the protocol's
         """Return the context of a write: nobody else has this file."""
         return _UNGUARDED
+
+
+class FileSink(Unguarded):
+    """Writes a body to a file, counts it and digests it while it is hot in the cache."""
+
+    __slots__ = ("_digests", "_intake", "_limit", "_waited_ns")
+
+    def __init__(
+        self, file: Descriptor, limit: int, *, start: int = 0, digests: Sequence[Digest] = ()
+    ) -> None:
+        """Write to `file` from `start` on, up to `limit`; `digests` take in the same, beside BLAKE3."""
+        super().__init__()
+        self._intake = _core.Intake(file, buffers.WRITE_BYTES, start)
+        self._digests: Sequence[Digest] = (blake3(), *digests)
+        self._limit = limit
+        self._waited_ns = 0
+
+    @property
+    def moved(self) -> int:
+        """Where in the file the next byte goes."""
+        return self._intake.moved
+
+    @property
+    def waited_s(self) -> float:
+        """How long the last write was waiting."""
+        return self._waited_ns / NANO
 
     def take(self, data: memoryview) -> None:
         """Write `data`. Raises Refused: size_mismatch past the limit, disk_full, storage_failed."""
@@ -216,3 +226,20 @@ class SharedSink(FileSink):
         if not self._guarded:
             raise RuntimeError("a shared file is written to behind its fence only")
         return super()._take(data, patience_ns)
+
+
+class Nothing(Unguarded):
+    """Takes a body that must be empty."""
+
+    __slots__ = ("_refused", "waited_s")
+
+    def __init__(self, refused: Refused) -> None:
+        """Raise `refused` at the first byte."""
+        super().__init__()
+        self._refused = refused
+        self.waited_s = 0.0
+
+    def take(self, data: memoryview) -> None:
+        """Raise Refused unless there is nothing."""
+        if data:
+            raise self._refused

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hmacfs import errors
 from hmacfs.app import places
 from hmacfs.errors import Refused
-from hmacfs.http import target
+from hmacfs.http import names, target
 from hmacfs.model import Endpoint, Secret
 
 
@@ -136,7 +136,8 @@ def test_only_the_last_part_of_a_forms_name_counts(name: str, bare: str) -> None
         ("a\0b", errors.BAD_PATH),
         ("a\r\nb", errors.BAD_PATH),
         ("\x7f", errors.BAD_PATH),
-        ("ä" * 128, errors.NAME_TOO_LONG),
+        ("a\ud800", errors.BAD_PATH),
+        ("ä" * 1000, errors.NAME_TOO_LONG),
     ],
 )
 def test_a_name_that_no_url_could_say(name: str, refusal: errors.Refusal) -> None:
@@ -152,7 +153,8 @@ def test_a_form_stays_in_its_directory_and_has_an_address(name: str, owner: Endp
     except Refused:
         return
     directory, _, last = slot.key.rpartition("/")
-    assert (directory, last) == (owner.directory, slot.name)
+    assert directory == owner.directory
+    assert last == slot.name or len(last.encode()) == len(names.shorten(slot.name).encode())
     assert last not in {"", ".", ".."}
     assert target.decode_path(quote(owner.prefix + slot.rel).encode()) == owner.prefix + slot.rel
 
@@ -171,3 +173,15 @@ def test_a_slots_parts_agree(path: str, endpoints: tuple[Endpoint, ...]) -> None
     assert slot.endpoint.prefix + slot.rel == path
     assert slot.key == f"{slot.endpoint.directory}/{slot.rel}".lstrip("/")
     assert places.stored(slot.key, endpoints).key == slot.key
+
+
+@pytest.mark.parametrize("name", ["ж" * 130 + ".pdf", "a" * 256, f"x~{'0' * 64}.pdf", "short.pdf"])
+def test_every_way_to_a_name_leads_to_one_file(name: str) -> None:
+    slot = places.find(f"/upload/slot/{name}", (UPLOAD,))
+    assert slot.name == name
+    assert places.path_of(slot) == f"upload/slot/{name}"
+    again = places.download(places.path_of(slot), (UPLOAD,))
+    assert (again.key, again.name, again.rel) == (slot.key, name, slot.rel)
+    kept = places.stored(slot.key, (UPLOAD,), name=places.cut_name(slot))
+    assert (kept.key, kept.rel) == (slot.key, slot.rel)
+    assert places.form_slot(UPLOAD, name).key == f"upload/{slot.key.rpartition('/')[2]}"

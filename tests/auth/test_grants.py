@@ -182,21 +182,47 @@ def test_the_scheme_s_case_and_blanks_do_not_matter(scheme: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "bearer", "dialect"),
+    ("query", "bearer", "dialect", "unsized"),
     [
-        (V, None, "v"),
-        (V2, None, "v2"),
-        (TOKEN, None, "token"),
-        (V3, None, "v3"),
-        (USER, MAC3, "bearer"),
-        ("", go_token(), "gojwt"),
+        (V, None, "v", False),
+        (V2, None, "v2", False),
+        (TOKEN, None, "token", False),
+        (V3, None, "v3", True),
+        (USER, MAC3, "bearer", False),
+        ("", go_token(), "gojwt", True),
     ],
 )
-def test_a_length_is_required(query: str, bearer: str | None, dialect: str) -> None:
-    assert code(head(query=query, bearer=bearer, length=None), endpoint(dialect)) == "length_required"
-    for length in (None, 12):
-        request = head(query=query, bearer=bearer, length=length, chunked=True)
-        assert code(request, endpoint(dialect)) == "length_required"
+def test_a_token_that_signs_a_length_is_judged_by_one(
+    query: str, bearer: str | None, dialect: str, *, unsized: bool
+) -> None:
+    door = endpoint(dialect)
+    chunked = head(query=query, bearer=bearer, length=None, chunked=True)
+    unframed = head(query=query, bearer=bearer, length=None)
+    if unsized:
+        assert upload(chunked, door).size is None
+        assert upload(unframed, door).size == 0
+    else:
+        assert code(chunked, door) == "length_required"
+        assert code(unframed, door) in {"length_required", "jwt_wrong"}
+    assert upload(head(query=query, bearer=bearer), door).size == 12
+
+
+EMPTY = {
+    "v": f"v={mac(b'S1/hi.txt 0')}",
+    "v2": "v2=" + mac(b"S1/hi.txt" + bytes(1) + b"0" + bytes(1) + b"text/plain"),
+    "token": "token=" + mac(b"S1/hi.txt" + bytes(1) + b"0" + bytes(1) + b"text/plain"),
+}
+
+
+@pytest.mark.parametrize("dialect", EMPTY)
+@pytest.mark.parametrize("length", [None, 0])
+def test_no_framing_is_an_empty_body(dialect: str, length: int | None) -> None:
+    """RFC 9112 6.3."""
+    assert upload(head(query=EMPTY[dialect], length=length), endpoint(dialect)).size == 0
+
+
+def test_no_framing_is_the_empty_file_of_a_slot() -> None:
+    assert upload(head(bearer=slot_token(filesize=0), length=None), endpoint("jwt")).size == 0
 
 
 @pytest.mark.parametrize(
@@ -250,7 +276,15 @@ def test_what_a_slot_s_token_grants(claims: dict[str, Any], want: Grant) -> None
         (b"a/b", b"", "token_wrong"),
         (b"a/b", b"application/octet-stream", "token_wrong"),
         (b"application/octet-stream", b"", "token_wrong"),
-        (None, b"text/plain", "token_wrong"),
+        (None, b"text/plain", "text/plain"),  # what the name suggests
+        (b"", b"text/plain; charset=utf-8", "text/plain; charset=utf-8"),
+        (None, b"image/png", "token_wrong"),
+        (b"text/plain; charset=UTF-8", b"text/plain", "text/plain"),
+        (b"text/plain;charset=x;y=z", b"text/plain", "text/plain"),
+        (b"text/plain ; x", b"text/plain", "text/plain"),
+        (b"text/plain", b"text/plain; charset=UTF-8", "token_wrong"),
+        (b"a/b; c=d", b"text/plain", "token_wrong"),  # a type was sent, so none is guessed
+        (b"; c=d", b"", None),
         (b"a/b", b"A/b", "token_wrong"),
         (b"a/b; c=d", b"a/b;c=d", "token_wrong"),
     ],

@@ -156,21 +156,10 @@ _CODINGS = (
 
 _UPGRADE = b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
 _UPGRADES = (
-    bad_put("upgrade-body", _UPGRADE + _LENGTH, 400, 501),
-    bad_put("upgrade-chunked", _UPGRADE + CHUNKED, 400, 501, body=_CHUNKS),
-    bad_put("upgrade-body-first", _LENGTH + _UPGRADE, 400, 501),
-    bad_put("upgrade-cl-te", _UPGRADE + _LENGTH + CHUNKED, 400, 501, body=_CHUNKS),
-    bad_put(
-        "upgrade-smuggled-request",
-        _UPGRADE + b"Content-Length: 40\r\n",
-        *(400, 501),
-        body=b"GET /evil HTTP/1.1\r\nHost: evil.example\r\n\r\n",
-    ),
-    bad(
-        "upgrade-get-body",
-        GET + NAME + b"Connection: keep-alive, upgrade\r\nUpgrade: websocket\r\n" + _LENGTH + b"\r\nhello",
-        *(400, 501),
-    ),
+    bad_put("upgrade-cl-te", _UPGRADE + _LENGTH + CHUNKED, body=_CHUNKS),
+    bad_put("upgrade-cl-cl", _UPGRADE + _LENGTH + b"Content-Length: 6\r\n"),
+    bad_put("upgrade-te-gzip", _UPGRADE + b"Transfer-Encoding: gzip\r\n", 400, 501),
+    bad("upgrade-connect", b"CONNECT {H} HTTP/1.1\r\n" + NAME + _UPGRADE + END, 400, 405, 501),
 )
 
 ROWS: tuple[Row, ...] = (*_GRAMMAR, *_SIZE, *_TWICE, *_LENGTHS, *_CODINGS, *_UPGRADES)

@@ -134,19 +134,32 @@ _FIELDS = (
 
 _UPGRADE = b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
 _UPGRADES = (
-    good_field("ok-upgrade-h2c", _UPGRADE, close=True),
+    good_field("ok-upgrade-h2c", _UPGRADE),
+    good_field("ok-upgrade-close", b"Connection: Upgrade, close\r\nUpgrade: h2c\r\n", close=True),
     good_field(
         "ok-upgrade-curl",
         b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQ\r\n",
-        close=True,
     ),
     good_field(
         "ok-upgrade-websocket",
         b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
-        close=True,
     ),
-    good("ok-upgrade-head", b"HEAD {P} HTTP/1.1\r\n" + NAME + _UPGRADE + END, close=True),
-    good_put("ok-upgrade-empty-body", _UPGRADE + b"Content-Length: 0\r\n", b"", close=True),
+    good("ok-upgrade-head", b"HEAD {P} HTTP/1.1\r\n" + NAME + _UPGRADE + END),
+    good("ok-upgrade-10", b"GET {P} HTTP/1.0\r\n" + _UPGRADE + END, close=True),
+    good_put("ok-upgrade-empty-body", _UPGRADE + b"Content-Length: 0\r\n", b"", close=False),
+    good_put("ok-upgrade-body", _UPGRADE + _LENGTH, b"hello"),
+    good_put("ok-upgrade-body-first", _LENGTH + _UPGRADE, b"hello"),
+    good_put("ok-upgrade-chunked", _UPGRADE + CHUNKED, _CHUNKS),
+    good_put(
+        "ok-upgrade-body-looks-like-request",
+        _UPGRADE + b"Content-Length: 40\r\n",
+        b"GET /evil HTTP/1.1\r\nHost: evil.example\r\n\r\n"[:40],
+    ),
+    good(
+        "ok-upgrade-get-body",
+        GET + NAME + b"Connection: keep-alive, upgrade\r\nUpgrade: websocket\r\n" + _LENGTH + b"\r\nhello",
+        close=None,
+    ),
     good_field("ok-upgrade-not-connected", b"Upgrade: h2c\r\n"),
     good_put("ok-upgrade-not-connected-body", b"Upgrade: h2c\r\n" + _LENGTH, b"hello"),
 )

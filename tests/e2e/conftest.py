@@ -8,7 +8,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cutting
 import fronts
@@ -71,7 +71,7 @@ class Site:
 def site(program: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Run hmacfs and both kinds of nginx."""
     folder = tmp_path_factory.mktemp("site")
-    parts = {"secret": prosody.HMAC_SECRET, "rest": ENDPOINTS, "server": 'sweep_interval = "1s"\n'}
+    parts: dict[str, Any] = {"secret": prosody.HMAC_SECRET, "rest": ENDPOINTS, "server": 'sweep_interval = "1s"\n'}
     with contextlib.ExitStack() as stack:
         hmacfs = stack.enter_context(serving.running(folder, **parts))
         addresses = {"direct": f"{hmacfs.host}:{hmacfs.port}"}

@@ -102,9 +102,30 @@ def test_curl_asks_before_it_sends_and_is_not_let(
     assert figures == "403 0"
 
 
-def test_curl_uploads_a_stream_of_unknown_length(site: Site, way: str, program: Callable[[str], str]) -> None:
+@pytest.mark.parametrize("source", ["film", "-"])
+def test_curl_offers_http2_with_an_upload(
+    site: Site, way: str, source: str, tmp_path: Path, program: Callable[[str], str]
+) -> None:
+    """The offer to upgrade is ignored, and the connection kept: two files go through one."""
+    body = secrets.token_bytes(2 * MiB)
+    (tmp_path / "film").write_bytes(body)
+    name = str(tmp_path / "film") if source == "film" else source
+    two = [slots.grant(site.addresses[way], "jwt", "film.mp4", len(body), TYPE) for _ in range(2)]
+    first, second = (curl_put(program("curl"), slot, name, "--http2", "--verbose") for slot in two)
+    said = run([*first, "--next", *second[1:]], stdin=body)
+    assert "> Upgrade: h2c" in said
+    assert said.count("< HTTP/1.1 201 Created") == (2 if source == "film" else 1)
+    if source == "film":
+        assert "Re-using existing connection" in said
+    assert slots.fetch(two[0].get).body == body
+
+
+@pytest.mark.parametrize("dialect", ["v", "v2", "jwt"])
+def test_curl_uploads_a_stream_of_unknown_length(
+    site: Site, way: str, dialect: str, program: Callable[[str], str]
+) -> None:
     body = secrets.token_bytes(3 * MiB + 1)
-    slot = slots.grant(site.addresses[way], "jwt", "film.mp4", len(body), TYPE)
+    slot = slots.grant(site.addresses[way], dialect, "film.mp4", len(body), TYPE)
     said = run(curl_put(program("curl"), slot, "-", "--verbose"), stdin=body)
     assert "> Transfer-Encoding: chunked" in said
     assert "< HTTP/1.1 201 Created" in said
@@ -124,12 +145,6 @@ def test_a_stream_of_another_length_than_granted_is_refused(
     problem, _, status = said.rpartition("\n")
     assert (status, json.loads(problem)["code"]) == ("413", "size_mismatch")
     assert slots.fetch(slot.get).status == 404
-
-
-def test_a_stream_needs_a_length_where_the_token_signs_one(site: Site, program: Callable[[str], str]) -> None:
-    slot = slots.grant(site.addresses["direct"], "v2", "film.mp4", 5, TYPE)
-    said = run(curl_put(program("curl"), slot, "-", "--write-out", "%{http_code}"), stdin=b"12345")
-    assert said.endswith("411")
 
 
 # Downloads that are interrupted, resumed and split.

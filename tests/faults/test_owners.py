@@ -1,6 +1,6 @@
 """No file, no answer holds another's bytes: whatever is closed, ended or taken over while threads are at it.
 
-Every case was seen once. The disk is slow or fails by a shim that counts calls, so that the fault does not need
+Every case was seen once. The disk is slow or fails by a shim that counts calls, so that the fault needs no
 luck; the full form (HMACFS_FULL=1) runs until it would have been seen a hundred times over.
 """
 
@@ -27,7 +27,7 @@ LARGE, MIDDLE, SMALL, SHORT = 1_500_000, 70_000, 66_000, 100
 
 
 class HalfClosing:
-    """Clients that keep a lane's threads busy, some that read back what was acknowledged, some that half-close."""
+    """Clients that keep a lane's threads busy, some that read back what was stored, some that half-close."""
 
     def __init__(self, server: Server, wanted: int) -> None:
         """Go on until so many files of those who wait for 201 are read back."""
@@ -84,7 +84,7 @@ class HalfClosing:
 def test_half_closing_behind_whole_uploads_gives_nobody_others_bytes(
     tmp_path: Path, faulty: Path, figure: Callable[[str], None], rounds: Callable[[int, int], int]
 ) -> None:
-    """3 of 384 acknowledged files began with the half-closing client's bytes, and none of its own was stored."""
+    """3 of 384 acknowledged files began with the half-closing client's bytes; none of its own was stored."""
     environ = {**shims.preload(faulty), "FAULTY_SLOW_BYTES": str(SLOW_BYTES)}
     with serving.running(tmp_path, environ=environ) as server:
         clients = HalfClosing(server, rounds(100, 12_800))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+import field_names
 import pytest
 import storage
 from hypothesis import given, settings
@@ -309,11 +310,10 @@ def test_pipelined_requests_are_answered_in_order_up_to_the_first_unusual(paths:
     assert paths.warm_answer(request("HEAD") * (PIPELINED + 5))[0] == len(request("HEAD")) * PIPELINED
 
 
-NAMES = [
-    *("Range", "If-None-Match", "Accept", "Connection", "X-A", "Host", "Origin", "If-Range", "Upgrade"),
-    "Want-Repr-Digest",
-]
+LOOKED_UP = sorted(field_names.looked_up())
+NAMES = [*("Range", "If-None-Match", "Connection", "Host", "Origin"), *LOOKED_UP, "Upgrade", "X-A"]
 VALUES = [
+    *("1.0.0", "?1", "?0", "8", "sha-256=10", "chunked", "100-continue", "application/partial-upload", "0"),
     "bytes=0-9",
     "bytes=5-",
     "bytes=-3",
@@ -326,6 +326,39 @@ VALUES = [
     "\xe9",
     "localhost",
 ]
+
+
+@pytest.mark.parametrize("name", LOOKED_UP)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("target", [TARGET, f"{TARGET}?v={'0' * 64}"])
+def test_every_field_that_code_asks_for_changes_nothing_or_is_left(
+    paths: Paths, name: str, method: str, target: str
+) -> None:
+    """Whether in memory or not, a file is answered alike: as HEAD of tus and of the IETF's draft on one."""
+    for fields in [(f"{name}: {value}",) for value in VALUES]:
+        raw = request(method, *fields, target=target)
+        paths.warm(target)
+        used, answer = paths.warm_answer(raw)
+        if used:
+            assert answer == paths.cold(raw)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ("Tus-Resumable: 1.0.0",),
+        ("tus-resumable: 0.2.2",),
+        ("Upload-Complete: ?1",),
+        ("Upload-Draft-Interop-Version: 8",),
+    ],
+)
+def test_who_asks_about_an_upload_is_told_of_it(paths: Paths, fields: tuple[str, ...]) -> None:
+    paths.warm()
+    assert paths.warm_answer(request("HEAD", *fields)) == (0, b"")
+
+
+def test_the_list_of_fields_is_derived() -> None:
+    assert {"range", "origin", "tus-resumable", "want-repr-digest", "x-forwarded-for"} <= set(LOOKED_UP)
 
 
 @settings(max_examples=1500)

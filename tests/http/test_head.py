@@ -88,7 +88,10 @@ def test_options_of_the_server_has_a_star_for_path() -> None:
         (b"1.1", b"Connection: te\r\nConnection: close", False),
         (b"1.1", b"Connection: enclose", True),
         (b"1.1", b"Connection:", True),
-        (b"1.1", b"Connection: upgrade\r\nUpgrade: h2c", False),
+        (b"1.1", b"Connection: upgrade\r\nUpgrade: h2c", True),
+        (b"1.1", b"Connection: upgrade, close\r\nUpgrade: h2c", False),
+        (b"1.0", b"Connection: upgrade\r\nUpgrade: h2c", False),
+        (b"1.0", b"Connection: upgrade, keep-alive\r\nUpgrade: h2c", True),
         (b"1.1", b"Upgrade: h2c", True),
     ],
 )
@@ -180,6 +183,21 @@ def test_an_unfinished_head_is_refused_at_the_byte_that_spoils_it(data: bytes, w
         with pytest.raises(Refused) as caught:
             head.check_partial(bytearray(data), LIMITS, start)
         assert caught.value.refusal == want
+
+
+@pytest.mark.parametrize(
+    "place", [b"GET /%b HTTP/1.1\r\n", b"GET /a?v=%b HTTP/1.1\r\n", b"GET http://h/%b HTTP/1.1\r\n"]
+)
+def test_a_target_that_is_not_ascii_is_refused_with_words_for_it(place: bytes) -> None:
+    line = place % "\xe9".encode()
+    for refuse in (
+        lambda: head.parse(line + b"Host: h\r\n\r\n", LIMITS),
+        lambda: head.check_partial(line[:-2], LIMITS),
+    ):
+        with pytest.raises(Refused) as caught:
+            refuse()
+        assert caught.value.refusal == BAD_REQUEST_LINE
+        assert "percent-encoded" in caught.value.detail
 
 
 @pytest.mark.parametrize("wire", SMALL)

@@ -208,7 +208,7 @@ MALFORMED = {
     "only dots": field("file", b"x", "..") + END,
     "a dot": field("file", b"x", "a/.") + END,
     "a slash last": field("file", b"x", "a/") + END,
-    "long name": field("file", b"x", "n" * 256) + END,
+    "long name": field("file", b"x", "n" * 8000) + END,
     "control in name": field("file", b"x", "a\x01b") + END,
     "nul in name": field("file", b"x", "a\x00b") + END,
     "escape in name": field("file", b"x", "a\x1b[31m") + END,

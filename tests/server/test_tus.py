@@ -485,7 +485,7 @@ def test_a_path_in_a_name_is_not_followed(server: Server, name: bytes) -> None:
     assert place.count("/") == 3
 
 
-@pytest.mark.parametrize("name", [b"..", b".", b"\0", b"a\nb", b"x" * 300, b"a/"])
+@pytest.mark.parametrize("name", [b"..", b".", b"\0", b"a\nb", b"x" * 5000, b"a/"])
 def test_a_name_that_can_be_none(server: Server, name: bytes) -> None:
     before = server.files()
     answer = ask(server, "POST", "/files/", Upload_Length="5", Upload_Metadata=metadata(filename=name))

@@ -175,13 +175,6 @@ def test_a_chunked_body_of_another_size(server: Server, body: bytes) -> None:
         assert (answer.status, code(answer)) == (413, "size_mismatch")
 
 
-@pytest.mark.usefixtures("nothing_left")
-@pytest.mark.parametrize("dialect", [dialect for dialect in DIALECTS if dialect != "jwt"])
-def test_only_prosodys_jwt_may_come_chunked(server: Server, dialect: str) -> None:
-    answer = send(server, sign(dialect, serving.fresh(), 5).head(None), chunked(b"hello"))
-    assert (answer.status, code(answer)) == (411, "length_required")
-
-
 BINDING = {
     # dialect: what another size, another type, another name, another directory come to (None: allowed)
     "v": (403, None, 403, 403),

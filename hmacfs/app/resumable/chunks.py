@@ -14,6 +14,7 @@ from hmacfs import auth, errors, resume
 from hmacfs.app import places
 from hmacfs.app.resumable.engine import Target
 from hmacfs.errors import Refused
+from hmacfs.http import target as targets
 from hmacfs.model import Facts
 from hmacfs.policy import buffers
 from hmacfs.policy.chunks import Upload
@@ -65,6 +66,7 @@ class Chunks:
             most=length,
             chunk=link.advise(Upload(size=length, left=length, keeps_partial=False)) or 1,
             began=engine.now(),
+            name=places.cut_name(slot),
         )
         name = secrets.token_hex(_ID_BYTES)
         await engine.sessions.begin(name, terms, length)
@@ -125,7 +127,9 @@ class Chunks:
         for endpoint in self._endpoints if signed else ():
             if signed.isdisjoint(endpoint.protocols):
                 continue
-            slot = places.find(f"{endpoint.prefix}{ask.name}", (endpoint,))
+            path = f"{endpoint.prefix}{ask.name}"
+            targets.check_path(path)
+            slot = places.find(path, (endpoint,))
             asked = dataclasses.replace(head, method="PUT", length=length, chunked=False)
             return slot, auth.upload(asked, slot, now=self._engine.now())
         for endpoint in self._endpoints:

@@ -6,18 +6,18 @@ Whoever shows a token of the same sub may go on with an upload; for all others t
 from __future__ import annotations
 
 import contextlib
-import email.message
 import hashlib
 import re
 import secrets
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urljoin, urlsplit
 
 from hmacfs import auth, errors, resume
 from hmacfs.app import places
 from hmacfs.app.resumable.engine import Target, whole_digests
 from hmacfs.app.resumable.slots import sent_type
 from hmacfs.errors import Refused
+from hmacfs.http import disposition
+from hmacfs.http import target as targets
 from hmacfs.model import Reply
 from hmacfs.resume import Act, Ask, Door, metadata
 from hmacfs.store.sessions import Terms
@@ -67,9 +67,10 @@ class Collection:
         ask = resume.read(door, head)
         if (ask.act is Act.CREATE) == bool(name) or door in {Door.RANGE, Door.CHUNKED}:
             raise Refused(errors.METHOD_NOT_ALLOWED, fields=(("Allow", _allow(name)),))
+        head = await self._engine.settle(ask, head, link)
         if ask.act is Act.CREATE:
             return await self._create(ask, head, link, endpoint, held)
-        target = self._target(endpoint, name, held)
+        target = self._target(head, endpoint, name, held)
         if ask.act is Act.TELL:
             return await self._engine.tell(ask, target)
         if ask.act is Act.CANCEL:
@@ -83,7 +84,9 @@ class Collection:
         # The file alone says so if the power was cut before the upload's last word was noted for good.
         if not (found.complete or (key and self._engine.store.size_of(key) is not None)):
             raise Refused(errors.NOT_FOUND)
-        location = _url(places.stored(found.terms.key, (endpoint,)))
+        location = _reference(
+            f"{endpoint.prefix}{name}", places.stored(key, (endpoint,), name=found.terms.name)
+        )
         return Reply(
             status=307, code="elsewhere", fields=[("Location", location), ("Cache-Control", "no-store")]
         )
@@ -95,7 +98,7 @@ class Collection:
         most = engine.most if held.most is None else min(held.most, engine.most)
         if (ask.length or head.length or 0) > most:
             raise resume.too_large(ask, engine.limits(most))
-        names = [self._part(endpoint, part) for part in ask.parts]
+        names = [_part(part) for part in ask.parts]
         name = _joined(_owner(endpoint, held), names) if names else secrets.token_hex(_ID_BYTES)
         slot = self._slot(endpoint, name, held.name or _told_name(ask, head))
         terms = Terms(
@@ -109,8 +112,9 @@ class Collection:
             parts=ask.parts,
             digests=whole_digests(ask),
             began=engine.now(),
+            name=places.cut_name(slot),
         )
-        target = self._target(endpoint, name, held)
+        target = self._target(head, endpoint, name, held)
         if names:
             return await self._join(ask, link, target, terms, names)
         return await engine.create(ask, head, link, target, terms, ask.length)
@@ -163,14 +167,6 @@ class Collection:
         sessions = self._engine.sessions
         return sessions.has(target.name) and (await sessions.look(target.name, target.allowed)).is_whole
 
-    def _part(self, endpoint: Endpoint, target: str) -> str:
-        """Give the id in the URL of a partial upload, which may be relative. Raises Refused UPLOAD_PARTS."""
-        path = urlsplit(urljoin(endpoint.prefix, target)).path
-        found = self.find(path)
-        if found is None or found[0] is not endpoint or not found[1]:
-            raise Refused(errors.UPLOAD_PARTS)
-        return found[1]
-
     async def _cancel(self, ask: Ask, link: Link, target: Target) -> Reply:
         """Drop an upload; also its file, if that is complete: its owner takes it back."""
         found = await self._engine.sessions.drop(target.name, target.allowed)
@@ -179,14 +175,14 @@ class Collection:
             await self._engine.store.remove(target.slot(found.terms))
         return resume.cancelled(ask)
 
-    def _target(self, endpoint: Endpoint, name: str, held: Pass) -> Target:
+    def _target(self, head: Head, endpoint: Endpoint, name: str, held: Pass) -> Target:
         owner = _owner(endpoint, held)
         return Target(
             name=name,
             allowed=lambda terms, _length: terms.owner == owner,
-            location=quote(f"{endpoint.prefix}{name}"),
-            slot=lambda terms: places.stored(terms.key, (endpoint,)),
-            url=_url,
+            location=targets.reference(head.path, f"{endpoint.prefix}{name}"),
+            slot=lambda terms: places.stored(terms.key, (endpoint,), name=terms.name),
+            url=lambda slot: _reference(head.path, slot),
         )
 
     def _slot(self, endpoint: Endpoint, name: str, bare: str) -> Slot:
@@ -197,11 +193,7 @@ def _told_name(ask: Ask, head: Head) -> str:
     """Give the file's name as the client tells it: in its metadata, or in Content-Disposition (RFC 6266)."""
     told = metadata.read(ask.metadata) if ask.metadata else {}
     name = (told.get("filename") or told.get("name") or b"").decode(errors="replace")
-    if not name and (disposition := head.fields.get(b"content-disposition")):
-        message = email.message.Message()
-        message["Content-Disposition"] = disposition.decode("latin-1")
-        name = message.get_filename() or ""
-    return name or NAMELESS
+    return name or disposition.filename(head.fields.get(b"content-disposition", b"")) or NAMELESS
 
 
 def _owner(endpoint: Endpoint, held: Pass) -> str:
@@ -209,13 +201,24 @@ def _owner(endpoint: Endpoint, held: Pass) -> str:
     return hashlib.sha256(f"{endpoint.prefix}\0{held.owner}".encode()).hexdigest()
 
 
+def _part(part: str) -> str:
+    """Return the id of a partial upload, which is how its URL ends. Raise Refused UPLOAD_PARTS.
+
+    What stands before it a proxy may have changed, and whose upload it is does not depend on that.
+    """
+    name = part.partition("?")[0].partition("#")[0].rpartition("/")[2]
+    if not _ID.fullmatch(name):
+        raise Refused(errors.UPLOAD_PARTS)
+    return name
+
+
 def _joined(owner: str, names: list[str]) -> str:
     """Give the id of what is joined: the same parts of the same owner are the same upload."""
     return hashlib.sha256(" ".join((owner, *names)).encode()).hexdigest()[: 2 * _ID_BYTES]
 
 
-def _url(slot: Slot) -> str:
-    return quote(f"{slot.endpoint.prefix}{slot.rel}")
+def _reference(base: str, slot: Slot) -> str:
+    return targets.reference(base, f"{slot.endpoint.prefix}{slot.rel}")
 
 
 def _allow(name: str) -> str:

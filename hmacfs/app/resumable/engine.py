@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import hmac
 import time
@@ -100,6 +101,17 @@ class Engine:
             lives_s=self.sessions.lives_s,
         )
 
+    async def settle(self, ask: Ask, head: Head, link: Link) -> Head:
+        """Return `head` with the length of its body, if that is told elsewhere or must be none.
+
+        A body that must be empty is received. Raises what `ask` says if it is not.
+        """
+        if ask.empty is not None:
+            link.grant(ask.door)
+            await link.pour(transfer.Nothing(ask.empty), buffers.for_upload(Facts(length=0)))
+            return dataclasses.replace(head, chunked=False, length=0)
+        return head if ask.body is None else dataclasses.replace(head, length=ask.body)
+
     def state(self, found: Found, *, complete: bool | None = None) -> State:
         """Give what is stored as the languages want to know it."""
         terms = found.terms
@@ -111,7 +123,7 @@ class Engine:
             metadata=terms.metadata,
             partial=not terms.key,
             parts=terms.parts,
-            name=terms.key.rpartition("/")[2],
+            name=terms.name or terms.key.rpartition("/")[2],
             chunks=len(found.chunks),
             began=terms.began,
             touched=found.used_s,
@@ -256,7 +268,6 @@ class Engine:
         found = writing.found
         if not head.has_body or found.complete:
             return None
-        limit = found.terms.most if found.length is None else found.length
         sent = [checksum for checksum in ask.checksums if not checksum.whole]
         algorithms = {checksum.algorithm for checksum in sent}
         digests: dict[str, Any] = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
@@ -266,12 +277,14 @@ class Engine:
         if alone:
             digests[_BLAKE3] = blake3()
         sink = transfer.SharedSink(
-            writing.file, limit, writing.fence, start=found.offset, digests=[*digests.values()]
+            writing.file, _limit(ask, found), writing.fence, start=found.offset, digests=[*digests.values()]
         )
         checked = bool(sent) or ask.trailer
         if checked:  # of a body that breaks off nothing tells whether it is right
             await self.sessions.doubt(writing)
         await link.pour(sink, buffers.for_upload(Facts(length=head.length)))
+        if ask.body is not None and sink.moved != ask.offset + ask.body:
+            raise Refused(errors.RANGE_ON_PUT, f"{sink.moved - ask.offset} bytes came")
         if ask.trailer:
             sent.append(tus.checksum(link.trailer))
         for checksum in sent:
@@ -290,3 +303,9 @@ class Engine:
 
 
 _BLAKE3: Final = "blake3"
+
+
+def _limit(ask: Ask, found: Found) -> int:
+    """Return where in the file the body must have ended."""
+    limit = found.terms.most if found.length is None else found.length
+    return limit if ask.body is None else min(limit, ask.offset + ask.body)

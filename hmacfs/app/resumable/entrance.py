@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from hmacfs import metrics
     from hmacfs.app.resumable.engine import Link
+    from hmacfs.app.resumable.slots import Whole
     from hmacfs.app.resumable.underway import Held, Underway
     from hmacfs.config.settings import Settings
     from hmacfs.model import Endpoint, Grant, Head, Reply, Slot
@@ -39,15 +40,16 @@ class Resumable:
         now: Callable[[], float],
         *,
         underway: Underway,
+        whole: Whole,
     ) -> None:
         """Serve `endpoints`, ordered as by `places.by_length`; `now` is the wall clock.
 
-        Plain PUTs that may be taken over are among those `underway`.
+        Plain PUTs that may be taken over are among those `underway`; `whole` stores a file of one request.
         """
         self._endpoints = endpoints
         self._engine = engine = Engine(settings, store, row, now)
         uploads = settings.uploads
-        self._slots = Slots(engine, underway) if uploads.resumable_uploads_enabled else None
+        self._slots = Slots(engine, underway, whole) if uploads.resumable_uploads_enabled else None
         self._joins = settings.streaming.connection_multiplexing
         self._collection = Collection(engine, endpoints, joins=self._joins)
         self._chunks = None

@@ -11,15 +11,18 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from hmacfs import auth, errors, resume
 from hmacfs.app.resumable.engine import Target, whole_digests
 from hmacfs.errors import Refused
+from hmacfs.http import target as targets
 from hmacfs.resume import Act, Ask, Door, State, metadata, structured
 from hmacfs.store.sessions import Terms
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from hmacfs.app.resumable.engine import Engine, Link
     from hmacfs.app.resumable.underway import Held, Underway
     from hmacfs.model import Grant, Head, Reply, Slot
@@ -33,17 +36,25 @@ _PARTIAL_TYPES: Final = frozenset({b"application/partial-upload", b"application/
 _ID_CHARACTERS: Final = 32
 
 
+Whole: TypeAlias = "Callable[[Head, Link, Slot, Grant | None], Coroutine[None, None, Reply]]"
+
+
 class Slots:
     """Resumable uploads to signed PUT URLs."""
 
-    def __init__(self, engine: Engine, underway: Underway) -> None:
-        """Let `engine` move the bytes; plain PUTs are among those `underway`."""
+    def __init__(self, engine: Engine, underway: Underway, whole: Whole) -> None:
+        """Let `engine` move the bytes; plain PUTs are among those `underway`.
+
+        `whole` stores a file that comes in one request and cannot be gone on with.
+        """
+        self._whole = whole
         self._engine = engine
         self._underway = underway
 
     async def answer(self, door: Door, head: Head, link: Link, slot: Slot) -> Reply:
         """Answer a request in one of the languages. Raises Refused."""
         ask = resume.read(door, head)
+        head = await self._engine.settle(ask, head, link)
         target = self._target(head, slot)
         if ask.act is Act.CREATE or (ask.act is Act.APPEND and door is Door.RANGE and ask.offset == 0):
             return await self._create(ask, head, link, slot, target)
@@ -98,15 +109,32 @@ class Slots:
 
     async def _create(self, ask: Ask, head: Head, link: Link, slot: Slot, target: Target) -> Reply:
         """Begin an upload, from its beginning even if one was under way."""
-        engine = self._engine
-        grant = auth.upload(_as_put(head, ask), slot, now=engine.now())
-        length = grant.size if ask.length is None else ask.length
+        engine, grant = self._engine, None
+        try:
+            grant = auth.upload(_as_put(head, ask), slot, now=engine.now())
+        except Refused as refused:
+            if not (refused.refusal is errors.LENGTH_REQUIRED and head.chunked and ask.ends):
+                raise
+        length = ask.length if grant is None or ask.length is not None else grant.size
+        if grant is None or (length is None and head.chunked and ask.ends):
+            # Nothing tells how long the file is but its end, so there is nothing to go on with before that.
+            return await self._put(ask, head, link, slot, grant)
         if length is None:
             raise Refused(errors.LENGTH_REQUIRED)
+        all_comes = ask.ends or length in {head.body_length, ask.body}
+        if all_comes and engine.store.size_of(slot.key) is not None:
+            return await self._put(ask, head, link, slot, grant)  # perhaps the same once more
         if length > engine.most:
             raise resume.too_large(ask, engine.limits())
         terms = self._terms(head, slot, grant, ask, length)
         return await engine.create(ask, head, link, target, terms, length)
+
+    async def _put(self, ask: Ask, head: Head, link: Link, slot: Slot, grant: Grant | None) -> Reply:
+        """Store a whole file as a plain PUT does, and answer in the language of the request."""
+        reply = await self._whole(head, link, slot, grant)
+        size = self._engine.store.size_of(slot.key) or 0
+        reply.fields += resume.finished_fields(ask, State(offset=size, length=size, complete=True, expires=0))
+        return reply
 
     async def _cancel(self, ask: Ask, link: Link, slot: Slot, target: Target) -> Reply:
         """Drop an upload. Raises Refused EXISTS once its file stands, which no PUT URL takes back."""
@@ -138,7 +166,7 @@ class Slots:
         return Target(
             name=name_of(slot),
             allowed=lambda terms, length: self._owns(head, slot, terms, length),
-            location=head.target.decode("ascii"),
+            location=targets.itself(head.target),
             slot=lambda _terms: slot,
         )
 

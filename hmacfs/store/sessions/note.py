@@ -87,6 +87,8 @@ class Terms:
     """What the whole file must digest to: hashlib's name of the algorithm, and hex digits."""
     began: float = 0.0
     """Wall-clock time at which it was begun."""
+    name: str = ""
+    """The file's whole name, if `key` ends in a shortened one."""
 
 
 @dataclass(slots=True)

@@ -1,0 +1,296 @@
+"""Uploads of one request: a PUT to a slot, and a form of the Go server's."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from hmacfs import auth, errors, metrics, transfer
+from hmacfs.app import doors, places
+from hmacfs.app.promise import Promise
+from hmacfs.app.repeats import Comparison, Repeats
+from hmacfs.app.resumable import Link as ResumableLink
+from hmacfs.app.unmeasured import Allowance, Counted
+from hmacfs.errors import Refused
+from hmacfs.model import Facts, Reply
+from hmacfs.policy import buffers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from hmacfs._descriptor import Descriptor
+    from hmacfs.app.resumable import Resumable
+    from hmacfs.config.settings import Settings
+    from hmacfs.model import Endpoint, Grant, Head, Slot
+    from hmacfs.store import Part, Store
+
+# What PUT answers when one of the Go server's own dialects let it in: its clients look for JSON.
+JSON_DIALECTS: Final = frozenset({"v3", "gojwt"})
+_UNJUDGED: Final = ""
+"""The dialect of a token that is judged behind the body."""
+
+
+class Link(ResumableLink, Protocol):
+    """The client as an upload sees it."""
+
+    @property
+    def peer(self) -> str:
+        """Address and port of the client, or "unix"."""
+
+
+class _Unreserved(NamedTuple):
+    """A part of which no byte is reserved; see `transfer.Part`."""
+
+    file: Descriptor
+    length: int
+
+
+class Uploads:
+    """The uploads of one configuration into one store."""
+
+    def __init__(  # noqa: PLR0913 - what a configuration is served with
+        self,
+        settings: Settings,
+        endpoints: tuple[Endpoint, ...],
+        store: Store,
+        row: metrics.Row,
+        now: Callable[[], float],
+        *,
+        resumable: Resumable,
+        shared: Callable[[Head], list[tuple[str, str]]],
+    ) -> None:
+        """Take uploads to `endpoints`, ordered as by `places.by_length`; `now` is the wall clock.
+
+        A PUT that breaks off is left to `resumable`; every answer has the fields that `shared` gives.
+        """
+        self._most = settings.server.max_upload_size
+        self._endpoints = endpoints
+        self._store = store
+        self._row = row
+        self._now = now
+        self._resumable = resumable
+        self._shared = shared
+        self._repeats = Repeats(store, now)
+        self._allowance = Allowance()
+
+    # PUT.
+
+    def put(self, head: Head, link: Link) -> Coroutine[None, None, Reply]:
+        """Return a coroutine that stores the body. Raises Refused."""
+        slot = places.find(head.path, self._endpoints)
+        if b"content-range" in head.fields:
+            # RFC 9110 14.4: a server that takes no partial PUT must not store one.
+            raise Refused(errors.RANGE_ON_PUT)
+        if head.fields.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise Refused(errors.ENCODING_ON_PUT)
+        grant = None
+        try:
+            grant = auth.upload(head, slot, now=self._now())
+        except Refused as refused:
+            if not _judged_later(refused, head):
+                raise
+        if grant is not None and grant.size is not None and grant.size > self._most:
+            raise Refused(errors.TOO_LARGE, f"at most {self._most} bytes are taken")
+        return self.whole(head, link, slot, grant)
+
+    def whole(
+        self, head: Head, link: ResumableLink, slot: Slot, grant: Grant | None
+    ) -> Coroutine[None, None, Reply]:
+        """Return a coroutine that stores the body under `grant`; None: its token is judged behind it."""
+        if grant is None or grant.size is None:
+            return self._unmeasured(head, link, slot, grant)
+        return self._measured(head, link, slot, grant, grant.size)
+
+    async def _measured(self, head: Head, link: ResumableLink, slot: Slot, grant: Grant, size: int) -> Reply:
+        started = self._now()
+        content_type = grant.content_type or _sent_type(head)
+        try:
+            begun = await self._store.begin(slot, size)
+        except Refused as refused:
+            await self._repeat(refused, head, link, slot, grant, size=size)
+            return self._reply(head, slot, grant, size, started)
+        with begun as part:
+            link.grant(grant.dialect, grant.owner)
+            plan = buffers.for_upload(Facts(length=head.length))
+            promise = Promise(head.fields[b"repr-digest"]) if b"repr-digest" in head.fields else None
+            sink = transfer.FileSink(part.file, part.length, digests=promise.running if promise else ())
+            poured = link.pour(sink, plan)
+            held = None if poured.done() else self._resumable.hold(head, link, slot, grant, part)
+            try:
+                digest = await sink.whole(poured)
+                sha256 = promise.kept() if promise else None
+                await self._commit(part, slot, grant, digest, content_type=content_type, sha256=sha256)
+            except Refused as broken:
+                await self._resumable.salvage(broken, head, slot, grant, part)
+                raise
+            finally:
+                if held is not None:  # until now: whoever asked during the commit is told of the whole file
+                    held.release()
+        await self._resumable.forget(slot)
+        return self._reply(head, slot, grant, size, started)
+
+    async def _unmeasured(self, head: Head, link: ResumableLink, slot: Slot, grant: Grant | None) -> Reply:
+        """Store a chunked body; without a grant its token is judged behind it, by the length that came.
+
+        Raises Refused: LENGTH_REQUIRED for more than is taken of strangers, and what `auth.upload` says.
+        """
+        started = self._now()
+        try:
+            begun = await self._store.begin(slot, 0 if grant is None else self._most)
+        except Refused as refused:
+            grant, size = await self._repeat_unmeasured(refused, head, link, slot, grant)
+            return self._reply(head, slot, grant, size, started)
+        with begun as part, Counted(link, self._allowance if grant is None else None) as counted:
+            link.grant(*((_UNJUDGED, "") if grant is None else (grant.dialect, grant.owner)))
+            promise = Promise(head.fields.get(b"repr-digest", b""))
+            sink = transfer.FileSink(part.file, self._most, digests=promise.running)
+            await counted.pour(sink, buffers.for_upload(Facts(length=None)))
+            size = counted.size
+            if grant is None:
+                grant = auth.upload(_of_length(head, size), slot, now=started)
+                link.grant(grant.dialect, grant.owner)
+            content_type, sha256 = grant.content_type or _sent_type(head), promise.kept()
+            await self._commit(
+                part, slot, grant, sink.digest(), content_type=content_type, size=size, sha256=sha256
+            )
+        await self._resumable.forget(slot)
+        return self._reply(head, slot, grant, size, started)
+
+    def _reply(self, head: Head, slot: Slot, grant: Grant, size: int, started: float) -> Reply:
+        if grant.dialect not in JSON_DIALECTS:
+            return Reply(status=201, code="created", fields=self._shared(head))
+        stored = doors.Stored(
+            path=places.path_of(slot),
+            name=slot.name,
+            size=size,
+            owner=grant.owner,
+            seconds=self._now() - started,
+        )
+        reply = doors.put_reply(stored)
+        reply.fields += self._shared(head)
+        return reply
+
+    # Repeats.
+
+    async def _repeat(  # noqa: PLR0913 - an upload, and why it cannot begin
+        self, refused: Refused, head: Head, link: ResumableLink, slot: Slot, grant: Grant, *, size: int
+    ) -> None:
+        """Return if the upload that is `refused` repeats the one that stands there. Raises Refused."""
+        record = None
+        if refused.refusal is errors.EXISTS:
+            record = await self._repeats.find(slot, grant, grant.content_type or _sent_type(head), size)
+        if record is None:
+            raise refused
+        link.grant(grant.dialect, grant.owner)
+        comparison = Comparison(record.size)
+        await link.pour(comparison, buffers.for_upload(Facts(length=head.length)))
+        comparison.check(record)
+
+    async def _repeat_unmeasured(
+        self, refused: Refused, head: Head, link: ResumableLink, slot: Slot, grant: Grant | None
+    ) -> tuple[Grant, int]:
+        """Do as `_repeat` for a chunked body; return its grant and its length.
+
+        Its length can only be that of what stands there, so the token is judged by that at once.
+        """
+        size = self._store.size_of(slot.key) if refused.refusal is errors.EXISTS else None
+        if size is None:
+            raise refused
+        if grant is None:
+            try:
+                grant = auth.upload(_of_length(head, size), slot, now=self._now())
+            except Refused:
+                raise refused from None
+        await self._repeat(refused, head, link, slot, grant, size=size)
+        return grant, size
+
+    # Forms.
+
+    def form(self, head: Head, link: Link) -> Coroutine[None, None, Reply]:
+        """Return a coroutine that stores the file of a form. Raises Refused."""
+        endpoint = doors.form_endpoint(head.path, self._endpoints)
+        if endpoint is None:
+            raise Refused(errors.METHOD_NOT_ALLOWED, fields=(("Allow", "GET, HEAD, PUT, OPTIONS"),))
+        boundary = doors.boundary(head)
+        grant = None
+        try:
+            grant = auth.form(head, endpoint, now=self._now())
+        except Refused as refused:
+            if not _judged_later(refused, head):
+                raise
+        if head.length is not None and head.length > self._most + doors.FORM_OVERHEAD_BYTES:
+            raise Refused(errors.TOO_LARGE, f"at most {self._most} bytes are taken")
+        return self._form(head, link, doors.Form(endpoint=endpoint, boundary=boundary, grant=grant))
+
+    async def _form(self, head: Head, link: Link, form: doors.Form) -> Reply:
+        started, grant = self._now(), form.grant
+        reserve = self._most if head.length is None else min(head.length, self._most)
+        with (
+            await self._store.begin(None, 0 if grant is None else reserve) as part,
+            Counted(link, self._allowance if grant is None else None) as counted,
+        ):
+            link.grant(*((_UNJUDGED, "") if grant is None else (grant.dialect, grant.owner)))
+            plan = buffers.for_upload(Facts(length=head.length))
+            room = part if grant is not None else _Unreserved(part.file, self._most)
+            name, size, digest = await transfer.receive_form(counted, room, form.boundary, plan)
+            if grant is None:
+                grant = auth.form(_of_length(head, counted.size), form.endpoint, now=started)
+                link.grant(grant.dialect, grant.owner)
+            part.slot = slot = places.form_slot(form.endpoint, name)
+            await self._commit(part, slot, grant, digest, size=size)
+        stored = doors.Stored(
+            path=places.path_of(slot),
+            name=slot.name,
+            size=size,
+            owner=grant.owner,
+            seconds=self._now() - started,
+        )
+        reply = doors.form_reply(stored, client=link.peer, now=self._now())
+        reply.fields += self._shared(head)
+        return reply
+
+    async def _commit(  # noqa: PLR0913 - what is known of a file
+        self,
+        part: Part,
+        slot: Slot,
+        grant: Grant,
+        digest: bytes,
+        *,
+        content_type: str | None = None,
+        size: int | None = None,
+        sha256: bytes | None = None,
+    ) -> None:
+        """Publish what has come, unless it repeats what stands there, and note how long that took."""
+        ended = time.monotonic()
+        try:
+            await part.commit(
+                size=size,
+                content_type=content_type,
+                owner=grant.owner,
+                expires=grant.expires,
+                digest=digest,
+                sha256=sha256,
+            )
+        except Refused as refused:
+            if refused.refusal is not errors.EXISTS or not await self._repeats.has(
+                slot, grant, content_type, digest
+            ):
+                raise
+        self._row.observe(metrics.COMMIT_SECONDS, time.monotonic() - ended)
+
+
+def _judged_later(refused: Refused, head: Head) -> bool:
+    """Whether a token is not refused for good: it signs a length that only the body's end tells."""
+    return head.chunked and refused.refusal is errors.LENGTH_REQUIRED
+
+
+def _of_length(head: Head, size: int) -> Head:
+    """Return the request as it would be, had it told its length."""
+    return dataclasses.replace(head, length=size, chunked=False)
+
+
+def _sent_type(head: Head) -> str | None:
+    """Return the request's Content-Type: what is served where the token signs none (v, ejabberd)."""
+    sent = head.fields.get(b"content-type", b"")
+    return sent.decode("latin-1") if sent and sent.isascii() else None
