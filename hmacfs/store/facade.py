@@ -107,7 +107,9 @@ class Store:
         self._clock_ns = clock_ns
         self._recent = recent.Recent()
         self._resilience = Resilience(rules, tell)
-        self._publisher = Publisher(tree, writer, quick, rules.durability, clock_ns, self._resilience.delays)
+        self._publisher = Publisher(
+            tree, writer, quick, rules.durability, clock_ns, self._resilience.delays, self._copy
+        )
         self._pace = pace.Pace()
         self._waited_ns = tree.waited_ns()  # what of it `_pace` knows
         self._sealed: list[Upload] = []  # what this turn of the loop has brought, to be published at its end
@@ -312,6 +314,16 @@ class Store:
 
     def _reserve(self, slot: Slot | None, length: int) -> int:
         return parts.reserve(self._tree, slot, length, min_free_bytes=self._rules.min_free_bytes)
+
+    def _copy(self, fd: int, key: str, length: int) -> int:
+        """Give a copy of an open file where it can be named `key`. Raises Refused DISK_FULL, OSError."""
+        with contextlib.ExitStack() as undo:
+            copy = self._tree.unnamed(key)
+            undo.callback(os.close, copy)
+            parts.take_room(self._tree, copy, length, min_free_bytes=self._rules.min_free_bytes)
+            self._tree.copy(fd, copy, length)
+            undo.pop_all()
+        return copy
 
     async def _reserve_aside(self, slot: Slot | None, length: int) -> int:
         job = self._pool.submit(self._reserve, slot, length)

@@ -35,6 +35,7 @@ class Upload:
 
     __slots__ = (
         "answer",
+        "carried",
         "content_type",
         "digest",
         "expires",
@@ -74,6 +75,7 @@ class Upload:
         self.digest = digest
         self.sha256 = sha256
         self.answer = answer
+        self.carried = False  # whether it was copied to the file system that its name is on
         self.fault: Exception | None = None
         self.mtime_ns = 0
         self.inode = 0
@@ -100,6 +102,13 @@ class Upload:
     def facts(self) -> Facts:
         """Give what readers want to know of it."""
         return Facts(self.content_type, self.expires, self.mtime_ns / NANO, self.sha256)
+
+    def carry_over(self, fd: int) -> None:
+        """Take `fd`, a copy of the file, in its place, which is closed."""
+        self.close()
+        self.fd = fd
+        self.reserved = self.size
+        self.carried = True
 
     def close(self) -> None:
         """Close the file: it is published, or vanishes unless it is linked."""
