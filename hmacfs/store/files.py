@@ -20,7 +20,7 @@ from hmacfs.model import File
 from hmacfs.store import faults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 PRIVATE: Final = ".hmacfs"
 PRIVATE_MODE: Final = 0o700
@@ -43,6 +43,10 @@ REMOVE_LOCK: Final = "remove.lock"
 _ALONE: Final = contextlib.nullcontext()
 
 
+def unheard(*_words: str) -> None:
+    """Tell nobody."""
+
+
 class Tree:
     """One storage directory, held open: what happens to its path afterwards does not matter.
 
@@ -62,6 +66,8 @@ class Tree:
         self.file_mode = file_mode
         self.directory_mode = directory_mode
         self.private_fd = CLOSED
+        self.denied: Callable[[str, str], None] = unheard
+        """Told of each file that stands and may not be read, and why."""
         self._homes: tuple[bytes, ...] = ()  # the endpoints' directories, inner ones before outer ones
         self._linked: dict[bytes, int] = {}  # those that are links, and what each led to
         self._left: list[int] = []  # what links of configurations before this one led to
@@ -116,13 +122,22 @@ class Tree:
         self._left += self._linked.values()
         self._homes, self._linked = tuple(homes), linked
 
+    @property
+    def homes(self) -> list[str]:
+        """The endpoints' directories but the root."""
+        return [home.decode() for home in self._homes]
+
+    def follows(self, directory: str) -> bool:
+        """Whether this is an endpoint's directory that is the administrator's link."""
+        return os.fsencode(directory) in self._linked
+
     def home(self, key: str) -> bytes:
         """Give the endpoint's directory that `key` lies in; b"" if that is the root, or none."""
-        path = path_of(key)
+        path = os.fsencode(key)
         return next((home for home in self._homes if path.startswith(home + b"/")), b"")
 
     def _at(self, path: bytes) -> tuple[int, bytes]:
-        """Give the directory from which `path` is looked up without following links, and the way from there."""
+        """Give the directory below which `path` is looked up without following links, and the rest of it."""
         for home, fd in self._linked.items():
             if path == home:
                 return fd, b"."
@@ -136,6 +151,7 @@ class Tree:
         try:
             fd = _core.open_beneath(*self._at(path), READING)
         except OSError as error:
+            self.note_denial(key, error)
             raise faults.reading(error) from None
         try:
             found = os.fstat(fd)
@@ -146,6 +162,11 @@ class Tree:
             os.close(fd)
             raise Refused(errors.NOT_FOUND)
         return File(fd, found.st_size, found.st_mtime_ns, found.st_ino)
+
+    def note_denial(self, key: str, error: OSError) -> None:
+        """Tell of a file that may not be read: to the public it is not there."""
+        if error.errno in faults.DENIED:
+            self.denied(key, error.strerror or str(error))
 
     def look(self, key: str) -> os.stat_result | None:
         """Give what stands at `key`, whatever it is and not following it; None if nothing does."""
@@ -222,8 +243,8 @@ class Tree:
         Names are never replaced, only freed, and every remover holds one lock: so nothing newer
         can have taken the name between the look and the removal.
         """
-        directory, _, name = bytes_of(key).rpartition(b"/")
         try:
+            directory, _, name = bytes_of(key).rpartition(b"/")
             with lent(self.directory(directory)) as parent, self.locked(REMOVE_LOCK):
                 found = os.stat(name, dir_fd=parent, follow_symlinks=False)
                 if not stat.S_ISREG(found.st_mode) or mtime_ns not in {None, found.st_mtime_ns}:
@@ -249,6 +270,20 @@ class Tree:
                 raise
             directory = above
         return directory
+
+    def is_bare(self, key: str) -> bool:
+        """Whether the endpoint's directory that `key` lies in is not there, or holds nothing at all.
+
+        So it is where the file system that belongs there is not mounted.
+        """
+        home = self.home(key)
+        if not home:
+            return False
+        try:
+            with lent(self.directory(home)) as fd, os.scandir(fd) as entries:
+                return next(entries, None) is None
+        except FileNotFoundError:
+            return True
 
     def sync_directory(self, directory: str) -> tuple[int, int]:
         """Bring a directory's entries to stable storage; give its (device, inode)."""
@@ -281,7 +316,10 @@ class Tree:
 
     def _lock_file(self, name: str) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        return os.open(name, flags, 0o600, dir_fd=self.private_fd)
+        try:
+            return os.open(name, flags, 0o600, dir_fd=self.private_fd)
+        except FileNotFoundError:  # not of what the lock is for: that is there, or not, as before
+            raise OSError(errno.ESTALE, "the private directory has been removed") from None
 
     def _make(self, root: int, directory: bytes) -> None:
         """Make what is missing of `directory` below `root`."""

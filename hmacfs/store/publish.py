@@ -72,8 +72,8 @@ class Publisher:
         """Publish into `tree` and `index`; `quick` is the loop's own connection, which never waits.
 
         The publisher closes both, not the tree. `delays` gives the waits before each further try of
-        what may pass by itself. `copy` gives an unnamed copy of an open file of so many bytes, where a key can
-        be linked to it; it raises Refused or OSError.
+        what may pass by itself. `copy` gives an unnamed copy of an open file of so many bytes on the file
+        system of a key; it raises Refused or OSError.
         """
         self._tree = tree
         self._index = index
@@ -101,6 +101,16 @@ class Publisher:
         """Keep another promise from the next upload on."""
         self._durability = durability
         return self._writer.submit(self._index.keep, durability)
+
+    def use(self, index: Index, quick: Index) -> None:
+        """Write by other connections from now on, and close those before; on the event loop."""
+        self._quick.close()
+        self._quick = quick
+        self._writer.submit(self._use, index)
+
+    def _use(self, index: Index) -> None:
+        self._index.close()
+        self._index = index
 
     @property
     def syncs(self) -> bool:
