@@ -205,6 +205,8 @@ def locked(server: serving.Server) -> Callable[[], object]:
 
 FULL = frozenset({507})
 FAILED = frozenset({500, 503})
+OVER = written("", 0, b"no database" * 1000)
+PAGE = written("", 100, b"\xff" * 3996)
 ANOTHER = moved("", leave=Path.mkdir)
 LINK = moved("upload", leave=lambda path: path.symlink_to("../moved"))
 BREAKS = [
@@ -215,8 +217,8 @@ BREAKS = [
     Break("log of the index replaced", replaced("-wal"), "index_files", "another file", barred=True),
     Break("shared memory replaced", replaced("-shm"), "index_files", "another file", barred=True),
     Break("index cut", cut(""), "index_files", "", ready=False, barred=True),
-    Break("index overwritten", written("", 0, b"no database" * 1000), "index_files", "damaged", ready=False),
-    Break("first page overwritten", written("", 100, b"\xff" * 3996), "index_files", "damaged", ready=False),
+    Break("index overwritten", OVER, "index_files", "damaged", ready=False, barred=True),
+    Break("first page overwritten", PAGE, "index_files", "damaged", ready=False, barred=True),
     Break("index locked", locked, "index_files", "locked by another program"),
     Break("private directory moved", moved(".hmacfs"), "write_probe", "No such file", barred=True),
     Break("private one replaced", moved(".hmacfs", leave=Path.mkdir), "index_files", "index.db", barred=True),
