@@ -3,10 +3,11 @@
 def waited_ns() -> int:
     """Give for how long the calling thread has waited in `begin_file` and `name_file` so far."""
 
-def begin_file(root: int, path: bytes | None, drafts: int, mode: int) -> int:
-    """Open a file without a name in `drafts` if nothing stands at `path` below `root` (None: not asked).
+def begin_file(root: int, path: bytes | None, home: bytes, mode: int) -> int:
+    """Open a file without a name in the directory `home` if nothing stands at `path` (None: not asked).
 
-    It vanishes when it is closed without having been named. Raises OSError, FileExistsError for one.
+    Both are below `root`, in which the file is opened if there is no `home` yet. It vanishes when it is closed
+    without having been named. Raises OSError, FileExistsError for one.
     """
 
 def name_file(file: int, root: int, above: bytes, directory: bytes, name: bytes, mode: int) -> None:

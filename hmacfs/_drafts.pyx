@@ -25,7 +25,6 @@ cdef extern from *:
     ctypedef unsigned int mode_t
     struct stat_t "stat":
         mode_t st_mode
-    int openat(int dir_fd, const char *path, int flags, mode_t mode) nogil
     int fstat(int file, stat_t *found) nogil
     int fchmod(int file, mode_t mode) nogil
     int mkdirat(int dir_fd, const char *path, mode_t mode) nogil
@@ -73,9 +72,9 @@ cdef int set_mode(int file, mode_t mode) noexcept nogil:
     return 0
 
 
-cdef int begin(int root, const char *path, int drafts, mode_t mode) noexcept nogil:
+cdef int begin(int root, const char *path, const char *home, mode_t mode) noexcept nogil:
     cdef int code
-    cdef int fd
+    cdef long fd
     if path != NULL:
         code = open_strictly(root, path, O_PATH | O_NOFOLLOW)
         if code >= 0:
@@ -83,21 +82,26 @@ cdef int begin(int root, const char *path, int drafts, mode_t mode) noexcept nog
             return -EEXIST
         if code != -ENOENT:
             return code
-    fd = openat(drafts, b".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode)
+    # In the directory below which it will be named: a link cannot cross from one mount to another (link(2)).
+    fd = beneath(root, home, O_TMPFILE | O_RDWR | O_CLOEXEC, mode)
+    if fd < 0 and errno == ENOENT:  # it will be made, where `root` lies
+        fd = beneath(root, b".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode)
     if fd < 0:
         return -errno
-    code = set_mode(fd, mode)
+    code = set_mode(<int>fd, mode)
     if code < 0:
-        close(fd)
+        close(<int>fd)
         return code
-    return fd
+    return <int>fd
 
 
-def begin_file(int root, bytes path, int drafts, int mode) -> int:
-    """Open a file without a name in `drafts` if nothing stands at `path` below `root` (None: not asked).
+def begin_file(int root, bytes path, bytes home not None, int mode) -> int:
+    """Open a file without a name in the directory `home` if nothing stands at `path` (None: not asked).
 
-    It vanishes when it is closed without having been named. Raises OSError, FileExistsError for one.
+    Both are below `root`, in which the file is opened if there is no `home` yet. It vanishes when it is closed
+    without having been named. Raises OSError, FileExistsError for one.
     """
+    cdef const char *place = checked(home)
     cdef const char *name = NULL
     cdef Watch watch
     cdef int fd
@@ -105,7 +109,7 @@ def begin_file(int root, bytes path, int drafts, int mode) -> int:
         name = checked(path)
     with nogil:
         watch = start_watch()
-        fd = begin(root, name, drafts, mode)
+        fd = begin(root, name, place, mode)
         add_up(watch)
     if fd < 0:
         raise failed(-fd)

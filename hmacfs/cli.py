@@ -352,7 +352,7 @@ def _expire(options: argparse.Namespace) -> int:
             count = 0
             for record in store.list_expired(server.storage_path, worker.rules(loaded.settings), time.time()):
                 count += 1
-                print(f"{record.size}\t{record.key}")
+                print(f"{record.size}\t{store.printable(record.key)}")
             print(f"{count} files would be removed")
         else:
             swept = store.expire(server.storage_path, worker.rules(loaded.settings), time.time())

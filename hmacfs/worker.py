@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import os
 import resource
 import signal
@@ -45,6 +46,10 @@ BACKLOG: Final = 4096
 # Deadlines, the Date field, the log and the heartbeat are looked after this often. A tick over
 # 10,000 connections takes about a millisecond.
 TICK_S: Final = 0.25
+# How soon it is noticed that something of the storage is gone, or there again.
+ATTEND_S: Final = 1.0
+# One line at most in such a time tells of files that may not be read.
+DENIAL_S: Final = 10.0
 # Each takes about 0.2 ms if it has to be told why: 250 at once kept a small request waiting for 60 ms.
 EXPIRED_PER_TURN: Final = 16
 # Where the first worker keeps what is known of the buffers' sizes.
@@ -112,6 +117,14 @@ class Ready:
     version: int
 
 
+@dataclass(frozen=True, slots=True)
+class Barred:
+    """The worker refuses uploads, or takes them again."""
+
+    words: str
+    """Why it refuses them; "" if it does not."""
+
+
 def run(control_fd: int) -> int:
     """Be a worker until told to end; give the exit status."""
     # The terminal's Ctrl-C and a SIGHUP to the group are for the supervisor, which will tell us. It has
@@ -162,8 +175,14 @@ class Worker:
         self._row.reset_gauges()
         self._row.add(metrics.WORKER_STARTS)
         self._log = log.open_log(boot.settings.logging, fall_back=True)
+        self._next_denial = 0.0
+        self._denials = 0  # files since the last line
         self._store = Store.open(
-            boot.settings.server.storage_path, rules(boot.settings), tell=self._on_breaker
+            boot.settings.server.storage_path,
+            rules(boot.settings),
+            tell=self._on_breaker,
+            barred=self._on_barred,
+            denied=self._on_denied,
         )
         self._ended = loop.create_future()
         self._sockets = [socket.socket(fileno=fd) for fd in boot.listeners]
@@ -174,6 +193,7 @@ class Worker:
         self._lookalikes = lookalikes(boot.settings)
         self._next_tick = 0.0
         self._next_sweep = 0.0
+        self._next_look = 0.0
         self._next_sharing = 0.0
         self._next_ranking = 0.0
         share = memory_share(boot.settings, len(self._rows))
@@ -239,6 +259,7 @@ class Worker:
         )
         self._porch = Porch(self._service, proxied=boot.settings.server.proxy_protocol)
         self._set_up_hot()
+        self._tell_inodes()
 
     def _set_up_hot(self) -> None:
         service = self._service
@@ -384,6 +405,9 @@ class Worker:
         elif self._boot.slot == 0 and now >= self._next_sweep:
             self._next_sweep = now + self._settings.server.sweep_interval_s
             self._start(self._sweep())
+        if now >= self._next_look:
+            self._next_look = math.inf
+            self._start(self._attend())
         if now >= self._next_sharing:
             self._next_sharing = now + clients.SHARE_S
             self._start(self._clients.share())
@@ -409,6 +433,18 @@ class Worker:
         if rest := due[EXPIRED_PER_TURN:]:
             self._loop.call_soon(self._expire, rest)
 
+    async def _attend(self) -> None:
+        try:
+            await self._store.attend()
+        finally:
+            self._next_look = self._loop.time() + ATTEND_S
+        self._tell_inodes()
+
+    def _tell_inodes(self) -> None:
+        """Let the supervisor know which files of the index are open."""
+        for column, inode in zip(metrics.INDEX_INODES, self._store.inodes() or (0, 0, 0), strict=True):
+            self._row.set(column, inode)
+
     async def _sweep(self) -> None:
         swept = await self._store.sweep()
         if swept is not None and swept.removed:
@@ -422,6 +458,9 @@ class Worker:
         done = await self._store.reconcile()
         if done is not None:
             self._log.event("info", "reconcile-done", added=done.added, dropped=done.dropped)
+            if done.unserved:
+                names = " ".join(done.unserved_names)
+                self._log.event("warn", "files-unserved", count=done.unserved, names=names)
 
     def _start(self, job: Coroutine[None, None, None]) -> None:
         """Run `job` beside the connections; the loop itself keeps only weak references to tasks."""
@@ -440,6 +479,27 @@ class Worker:
             self._log.event("error", "breaker-opened", dependency=dependency.value, error=why)
         else:
             self._log.event("info", "breaker-closed", dependency=dependency.value)
+
+    def _on_barred(self, words: str) -> None:
+        self._row.set(metrics.UPLOADS_BARRED, int(bool(words)))
+        self._pipe.send(Barred(words))
+        if words:
+            self._log.event("error", "uploads-barred", error=words)
+            return
+        self._log.event("info", "uploads-resumed")
+        self._hot.forget()  # types and expiry times may not have been known
+        if self._boot.slot == 0:
+            self._start(self._reconcile())
+
+    def _on_denied(self, key: str, why: str) -> None:
+        self._row.add(metrics.DENIED_FILES)
+        now = self._loop.time()
+        if now < self._next_denial:
+            self._denials += 1
+            return
+        path = f"{self._settings.server.storage_path}/{key}"
+        self._log.event("warn", "file-denied", path=path, error=why, more=self._denials)
+        self._next_denial, self._denials = now + DENIAL_S, 0
 
     def _on_fault(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log an exception of a callback: one that escapes a connection has ended that connection."""

@@ -11,7 +11,7 @@ import errno
 import functools
 import socket
 import ssl
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hmacfs import metrics
 from hmacfs.connection.protocol import SPARE_CONNECTIONS, Connection
@@ -28,6 +28,8 @@ ACCEPTED_PER_TURN: Final = 16
 REST_S: Final = 0.1
 # uvloop wants more than nothing for a client to answer our close_notify.
 LEAST_SHUTDOWN_S: Final = 0.1
+# Handshakes that a worker makes at once. Each takes 40 kB of memory, a client that has sent nothing yet 3.
+MOST_HANDSHAKES: Final = 256
 EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -41,6 +43,7 @@ class Porch:
         self._proxied = proxied
         self._listening: dict[socket.socket, bool] = {}  # and whether its clients speak TLS
         self._tasks: set[asyncio.Task[None]] = set()
+        self._handshakes: dict[asyncio.Task[Any], None] = {}  # the oldest first
 
     @property
     def busy(self) -> bool:
@@ -124,17 +127,54 @@ class Porch:
     async def _shake_hands(self, sock: socket.socket, shown: str, client: str) -> None:
         service = self._service
         try:
-            await self._loop.connect_accepted_socket(
+            await self._first_byte(sock)
+            await self._handshake(sock, client)
+        except OSError as error:  # ssl.SSLError is one, and so are a timeout and a client that is gone
+            service.row.add(metrics.TLS_HANDSHAKE_ERRORS)
+            words = (isinstance(error, ssl.SSLError) and error.reason) or str(error) or type(error).__name__
+            service.log.event("info", "tls-handshake-failed", client=shown, error=words)
+
+    async def _first_byte(self, sock: socket.socket) -> None:
+        """Wait until the client has sent something: before that it is not worth OpenSSL's memory.
+
+        Raises TimeoutError.
+        """
+        limit_s = self._service.timeouts.headertimeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                await _readable(self._loop, sock)
+        except TimeoutError:
+            sock.close()
+            raise TimeoutError(f"the client has sent nothing for longer than {limit_s:g} seconds") from None
+        except BaseException:
+            sock.close()
+            raise
+
+    async def _handshake(self, sock: socket.socket, client: str) -> None:
+        """Make a handshake, in place of the oldest one if there are too many. Raises OSError."""
+        if len(self._handshakes) >= MOST_HANDSHAKES:
+            oldest = next(iter(self._handshakes))
+            del self._handshakes[oldest]
+            oldest.cancel()
+        service = self._service
+        made = self._loop.create_task(
+            self._loop.connect_accepted_socket(
                 functools.partial(Secure, service, client),
                 sock,
                 ssl=service.tls,
                 ssl_handshake_timeout=service.timeouts.headertimeout_s,
                 ssl_shutdown_timeout=max(service.timeouts.linger_s, LEAST_SHUTDOWN_S),
             )
-        except OSError as error:  # ssl.SSLError is one, and so are a timeout and a client that is gone
-            service.row.add(metrics.TLS_HANDSHAKE_ERRORS)
-            words = (isinstance(error, ssl.SSLError) and error.reason) or str(error) or type(error).__name__
-            service.log.event("info", "tls-handshake-failed", client=shown, error=words)
+        )
+        self._handshakes[made] = None
+        try:
+            await made
+        except asyncio.CancelledError:
+            if made in self._handshakes:  # this server is ending
+                raise
+            raise ConnectionAbortedError("too many others have begun a handshake since") from None
+        finally:
+            self._handshakes.pop(made, None)
 
     def _trusts(self, peer: str) -> bool:
         return bool(peer) and self._service.trusted.includes(peer)

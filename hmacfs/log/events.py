@@ -34,6 +34,12 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "background-failed": "A task beside the requests, or a callback, failed; `error` says how.",
         "breaker-opened": "A worker puts uploads off, because `dependency` keeps failing; `error` says how.",
         "breaker-closed": "A worker takes uploads again: one of them found `dependency` well.",
+        "uploads-barred": "A worker refuses uploads until the storage is mended; `error` says what is wrong.",
+        "uploads-resumed": "A worker takes uploads again: what they need of the storage is there.",
+        "file-denied": "A file that the server's user may not read was answered 404: `path` and `error` say "
+        "which and why, `more` how many others there were since the last line.",
+        "files-unserved": "Files that no URL can name (bytes that are not UTF-8, control bytes); they expire "
+        "as others do. `count` says how many there are, `names` the first of them.",
         "clients-unshared": "What is known of clients could not be stored or shared; `error` says why.",
         "line-measured": "What TCP_INFO says of the line to a client, at the end of a transfer (debug).",
         "sweep-done": "Expired files were removed.",

@@ -6,9 +6,11 @@ makes the server ready: it asks.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 import threading
+import time
 from http import HTTPStatus
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -25,9 +27,11 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 REQUEST_TIMEOUT_S: Final = 10.0
-"""How long one read or write of an operator's connection may take."""
+"""How long an operator's connection may last, from its acceptance to the last byte of the answer."""
 # A scraper, two probes and a person with a browser need four; more is somebody else, or a scraper in trouble.
 MOST_THREADS: Final = 16
+# How long a thread takes to end whose connection has been cut.
+CUT_S: Final = 1.0
 
 SOCKET_MODE: Final = 0o660
 """Of a unix socket: the service's user and group."""
@@ -118,7 +122,6 @@ def _line(check: Check) -> str:
 class _Request(WSGIRequestHandler):
     """One operator's request; quiet, since probes come every few seconds."""
 
-    timeout = REQUEST_TIMEOUT_S
     server_version = "hmacfs"
     sys_version = ""
 
@@ -127,15 +130,23 @@ class _Request(WSGIRequestHandler):
 
 
 class Server(ThreadingMixIn, WSGIServer):
-    """The bound listener; `server_port` tells the port (0 on a unix socket). `stop` ends it."""
+    """The bound listener; `server_port` tells the port (0 on a unix socket). `stop` ends it.
+
+    So that nobody keeps others from /livez and /readyz, a connection that comes when all threads are taken
+    takes the place of the oldest one. A probe sends its few bytes at once and is answered before its turn to
+    go would come.
+    """
 
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
         """Bind `address`: "host:port", "[v6]:port" or "unix:/path". Raises OSError and ValueError."""
         self._path = address.removeprefix("unix:") if address.startswith("unix:") else ""
         self._name: unixsocket.Name | None = None
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._begun: dict[socket.socket, float] = {}  # connections that have a thread, the oldest first
         self._free = threading.BoundedSemaphore(MOST_THREADS)
         self._thread = threading.Thread(target=self.serve_forever, name="hmacfs-admin", daemon=True)
         if self._path:
@@ -190,27 +201,58 @@ class Server(ThreadingMixIn, WSGIServer):
         if self._name is not None:
             unixsocket.remove(self._name)
 
+    def service_actions(self) -> None:
+        """Cut the connections whose time is over; called every half second (socketserver)."""
+        now = time.monotonic()
+        with self._lock:
+            for request, begun in self._begun.items():
+                if now - begun > self._timeout_s:
+                    _cut(request)
+
     def process_request(
         self, request: socket.socket | tuple[bytes, socket.socket], client_address: object
     ) -> None:
-        """Answer on a thread of its own, or hang up if too many are busy."""
-        if not self._free.acquire(blocking=False):
+        """Answer on a thread of its own, in place of the oldest one if too many are busy."""
+        assert isinstance(request, socket.socket)
+        if not self._free.acquire(blocking=False) and not self._take_place():
             self.shutdown_request(request)
             return
+        with self._lock:
+            self._begun[request] = time.monotonic()
         try:
             super().process_request(request, client_address)
         except RuntimeError:  # no thread to be had
-            self._free.release()
+            self._end(request)
             raise
 
     def process_request_thread(
         self, request: socket.socket | tuple[bytes, socket.socket], client_address: object
     ) -> None:
         """Answer, then make room for the next."""
+        assert isinstance(request, socket.socket)
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._free.release()
+            self._end(request)
+
+    def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
+        """End a connection, which nobody may cut from here on."""
+        with self._lock:
+            self._begun.pop(request, None)  # type: ignore[arg-type] # a socket, since this is TCP
+        super().shutdown_request(request)
+
+    def _take_place(self) -> bool:
+        """Cut the oldest connection; give whether its thread has ended."""
+        with self._lock:
+            oldest = next(iter(self._begun), None)
+            if oldest is not None:
+                _cut(oldest)
+        return self._free.acquire(timeout=CUT_S)
+
+    def _end(self, request: socket.socket) -> None:
+        with self._lock:
+            self._begun.pop(request, None)
+        self._free.release()
 
     def handle_error(
         self, request: socket.socket | tuple[bytes, socket.socket], client_address: object
@@ -220,12 +262,18 @@ class Server(ThreadingMixIn, WSGIServer):
             super().handle_error(request, client_address)
 
 
-def listen(address: str, app: WSGIApplication) -> Server:
+def _cut(request: socket.socket) -> None:
+    """Have whoever reads from a connection, or writes to it, find its end."""
+    with contextlib.suppress(OSError):  # the client has done so
+        request.shutdown(socket.SHUT_RDWR)
+
+
+def listen(address: str, app: WSGIApplication, *, timeout_s: float = REQUEST_TIMEOUT_S) -> Server:
     """Bind `address`, answer with `app` on a daemon thread and give the server, bound and running.
 
     Raises OSError if the address cannot be bound, ValueError if it is none.
     """
-    server = Server(address)
+    server = Server(address, timeout_s=timeout_s)
     server.set_app(app)
     server.start()
     return server

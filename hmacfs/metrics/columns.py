@@ -474,6 +474,20 @@ BREAKER_OPENED: Final = _by_dependency(
         labels=("dependency",),
     )
 )
+UPLOADS_BARRED: Final = _plain(
+    Metric(
+        "hmacfs_uploads_barred",
+        Kind.GAUGE,
+        "Workers that refuse uploads now, because something of the storage is missing; /readyz says what.",
+    )
+)
+DENIED_FILES: Final = _plain(
+    Metric(
+        "hmacfs_denied_files_total",
+        Kind.COUNTER,
+        "Requests answered 404 for a file that is there, but may not be read by the server's user.",
+    )
+)
 WORKER_STARTS: Final = _plain(
     Metric("hmacfs_worker_starts_total", Kind.COUNTER, "Workers started, replacements included.")
 )
@@ -536,6 +550,15 @@ HEARTBEAT_MS: Final = _plain(
         "Monotonic time of the worker's last tick, by which the supervisor knows a stuck one.",
         "milliseconds",
     )
+)
+INDEX_INODES: Final = _add(
+    Metric(
+        "hmacfs_index_inodes",
+        Kind.INTERNAL,
+        "Inodes of the index's files that the worker has open, by which one that was replaced is known.",
+        labels=("file",),
+    ),
+    (("index",), ("wal",), ("shm",)),
 )
 
 METRICS: Final = tuple(_metrics)

@@ -7,24 +7,28 @@ publication: file synced, index row committed, name linked, directories synced, 
 from __future__ import annotations
 
 from hmacfs.store.acquaintances import Acquaintances
-from hmacfs.store.facade import Known, Rules, Store
+from hmacfs.store.facade import Store
 from hmacfs.store.faults import StorageError
 from hmacfs.store.files import READING
-from hmacfs.store.health import check
+from hmacfs.store.health import Check, Health
 from hmacfs.store.part import Part
+from hmacfs.store.reconcile import printable
+from hmacfs.store.rules import Known, Rules
 from hmacfs.store.upkeep import expire, list_expired
 from hmacfs.store.upload import Stored
 
 __all__ = [
     "READING",
     "Acquaintances",
+    "Check",
+    "Health",
     "Known",
     "Part",
     "Rules",
     "StorageError",
     "Store",
     "Stored",
-    "check",
     "expire",
     "list_expired",
+    "printable",
 ]

@@ -8,38 +8,37 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Final, ParamSpec, Self, TypeVar
 
 from hmacfs import errors
+from hmacfs._descriptor import Descriptor
 from hmacfs.errors import Refused
-from hmacfs.model import Durability
 from hmacfs.policy import pace
-from hmacfs.store import faults, memo, recent, reconcile, start, sweep
+from hmacfs.store import faults, indexes, memo, recent, reconcile, start, sweep
 from hmacfs.store import part as parts
-from hmacfs.store.faults import StorageError
-from hmacfs.store.files import PRIVATE
-from hmacfs.store.index import NAME, Identity, Index
+from hmacfs.store.condition import Condition, index_path
+from hmacfs.store.files import unheard
+from hmacfs.store.index import Identity, Index
 from hmacfs.store.publish import Publisher
 from hmacfs.store.resilience import Resilience, untold
+from hmacfs.store.rules import Known
 from hmacfs.store.sessions import Sessions
 from hmacfs.store.upload import NANO, Answering
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hmacfs._descriptor import Descriptor
     from hmacfs.model import Dependency, File, Record, Slot
+    from hmacfs.store.condition import Outcome
     from hmacfs.store.files import Tree
     from hmacfs.store.part import Part
     from hmacfs.store.reconcile import Reconciled
     from hmacfs.store.resilience import Tell
+    from hmacfs.store.rules import Rules
     from hmacfs.store.sweep import Swept
     from hmacfs.store.upload import Stored, Upload
 
@@ -51,40 +50,6 @@ T = TypeVar("T")
 THREADS: Final = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """What the site's configuration says to the store."""
-
-    durability: Durability
-    min_free_bytes: int
-    """Free space that uploads leave to others."""
-    file_ttl_s: float | None
-    """Age at which a file without an expiry of its own must be gone; None: never."""
-    file_mode: int
-    directory_mode: int
-    session_s: float
-    """How long an unfinished upload may be out of use before it is dropped."""
-    directories: frozenset[str]
-    """The endpoints' directories: they stay when they become empty."""
-    automatic_retry: bool
-    """Whether a step that failed in a way that may pass by itself is tried again."""
-    exponential_backoff: bool
-    """Whether it is tried again after ever longer waits of chance, or after equal ones."""
-    circuit_breaker: bool
-    """Whether uploads are refused at once while what they need keeps failing."""
-
-
-class Known(NamedTuple):
-    """What the index knows of a file that a reader may have."""
-
-    content_type: str | None
-    """The signed type; None if nothing was signed."""
-    expires: float | None
-    """Wall-clock time at which it will be gone; None: it stays."""
-    sha256: bytes | None
-    """SHA-256 of the content; None if that is not known."""
-
-
 class Store:
     """One worker's door to the files. Its coroutines belong to one event loop."""
 
@@ -94,71 +59,77 @@ class Store:
         tree: Tree,
         rules: Rules,
         *,
-        writer: Index,
-        quick: Index,
-        reader: Index,
         clock_ns: Callable[[], int],
         tell: Tell,
+        barred: Callable[[str], None],
     ) -> None:
         """Own all that is given; `Store.open` makes it."""
         self._path = path
         self._tree = tree
         self._rules = rules
-        self._reader = reader
+        self._barred = barred
+        self._fault = ""
+        writer, quick, self._reader = indexes.absent()
+        self._can_ask = False  # whether the reader knows anything
         self._clock_ns = clock_ns
         self._recent = recent.Recent()
         self._resilience = Resilience(rules, tell)
-        self._publisher = Publisher(tree, writer, quick, rules.durability, clock_ns, self._resilience.delays)
+        self._publisher = Publisher(
+            tree, writer, quick, rules.durability, clock_ns, self._resilience.delays, self._copy
+        )
         self._pace = pace.Pace()
         self._waited_ns = tree.waited_ns()  # what of it `_pace` knows
         self._sealed: list[Upload] = []  # what this turn of the loop has brought, to be published at its end
         self._pool = ThreadPoolExecutor(THREADS, "hmacfs-store")
         self._reading = ThreadPoolExecutor(1, "hmacfs-lookup")
         self._upkeep = ThreadPoolExecutor(1, "hmacfs-upkeep")
+        self._attending = ThreadPoolExecutor(1, "hmacfs-attend")
         self._stop = threading.Event()
         self.sessions = Sessions(
             tree, clock_ns, pool=self._pool, publish=self._publish, resilience=self._resilience
         )
         """Uploads that may take many requests."""
         self.sessions.adopt(rules)
+        self._condition = Condition(path, tree, self.sessions.folder, rules.durability)
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913 - who is told of what
         cls,
         path: str,
         rules: Rules,
         *,
         clock_ns: Callable[[], int] = time.time_ns,
         tell: Tell = untold,
+        barred: Callable[[str], None] = unheard,
+        denied: Callable[[str, str], None] = unheard,
     ) -> Self:
         """Open the storage at `path`, making it if need be; blocks.
 
-        `clock_ns` gives wall-clock nanoseconds; `tell` hears on the loop what opens and closes.
+        It is open as soon as files can be served from it; `attend` goes on from there. `barred` is told why
+        uploads are refused, and "" when that is over; `denied` of each file that may not be read, and why.
+        `clock_ns` gives wall-clock nanoseconds; `tell` hears on the loop of breakers.
         Raises StorageError, whose words are for the operator.
         """
-        tree = start.open_tree(path, file_mode=rules.file_mode, directory_mode=rules.directory_mode)
-        with contextlib.ExitStack() as undo:
-            undo.callback(tree.close)
-            try:
-                # Workers start together, and only one may make or migrate the index.
-                with tree.locked(start.LOCK):
-                    writer = Index(index_path(path), rules.durability)
-                    undo.callback(writer.close)
-                    quick = Index(index_path(path), Durability.RELAXED)
-                    undo.callback(quick.close)
-                    quick.be_quick()
-                    reader = Index(index_path(path), rules.durability)
-                    undo.callback(reader.close)
-                    os.fsync(tree.private_fd)
-            except OSError as error:
-                raise StorageError(f"the storage {path} cannot be used: {error.strerror}") from error
-            undo.pop_all()
-        return cls(path, tree, rules, writer=writer, quick=quick, reader=reader, clock_ns=clock_ns, tell=tell)
+        tree = start.open_root(
+            path,
+            file_mode=rules.file_mode,
+            directory_mode=rules.directory_mode,
+            directories=rules.directories,
+        )
+        tree.denied = denied
+        store = cls(path, tree, rules, clock_ns=clock_ns, tell=tell, barred=barred)
+        outcome = store._condition.look()
+        if isinstance(outcome.fault, start.Unsuitable):
+            store.close()
+            raise outcome.fault
+        store._go_by(outcome)
+        return store
 
     def close(self) -> None:
         """Finish what has been submitted and let go of everything; blocks."""
         self._stop.set()
         self._upkeep.shutdown(cancel_futures=True)
+        self._attending.shutdown(cancel_futures=True)
         for upload in self._sealed:  # the loop has ended before its turn did, and so has who waited
             upload.close()
         self._publisher.close()
@@ -178,9 +149,42 @@ class Store:
         self._rules = rules
         self._tree.file_mode = rules.file_mode
         self._tree.directory_mode = rules.directory_mode
+        self._tree.hold(rules.directories)
+        self._condition.durability = rules.durability
         self._publisher.keep(rules.durability)
         self._resilience.adopt(rules)
         self.sessions.adopt(rules)
+
+    async def attend(self) -> None:
+        """Look after what uploads need, and refuse them as long as it is not there.
+
+        To be done every second: that is how soon it is noticed if something is removed from under the server,
+        and how soon what was missing is taken into use.
+        """
+        self._go_by(await self._run(self._attending, self._condition.look))
+
+    def _go_by(self, outcome: Outcome) -> None:
+        if outcome.connections is not None:
+            writer, quick, reader = outcome.connections
+            self._publisher.use(writer, quick)
+            self._reading.submit(self._reader.close)
+            self._reader = reader
+            self._can_ask = reader.is_open
+            self._recent = recent.Recent()
+        self._resilience.bar(outcome.fault)
+        words = str(outcome.fault or "")
+        if words != self._fault:
+            self._fault = words
+            self._barred(words)
+
+    @property
+    def fault(self) -> str:
+        """Why uploads are refused, for the operator; "" if they are not."""
+        return self._fault
+
+    def inodes(self) -> tuple[int, ...]:
+        """Give the inodes of the index's files that are open, as `health` compares them; 0 for none."""
+        return self._condition.inodes()
 
     def refuses(self, dependency: Dependency) -> bool:
         """Say whether uploads are refused now, because `dependency` keeps failing."""
@@ -195,6 +199,7 @@ class Store:
         try:
             found = self._tree.look(key)
         except OSError as error:
+            self._tree.note_denial(key, error)
             raise faults.reading(error) from None
         return None if found is None else found.st_size
 
@@ -207,11 +212,21 @@ class Store:
         return None if facts is None else self._judge(facts)
 
     async def learn(self, key: str, file: File) -> Known:
-        """Give what the index knows of an open file. Raises Refused, as `known` does, or BUSY."""
+        """Give what the index knows of an open file. Raises Refused, as `known` does, or BUSY.
+
+        Of an index that is broken nothing is known: then its files are served as those without a row are.
+        """
+        if not self._can_ask:
+            return self._judge(recent.facts_of(None, file.mtime_ns))
+        reader = self._reader
         try:
-            record = await self._run(self._reading, self._reader.lookup, key, file.mtime_ns)
+            record = await self._run(self._reading, reader.lookup, key, file.mtime_ns)
         except sqlite3.Error as error:
-            raise faults.indexing(error) from error
+            if faults.primary(error) not in faults.LASTING:
+                raise faults.indexing(error) from error
+            if reader is self._reader:
+                self._go_by(self._condition.shut(error))
+            return self._judge(recent.facts_of(None, file.mtime_ns))
         facts = recent.facts_of(record, file.mtime_ns)
         self._recent.put(key, file.mtime_ns, file.inode, facts)
         return self._judge(facts)
@@ -274,7 +289,12 @@ class Store:
         )
 
     async def remove(self, slot: Slot) -> None:
-        """Remove a file for good. Raises Refused: NOT_FOUND if there is none, STORAGE_FAILED."""
+        """Remove a file for good. Raises Refused: NOT_FOUND if there is none, STORAGE_FAILED.
+
+        STORAGE_UNAVAILABLE while nothing can be changed.
+        """
+        if self._resilience.barred:
+            raise self._resilience.refusal()
         identity = await self._run(self._pool, self._remove, slot)
         # The file is gone, which is what was asked for; a row that stays is dropped by `reconcile`.
         with contextlib.suppress(sqlite3.Error):
@@ -312,7 +332,9 @@ class Store:
         return memo.read(self._tree.private_fd, name)
 
     async def remember(self, name: str, note: bytes) -> None:
-        """Keep a small `note` for the next start. Raises OSError."""
+        """Keep a small `note` for the next start, if that can be. Raises OSError."""
+        if self._resilience.barred:
+            return
         await self._run(self._pool, memo.write, self._tree.private_fd, name, note)
 
     def _now(self) -> float:
@@ -334,6 +356,18 @@ class Store:
     async def _reserve_aside(self, slot: Slot | None, length: int) -> Descriptor:
         # A reservation that nothing waits for any more is closed with its last reference.
         return await self._run(self._pool, self._reserve, slot, length)
+
+    def _copy(self, file: Descriptor, key: str, length: int) -> Descriptor:
+        """Return a copy of an open file where it can be named `key`. Raises Refused DISK_FULL, OSError."""
+        copy = Descriptor(self._tree.unnamed(key))
+        try:
+            room = self._rules.min_free_bytes
+            parts.take_room(self._tree, copy.fileno(), length, min_free_bytes=room)
+            self._tree.copy(file.fileno(), copy.fileno(), length)
+        except BaseException:
+            copy.close()
+            raise
+        return copy
 
     async def _try_again(self, error: OSError, slot: Slot | None, length: int) -> Descriptor:
         """Reserve after that has failed, if it may pass by itself. Raises Refused."""
@@ -409,11 +443,13 @@ class Store:
         except RuntimeError:  # the store is closed already
             file.close()
 
-    async def _keep_up(self, work: Callable[[Index], T]) -> T:
-        """Run upkeep on its own thread with its own connection."""
+    async def _keep_up(self, work: Callable[[Index], T]) -> T | None:
+        """Run upkeep on its own thread with its own connection; None while nothing can be changed."""
+        if self._resilience.barred:
+            return None
 
         def run() -> T:
-            index = Index(index_path(self._path), self._rules.durability)
+            index = Index.open(index_path(self._path), self._rules.durability)
             with contextlib.closing(index):
                 return work(index)
 
@@ -427,8 +463,3 @@ class Store:
     @staticmethod
     async def _run(pool: ThreadPoolExecutor, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.wrap_future(pool.submit(work, *args, **kwargs))
-
-
-def index_path(path: str) -> str:
-    """Give the path of the index of the storage at `path`."""
-    return str(Path(path, PRIVATE, NAME))

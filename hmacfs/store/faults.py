@@ -65,8 +65,21 @@ INDEX_FAULTS: Final = DAMAGE | {
 """What says that the index is broken."""
 
 
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What says that there is no room."""
+DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
+"""What is there, and may not be read by the server's user."""
+LASTING: Final = INDEX_FAULTS - {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
+"""What says that the index will not answer the next time either."""
+
+
 class StorageError(Exception):
-    """The storage cannot be used at all; the words say why and what to do. Raised at start only."""
+    """The storage, or a part of it, cannot be used; the words say why and what to do."""
+
+    def __init__(self, words: str, *, full: bool = False) -> None:
+        """Say `words`; `full`: there is no room, so that an upload is 507 and not 503."""
+        super().__init__(words)
+        self.full = full
 
 
 def reading(error: OSError) -> Refused:

@@ -21,9 +21,11 @@ from hmacfs.model import File
 from hmacfs.store import faults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 PRIVATE: Final = ".hmacfs"
+PRIVATE_MODE: Final = 0o700
+CLOSED: Final = -1
 # An empty, "." or ".." segment, or NUL. Heads are checked long before; this guards every other caller.
 _NO_KEY: Final = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)|\0")
 
@@ -31,6 +33,7 @@ READING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 """How a file is opened to be served: a FIFO must not hang the loop."""
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _EDGES: Final = frozenset(("", ".", "/"))  # what a doubtful key begins with
+_PIECE_BYTES: Final = 8 << 20  # copied by one system call
 
 _PLACE: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 # A remover may take an empty parent away between its making and our link. That is rare, so the
@@ -41,42 +44,115 @@ REMOVE_LOCK: Final = "remove.lock"
 _ALONE: Final = contextlib.nullcontext()
 
 
+def unheard(*_words: str) -> None:
+    """Tell nobody."""
+
+
 class Tree:
     """One storage directory, held open: what happens to its path afterwards does not matter.
 
     `file_mode` and `directory_mode` are exact, whatever the umask. Private state lies in
-    ".hmacfs" (mode 0700), which no key can name.
+    ".hmacfs" (mode 0700), which no key can name. Below the root any directory may be a mount point, also of a
+    file system that is mounted later; no symbolic link is followed but the administrator's own at an
+    endpoint's directory or at the private one, and that once, when it is opened.
     """
 
-    def __init__(self, root: str, *, file_mode: int, directory_mode: int) -> None:
-        """Open the existing directory `root` and make its private one. Raises OSError."""
+    def __init__(
+        self, root: str, *, file_mode: int, directory_mode: int, directories: Iterable[str] = ()
+    ) -> None:
+        """Open the existing directory `root`; `directories` are the endpoints'. Raises OSError.
+
+        The private directory is opened if it can be: `open_private` says why it was not.
+        """
         self.file_mode = file_mode
         self.directory_mode = directory_mode
-        with contextlib.ExitStack() as undo:
-            self.root_fd = os.open(root, _DIRECTORY)
-            undo.callback(os.close, self.root_fd)
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(PRIVATE, 0o700, dir_fd=self.root_fd)
-                os.fsync(self.root_fd)
-            self.private_fd = _core.open_beneath(self.root_fd, PRIVATE.encode(), _DIRECTORY)
-            undo.callback(os.close, self.private_fd)
-            # Drafts and index are nobody else's business. But a set-group-id bit stays: through it
-            # the files get the group of the storage, by which a web server may read them.
-            inherited = os.fstat(self.private_fd).st_mode & stat.S_ISGID
-            os.fchmod(self.private_fd, 0o700 | inherited)
-            undo.pop_all()
+        self.private_fd = CLOSED
+        self.denied: Callable[[str, str], None] = unheard
+        """Told of each file that stands and may not be read, and why."""
+        self._homes: tuple[bytes, ...] = ()  # the endpoints' directories, inner ones before outer ones
+        self._linked: dict[bytes, int] = {}  # those that are links, and what each led to
+        self._left: list[int] = []  # what links of configurations before this one led to
+        self.root_fd = os.open(root, _DIRECTORY)
+        try:
+            self.hold(directories)
+            with contextlib.suppress(OSError):
+                self.open_private()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let go of the directories."""
-        os.close(self.private_fd)
-        os.close(self.root_fd)
+        for fd in (*self._left, *self._linked.values(), self.private_fd, self.root_fd):
+            if fd != CLOSED:
+                os.close(fd)
+
+    def open_private(self) -> None:
+        """Open the private directory, making it if need be, unless it is open. Raises OSError."""
+        if self.private_fd != CLOSED:
+            return
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(PRIVATE, 0o700, dir_fd=self.root_fd)
+            os.fsync(self.root_fd)
+        with contextlib.ExitStack() as undo:
+            fd = os.open(PRIVATE, _DIRECTORY, dir_fd=self.root_fd)
+            undo.callback(os.close, fd)
+            # Drafts and index are nobody else's business. But a set-group-id bit stays: through it
+            # the files get the group of the storage, by which a web server may read them.
+            mode = os.fstat(fd).st_mode
+            if mode & 0o777 != PRIVATE_MODE:
+                os.fchmod(fd, PRIVATE_MODE | mode & stat.S_ISGID)
+            undo.pop_all()
+        self.private_fd = fd
+
+    def hold(self, directories: Iterable[str]) -> None:
+        """Take these for the endpoints' directories, and follow each that is a link, once.
+
+        A link whose end is no directory, or cannot be opened, is not followed: `directory` raises ELOOP.
+        """
+        linked: dict[bytes, int] = {}
+        homes = sorted((name.encode() for name in directories if name), key=len, reverse=True)
+        for home in homes:
+            try:
+                os.close(_core.open_beneath(self.root_fd, home, _DIRECTORY))
+            except OSError as error:
+                if error.errno == errno.ELOOP:
+                    with contextlib.suppress(OSError):
+                        linked[home] = os.open(home, _DIRECTORY, dir_fd=self.root_fd)
+        # Not closed yet: a thread may be about to use what was held until now.
+        self._left += self._linked.values()
+        self._homes, self._linked = tuple(homes), linked
+
+    @property
+    def homes(self) -> list[str]:
+        """The endpoints' directories but the root."""
+        return [home.decode() for home in self._homes]
+
+    def follows(self, directory: str) -> bool:
+        """Whether this is an endpoint's directory that is the administrator's link."""
+        return os.fsencode(directory) in self._linked
+
+    def home(self, key: str) -> bytes:
+        """Give the endpoint's directory that `key` lies in; b"" if that is the root, or none."""
+        path = os.fsencode(key)
+        return next((home for home in self._homes if path.startswith(home + b"/")), b"")
+
+    def _at(self, path: bytes) -> tuple[int, bytes]:
+        """Give the directory below which `path` is looked up without following links, and the rest of it."""
+        for home, fd in self._linked.items():
+            if path == home:
+                return fd, b"."
+            if path.startswith(home + b"/"):
+                return fd, path[len(home) + 1 :]
+        return self.root_fd, path
 
     def open(self, key: str) -> File:
         """Open a regular file for reading; quick enough for the event loop. Raises Refused."""
         path = path_of(key)
         try:
-            fd = _core.open_beneath(self.root_fd, path, READING)
+            fd = _core.open_beneath(*self._at(path), READING)
         except OSError as error:
+            self.note_denial(key, error)
             raise faults.reading(error) from None
         try:
             found = os.fstat(fd)
@@ -88,26 +164,46 @@ class Tree:
             raise Refused(errors.NOT_FOUND)
         return File(Descriptor(fd), found.st_size, found.st_mtime_ns, found.st_ino)
 
+    def note_denial(self, key: str, error: OSError) -> None:
+        """Tell of a file that may not be read: to the public it is not there."""
+        if error.errno in faults.DENIED:
+            self.denied(key, error.strerror or str(error))
+
     def look(self, key: str) -> os.stat_result | None:
         """Give what stands at `key`, whatever it is and not following it; None if nothing does."""
         try:
-            with lent(_core.open_beneath(self.root_fd, path_of(key), _PLACE)) as fd:
+            with lent(_core.open_beneath(*self._at(bytes_of(key)), _PLACE)) as fd:
                 return os.fstat(fd)
         except FileNotFoundError:
             return None
 
-    def free_bytes(self) -> int:
-        """Give the bytes that an unprivileged writer still finds free."""
-        room = os.fstatvfs(self.root_fd)
+    def free_bytes(self, fd: int | None = None) -> int:
+        """Give the bytes that an unprivileged writer still finds free where the open file `fd` lies.
+
+        None asks of the storage directory itself.
+        """
+        room = os.fstatvfs(self.root_fd if fd is None else fd)
         return room.f_bavail * room.f_frsize
 
     def unnamed(self, key: str | None = None) -> int:
         """Open a new file that vanishes when it is closed without having been linked.
 
-        FileExistsError if anything stands at `key`, whatever it is.
+        It lies where `key` will be. FileExistsError if anything stands there, whatever it is.
         """
-        path = None if key is None else path_of(key)
-        return _drafts.begin_file(self.root_fd, path, self.private_fd, self.file_mode)
+        if key is None:
+            return _drafts.begin_file(self.root_fd, None, b".", self.file_mode)
+        root, path = self._at(path_of(key))
+        _, home = self._at(self.home(key))
+        return _drafts.begin_file(root, path, home or b".", self.file_mode)
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Copy the first bytes of an open file to an empty one, whatever file systems they lie on."""
+        done = 0
+        while done < length:
+            moved = os.sendfile(target, source, done, min(length - done, _PIECE_BYTES))
+            if not moved:
+                raise OSError(errno.EIO, "the file is shorter than it was")
+            done += moved
 
     def waited_ns(self) -> int:
         """Give for how long the calling thread has waited in `unnamed` and `link`, of any tree, so far."""
@@ -125,7 +221,8 @@ class Tree:
 
     def link(self, fd: int, key: str) -> None:
         """Give the unnamed file its name, making missing parents. FileExistsError if it is taken."""
-        directory, _, name = path_of(key).rpartition(b"/")
+        root, path = self._at(path_of(key))
+        directory, _, name = path.rpartition(b"/")
         above, _, last = directory.rpartition(b"/")
         tries = _FREE_TRIES + _LOCKED_TRIES
         for attempt in range(tries):
@@ -133,10 +230,8 @@ class Tree:
             try:
                 with alone:
                     if attempt:
-                        self._make(above)
-                    _drafts.name_file(
-                        fd, self.root_fd, above or b".", last or b".", name, self.directory_mode
-                    )
+                        self._make(root, above)
+                    _drafts.name_file(fd, root, above or b".", last or b".", name, self.directory_mode)
             except FileNotFoundError:  # nothing is above, or an empty parent was removed in between
                 if attempt == tries - 1:
                     raise
@@ -149,8 +244,8 @@ class Tree:
         Names are never replaced, only freed, and every remover holds one lock: so nothing newer
         can have taken the name between the look and the removal.
         """
-        directory, _, name = path_of(key).rpartition(b"/")
         try:
+            directory, _, name = bytes_of(key).rpartition(b"/")
             with lent(self.directory(directory)) as parent, self.locked(REMOVE_LOCK):
                 found = os.stat(name, dir_fd=parent, follow_symlinks=False)
                 if not stat.S_ISREG(found.st_mode) or mtime_ns not in {None, found.st_mtime_ns}:
@@ -166,8 +261,8 @@ class Tree:
         while directory and directory not in keep:
             above, _, name = directory.rpartition("/")
             try:
-                with lent(self.directory(above.encode())) as parent, self.locked(REMOVE_LOCK):
-                    os.rmdir(name, dir_fd=parent)
+                with lent(self.directory(os.fsencode(above))) as parent, self.locked(REMOVE_LOCK):
+                    os.rmdir(os.fsencode(name), dir_fd=parent)
             except FileNotFoundError:  # another remover has been here
                 pass
             except OSError as error:
@@ -177,16 +272,31 @@ class Tree:
             directory = above
         return directory
 
+    def is_bare(self, key: str) -> bool:
+        """Whether the endpoint's directory that `key` lies in is not there, or holds nothing at all.
+
+        So it is where the file system that belongs there is not mounted.
+        """
+        home = self.home(key)
+        if not home:
+            return False
+        try:
+            with lent(self.directory(home)) as fd, os.scandir(fd) as entries:
+                return next(entries, None) is None
+        except FileNotFoundError:
+            return True
+
     def sync_directory(self, directory: str) -> tuple[int, int]:
         """Bring a directory's entries to stable storage; give its (device, inode)."""
-        with lent(self.directory(directory.encode())) as fd:
+        with lent(self.directory(os.fsencode(directory))) as fd:
             os.fsync(fd)
             found = os.fstat(fd)
         return found.st_dev, found.st_ino
 
     def directory(self, path: bytes) -> int:
         """Open a directory below the root (b"": the root itself)."""
-        return _core.open_beneath(self.root_fd, path or b".", _DIRECTORY)
+        fd, rest = self._at(path)
+        return _core.open_beneath(fd, rest or b".", _DIRECTORY)
 
     @contextlib.contextmanager
     def locked(self, name: str, *, wait: bool = True) -> Iterator[bool]:
@@ -207,12 +317,15 @@ class Tree:
 
     def _lock_file(self, name: str) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        return os.open(name, flags, 0o600, dir_fd=self.private_fd)
+        try:
+            return os.open(name, flags, 0o600, dir_fd=self.private_fd)
+        except FileNotFoundError:  # not of what the lock is for: that is there, or not, as before
+            raise OSError(errno.ESTALE, "the private directory has been removed") from None
 
-    def _make(self, directory: bytes) -> None:
-        """Make what is missing of `directory`."""
+    def _make(self, root: int, directory: bytes) -> None:
+        """Make what is missing of `directory` below `root`."""
         with contextlib.ExitStack() as opened:
-            here = self.directory(b"")
+            here = _core.open_beneath(root, b".", _DIRECTORY)
             opened.callback(os.close, here)
             for name in filter(None, directory.split(b"/")):
                 here = self._child(here, name)
@@ -255,3 +368,17 @@ def path_of(key: str) -> bytes:
         return key.encode()
     except UnicodeEncodeError:  # a lone surrogate
         raise Refused(errors.NOT_FOUND) from None
+
+
+def bytes_of(key: str) -> bytes:
+    """Give the path of a key that the index or a walk has told, which no request can name: any bytes.
+
+    What is not UTF-8 stands in the key as os.fsdecode has it. FileNotFoundError if it names nothing here.
+    """
+    try:
+        path = os.fsencode(key)
+    except UnicodeEncodeError:
+        path = b""
+    if _NO_KEY.search(key) or not path or key.partition("/")[0] == PRIVATE:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    return path

@@ -38,13 +38,13 @@ def reserve(tree: Tree, slot: Slot | None, length: int, *, min_free_bytes: int) 
 
 def take_room(tree: Tree, fd: int, length: int, *, start: int = 0, min_free_bytes: int) -> None:
     """See to it that `length` bytes from `start` on find room beside the margin. Raises Refused DISK_FULL."""
-    spare_bytes = tree.free_bytes() - length - min_free_bytes
+    spare_bytes = tree.free_bytes(fd) - length - min_free_bytes
     if spare_bytes < 0:
         raise Refused(errors.DISK_FULL)
     if space.must_reserve(length, spare_bytes):
         tree.reserve(fd, length, start)
         # Once more, now that it is taken: others may have passed the first look at the same time.
-        if tree.free_bytes() < min_free_bytes:
+        if tree.free_bytes(fd) < min_free_bytes:
             raise Refused(errors.DISK_FULL)
 
 

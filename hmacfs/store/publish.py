@@ -13,12 +13,13 @@ for all that the turn has brought.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hmacfs import errors
 from hmacfs.errors import Refused
@@ -46,6 +47,15 @@ class _NotNow(Exception):  # noqa: N818 - no error yet
     """A name cannot be given now, but perhaps in a moment; a thread can wait for that."""
 
 
+class _Left(NamedTuple):
+    """What is left over when a batch has been given its names."""
+
+    rows: list[Identity]
+    """Rows without a file."""
+    misplaced: list[Upload]
+    """Files that lie on another file system than their name; they have not ended."""
+
+
 class Publisher:
     """The threads that publish, and the only writers of this process's index."""
 
@@ -57,11 +67,13 @@ class Publisher:
         durability: Durability,
         clock_ns: Callable[[], int],
         delays: Callable[[], Iterator[float]],
+        copy: Callable[[Descriptor, str, int], Descriptor],
     ) -> None:
         """Publish into `tree` and `index`; `quick` is the loop's own connection, which never waits.
 
         The publisher closes both, not the tree. `delays` gives the waits before each further try of
-        what may pass by itself.
+        what may pass by itself. `copy` gives an unnamed copy of an open file of so many bytes on the file
+        system of a key; it raises Refused or OSError.
         """
         self._tree = tree
         self._index = index
@@ -69,6 +81,7 @@ class Publisher:
         self._durability = durability
         self._clock_ns = clock_ns
         self._delays = delays
+        self._copy = copy
         self._directories = Directories(tree)
         self._syncs = ThreadPoolExecutor(SYNC_THREADS, "hmacfs-sync")
         self._writer = ThreadPoolExecutor(1, "hmacfs-index")
@@ -88,6 +101,16 @@ class Publisher:
         """Keep another promise from the next upload on."""
         self._durability = durability
         return self._writer.submit(self._index.keep, durability)
+
+    def use(self, index: Index, quick: Index) -> None:
+        """Write by other connections from now on, and close those before; on the event loop."""
+        self._quick.close()
+        self._quick = quick
+        self._writer.submit(self._use, index)
+
+    def _use(self, index: Index) -> None:
+        self._index.close()
+        self._index = index
 
     @property
     def syncs(self) -> bool:
@@ -140,18 +163,21 @@ class Publisher:
                 self._waiting.extend(batch)
                 self._writer.submit(self._publish_waiting)
                 return
-            lost: list[Identity] = []
+            left = _Left([], [])
             index_s, done = time.monotonic() - began, 0
             while done < len(batch) and is_quick(index_s):
                 index_s = 0.0
                 try:
-                    lost += self._name(batch[done : done + 1], added[done : done + 1], None)
+                    self._name(batch[done : done + 1], added[done : done + 1], None, left)
                 except _NotNow:
                     break
                 done += 1
-            if lost:
-                self.drop(lost)
-            batch, rest = batch[:done], batch[done:]
+            if left.rows:
+                self.drop(left.rows)
+            named, rest = batch[:done], batch[done:]
+            batch = [upload for upload in named if upload not in left.misplaced]
+            for upload in left.misplaced:
+                self._carry_soon(upload)
             if rest:
                 self._writer.submit(self._publish, rest, added[done:])
         for upload in batch:
@@ -188,8 +214,39 @@ class Publisher:
         """Seal one file, in parallel with others, and queue it for its name."""
         with Answering((upload,)):
             self.seal(upload)
-            self._waiting.append(upload)
-            self._writer.submit(self._publish_waiting)
+            self._queue(upload)
+            return
+        _tell([upload])
+
+    def _queue(self, upload: Upload) -> None:
+        self._waiting.append(upload)
+        self._writer.submit(self._publish_waiting)
+
+    def _carry_soon(self, upload: Upload) -> None:
+        with Answering((upload,)):
+            self._syncs.submit(self._carry, upload)
+            return
+        _tell([upload])  # the store is being closed
+
+    def _carry(self, upload: Upload) -> None:
+        """Copy a file to the file system that its name is on, and queue it once more.
+
+        So ends an upload whose parts were kept in the private directory, where that lies on another file
+        system than the endpoint's directory; and one during which another was mounted there.
+        """
+        with Answering((upload,)):
+            copy = self._copy(upload.file, upload.slot.key, upload.size)
+            first = upload.carry_over(copy)
+            try:
+                self._writer.submit(self._index.drop, [upload.identity]).result()
+                self.seal(upload)
+                # So that a request after a crash knows the file that it finds under the name for its own.
+                os.utime(first.fileno(), ns=(upload.mtime_ns, upload.mtime_ns))
+                if self.syncs:
+                    os.fsync(first.fileno())
+            finally:
+                first.close()
+            self._queue(upload)
             return
         _tell([upload])
 
@@ -203,26 +260,33 @@ class Publisher:
 
     def _publish(self, batch: list[Upload], added: list[bool] | None, *, full: bool = False) -> None:
         """Give a batch its rows, unless it has them, and its names, and tell whoever waits for them."""
-        lost: list[Identity] = []
+        left = _Left([], [])
         with Answering(batch):
             if added is None:
                 added = self._index.add_rows(upload.row() for upload in batch)
-            lost = self._name(batch, added, self._delays(), full=full)
-        _tell(batch)
-        if lost:
+            left = self._name(batch, added, self._delays(), _Left([], []), full=full)
+        _tell([upload for upload in batch if upload not in left.misplaced])
+        for upload in left.misplaced:
+            self._carry_soon(upload)
+        if left.rows:
             # Nobody waits for this. If it fails, rows without a file stay: `reconcile`.
             with contextlib.suppress(sqlite3.Error):
-                self._index.drop(lost)
+                self._index.drop(left.rows)
 
     def _name(
-        self, batch: list[Upload], added: list[bool], delays: Iterator[float] | None, *, full: bool = False
-    ) -> list[Identity]:
-        """Give names to a batch that has its rows, and end each; give the rows that are left over.
+        self,
+        batch: list[Upload],
+        added: list[bool],
+        delays: Iterator[float] | None,
+        left: _Left,
+        *,
+        full: bool = False,
+    ) -> _Left:
+        """Give names to a batch that has its rows, and end each; add to what is left over, and give that.
 
         All of the batch share `delays`, so that it is not held up for longer than one upload may be.
         With None it is a batch of one, and _NotNow is raised for what may pass by itself.
         """
-        lost: list[Identity] = []
         linked: list[Upload] = []
         for upload, new in zip(batch, added, strict=True):
             if upload.answer.cancelled() or not new:
@@ -231,19 +295,22 @@ class Publisher:
             elif (error := self._link(upload, delays)) is None:
                 linked.append(upload)
                 continue
+            elif error.errno == errno.EXDEV and not upload.carried:
+                left.misplaced.append(upload)
+                continue
             else:
                 upload.fail(error)
             if new:
-                lost.append(upload.identity)
+                left.rows.append(upload.identity)
         failures = self._directories.settle(linked) if full else {}
         for upload in linked:
             if (error := failures.get(upload.slot.key)) is None:
                 upload.close()
             else:
                 self._withdraw(upload)
-                lost.append(upload.identity)
+                left.rows.append(upload.identity)
                 upload.fail(error)
-        return lost
+        return left
 
     def _link(self, upload: Upload, delays: Iterator[float] | None) -> OSError | None:
         try:
@@ -283,6 +350,8 @@ class Publisher:
 
 def _tell(batch: list[Upload]) -> None:
     """Tell whoever waits for these, from a thread."""
+    if not batch:
+        return
     with contextlib.suppress(RuntimeError):  # the loop has ended, and with it who waited
         batch[0].answer.get_loop().call_soon_threadsafe(_tell_each, batch)
 

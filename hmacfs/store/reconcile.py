@@ -12,9 +12,10 @@ import os
 import stat
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import quote
 
-from hmacfs import errors
 from hmacfs.errors import Refused
+from hmacfs.http import target
 from hmacfs.model import Record
 from hmacfs.store import files
 from hmacfs.store.index import Identity
@@ -34,6 +35,8 @@ BATCH_FILES: Final = 200
 GRACE_S: Final = 3600.0
 # Each level of the walk holds a descriptor. Deeper files are served, but get no row.
 MAX_DEPTH: Final = 128
+# So many of the files that no URL can name are told by name.
+NAMED: Final = 5
 
 
 class Reconciled(NamedTuple):
@@ -44,7 +47,11 @@ class Reconciled(NamedTuple):
     added: int
     """Files without a row."""
     skipped: int
-    """Entries that no URL reaches or that could not be read: links, devices, unreadable directories."""
+    """Entries that are no files or could not be read: links, devices, unreadable directories."""
+    unserved: int = 0
+    """Files that no URL can name; they have rows, so that they expire."""
+    unserved_names: tuple[str, ...] = ()
+    """The first of them, printable."""
 
 
 def reconcile(tree: Tree, index: Index, *, now: float, stop: threading.Event) -> Reconciled | None:
@@ -57,7 +64,8 @@ def reconcile(tree: Tree, index: Index, *, now: float, stop: threading.Event) ->
             return None
         dropped = _drop_stale(tree, index, now - GRACE_S, stop)
         walk = _Walk(tree)
-        return Reconciled(dropped, _adopt(index, walk, stop), walk.skipped)
+        added = _adopt(index, walk, stop)
+        return Reconciled(dropped, added, walk.skipped, walk.unserved, tuple(walk.unserved_names))
 
 
 def _drop_stale(tree: Tree, index: Index, before: float, stop: threading.Event) -> int:
@@ -83,13 +91,14 @@ def _stands(tree: Tree, record: Record) -> bool:
     """Tell whether the file of a record is in its place; in doubt it is."""
     try:
         found = tree.look(record.key)
+        if found is None:
+            # A file system that is not mounted now would come back without signed types and expiry times.
+            return tree.is_bare(record.key)
     except NotADirectoryError:
         return False
     except OSError:
         return True
-    except Refused as refused:  # a key that this version does not serve
-        return refused.refusal is not errors.NOT_FOUND
-    return found is not None and found.st_mtime_ns == record.mtime_ns
+    return found.st_mtime_ns == record.mtime_ns
 
 
 def _adopt(index: Index, walk: _Walk, stop: threading.Event) -> int:
@@ -116,16 +125,18 @@ def _add(index: Index, batch: list[Record]) -> int:
 
 
 class _Walk:
-    """A walk over every file that a URL could reach, depth first, in bounded memory."""
+    """A walk over every file that the sweeper must know of, depth first, in bounded memory."""
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self.skipped = 0
+        self.unserved = 0
+        self.unserved_names: list[str] = []
 
     def files(self, directory: str = "", depth: int = 0) -> Generator[Record, None, None]:
         """Give a record for each regular file; created is its mtime, since nobody knows better."""
         try:
-            fd = self._tree.directory(directory.encode())
+            fd = self._tree.directory(os.fsencode(directory))
         except OSError:  # unreadable, too long a path, a link by now
             self.skipped += 1
             return
@@ -133,30 +144,26 @@ class _Walk:
             for entry in entries:
                 if not directory and entry.name == files.PRIVATE:
                     continue
+                key = f"{directory}/{entry.name}" if directory else entry.name
                 try:
-                    found = self._look(directory, entry)
+                    found = self._look(key, entry)
                 except FileNotFoundError:
                     continue  # removed since it was listed
                 if isinstance(found, Record):
+                    self._count(key)
                     yield found
                 elif found and depth < MAX_DEPTH:
-                    yield from self.files(found, depth + 1)
+                    yield from self.files(key, depth + 1)
                 else:
                     self.skipped += 1
 
-    def _look(self, directory: str, entry: os.DirEntry[str]) -> Record | str | None:
-        """Give a file's record, a directory's path, or None for what no URL reaches."""
-        try:
-            name = os.fsencode(entry.name).decode()
-            key = f"{directory}/{name}" if directory else name
-            files.path_of(key)
-        except (UnicodeDecodeError, Refused):
-            return None
-        if entry.is_dir(follow_symlinks=False):
-            return key
+    def _look(self, key: str, entry: os.DirEntry[str]) -> Record | bool:
+        """Give a file's record; else whether it is a directory to be walked."""
+        if entry.is_dir(follow_symlinks=False) or self._tree.follows(key):
+            return True
         found = entry.stat(follow_symlinks=False)
         if not stat.S_ISREG(found.st_mode):
-            return None
+            return False
         return Record(
             key=key,
             mtime_ns=found.st_mtime_ns,
@@ -167,3 +174,20 @@ class _Walk:
             created=found.st_mtime_ns / NANO,
             expires=None,
         )
+
+    def _count(self, key: str) -> None:
+        """Note a file that no URL can name."""
+        path = os.fsencode(key)
+        try:
+            target.decode_path(b"/" + quote(path).encode())
+            files.path_of(key)
+        except Refused:
+            self.unserved += 1
+            if len(self.unserved_names) < NAMED:
+                self.unserved_names.append(printable(key))
+
+
+def printable(key: str) -> str:
+    """Give a key as text that shows on one line whatever bytes are in it."""
+    text = os.fsencode(key).decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else text.encode("unicode_escape").decode()

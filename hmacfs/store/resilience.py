@@ -9,7 +9,7 @@ import math
 import random
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from hmacfs import errors
 from hmacfs.errors import Refused
@@ -20,11 +20,16 @@ from hmacfs.policy.breaker import Breaker
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hmacfs.store.facade import Rules
+    from hmacfs.store.faults import StorageError
+    from hmacfs.store.rules import Rules
 
 
 Tell: TypeAlias = Callable[[Dependency, bool, str], None]
 """Told of each breaker that opens (True, and why) or closes (False, "")."""
+
+
+RETRY_AFTER_S: Final = "5"
+"""What is mended by hand may take long; a client that asks again costs little."""
 
 
 def untold(_dependency: Dependency, _opened: bool, _why: str) -> None:  # noqa: FBT001 - as Tell has it
@@ -42,6 +47,26 @@ class Resilience:
         self._breakers = {name: Breaker() for name in Dependency}
         self.troubled = False
         """Whether anything is held against a dependency; if not, there is nothing to ask or to tell."""
+        self._fault: StorageError | None = None
+
+    @property
+    def barred(self) -> bool:
+        """Whether nothing may be changed in the storage now."""
+        return self._fault is not None
+
+    def bar(self, fault: StorageError | None) -> None:
+        """Refuse uploads because of `fault` until told that there is none."""
+        self._fault = fault
+        self._weigh()
+
+    def refusal(self) -> Refused:
+        """Give what is said while uploads are barred."""
+        if self._fault is not None and self._fault.full:
+            return Refused(errors.DISK_FULL)
+        return Refused(errors.STORAGE_UNAVAILABLE, fields=(("Retry-After", RETRY_AFTER_S),))
+
+    def _weigh(self) -> None:
+        self.troubled = self.barred or not all(breaker.at_rest for breaker in self._breakers.values())
 
     def adopt(self, rules: Rules) -> None:
         """Go by other rules from now on."""
@@ -51,14 +76,16 @@ class Resilience:
                 if not breaker.closed:
                     self._tell(name, False, "")
             self._breakers = {name: Breaker() for name in Dependency}
-            self.troubled = False
+            self._weigh()
 
     def refuses(self, dependency: Dependency) -> bool:
         """Say whether uploads are refused now because of `dependency`."""
         return self._breakers[dependency].is_open(self._clock())
 
     def admit(self) -> None:
-        """Raise Refused STORAGE_UNAVAILABLE unless an upload may begin; it may be the probe."""
+        """Raise Refused unless an upload may begin: STORAGE_UNAVAILABLE, DISK_FULL. It may be the probe."""
+        if self._fault is not None:
+            raise self.refusal()
         now = self._clock()
         wait_s = max(breaker.wait_s(now) for breaker in self._breakers.values())
         if wait_s:
@@ -74,7 +101,7 @@ class Resilience:
             breaker.succeed(now)
             if breaker.closed and not was_closed:
                 self._tell(name, False, "")
-        self.troubled = not all(breaker.at_rest for breaker in self._breakers.values())
+        self._weigh()
 
     def fail(self, refused: Refused) -> None:
         """Take into account why an upload was refused."""

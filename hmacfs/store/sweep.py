@@ -98,6 +98,8 @@ def remove(tree: Tree, index: Index, batch: list[Record], keep: frozenset[str]) 
             if found is not None:
                 removed += 1
                 size_bytes += found.st_size
+            elif tree.is_bare(record.key):
+                continue  # its file system is not mounted: the file will be removed when it is there again
             directories.add(tree.prune(record.key, keep))
         except OSError:
             failed += 1

@@ -34,6 +34,7 @@ class Upload:
 
     __slots__ = (
         "answer",
+        "carried",
         "content_type",
         "digest",
         "expires",
@@ -73,6 +74,7 @@ class Upload:
         self.digest = digest
         self.sha256 = sha256
         self.answer = answer
+        self.carried = False  # whether it was copied to the file system that its name is on
         self.fault: Exception | None = None
         self.mtime_ns = 0
         self.inode = 0
@@ -99,6 +101,13 @@ class Upload:
     def facts(self) -> Facts:
         """Give what readers want to know of it."""
         return Facts(self.content_type, self.expires, self.mtime_ns / NANO, self.sha256)
+
+    def carry_over(self, copy: Descriptor) -> Descriptor:
+        """Take `copy` in the file's place; return the file, which is the caller's now."""
+        first, self.file = self.file, copy
+        self.reserved = self.size
+        self.carried = True
+        return first
 
     def close(self) -> None:
         """Close the file: it is published, or vanishes unless it is linked."""

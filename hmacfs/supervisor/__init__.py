@@ -19,6 +19,7 @@ from hmacfs.metrics import admin
 from hmacfs.model import Dependency
 from hmacfs.supervisor import listeners
 from hmacfs.supervisor.fleet import STUCK_S, Fleet, held_back, slots_for
+from hmacfs.worker import rules
 
 if TYPE_CHECKING:
     import asyncio
@@ -44,7 +45,8 @@ def run(loaded: Loaded, reread: Callable[[], Loaded] | None, *, stuck_s: float =
     # What comes before it can be heard waits; SIGTERM and SIGINT end a start that takes long.
     with held_back(HEARD):
         # Once here, so that a storage that cannot work is one clear message and no crash loop.
-        store.Store.open(loaded.settings.server.storage_path, worker.rules(loaded.settings)).close()
+        settings = loaded.settings
+        store.Store.open(settings.server.storage_path, rules(settings)).close()
         loop = uvloop.new_event_loop()
         try:
             return loop.run_until_complete(Supervisor(loop, loaded, reread, stuck_s=stuck_s).serve())
@@ -104,6 +106,7 @@ class Supervisor:
             disk_free_bytes=lambda: shutil.disk_usage(settings.server.storage_path).free,
             disk_size_bytes=lambda: shutil.disk_usage(settings.server.storage_path).total,
         )
+        self._health = store.Health(settings.server.storage_path, rules(settings).directories)
         self._ended: asyncio.Future[int] = loop.create_future()
         self._operators: admin.Server | None = None
         self._announced = False
@@ -153,22 +156,40 @@ class Supervisor:
 
     def _checks(self) -> list[admin.Check]:
         """Say what must hold to be ready; asked on the operators' threads."""
-        server = self._settings.server
-        alive, slots = self._fleet.alive, self._fleet.slots
-        return [
-            admin.Check("draining", not self._stopping, "shutting down" if self._stopping else ""),
-            admin.Check("workers", self._fleet.all_ready, f"{alive} of {slots} workers run"),
+        checks = [
+            store.Check("draining", "shutting down" if self._stopping else "", downloads=True),
+            store.Check("workers", self._workers_fault(), downloads=True),
             *(self._breaker_check(dependency) for dependency in Dependency),
+            store.Check("uploads_barred", self._barred_fault()),
+            *self._health.check(rules(self._settings), self._fleet.index_inodes()),
+        ]
+        serving = f"{self._fleet.serving} of {self._fleet.slots} workers serve"
+        return [
             *(
-                admin.Check(check.name, not check.fault, check.fault)
-                for check in store.check(server.storage_path, server.min_free_bytes)
+                admin.Check(name, not fault, fault or (serving if name == "workers" else ""))
+                for name, fault, _ in checks
             ),
+            _summary("uploads", checks),
+            _summary("downloads", [check for check in checks if check.downloads]),
         ]
 
-    def _breaker_check(self, dependency: Dependency) -> admin.Check:
+    def _workers_fault(self) -> str:
+        fleet = self._fleet
+        if silent := fleet.silent(time.monotonic()):
+            return f"{silent} of {fleet.slots} workers do not answer"
+        if fleet.serving == fleet.slots:
+            return ""
+        what = " the new configuration" if self._reloading else ""
+        return f"{fleet.serving} of {fleet.slots} workers serve{what} yet"
+
+    def _barred_fault(self) -> str:
+        barred = self._fleet.barred
+        return f"{len(barred)} of {self._fleet.slots} workers refuse uploads: {barred[0]}" if barred else ""
+
+    def _breaker_check(self, dependency: Dependency) -> store.Check:
         refusing = self._fleet.refusing(dependency)
         words = f"{refusing} of {self._fleet.slots} workers put uploads off, since it keeps failing"
-        return admin.Check(dependency.value, not refusing, words if refusing else "")
+        return store.Check(dependency.value, words if refusing else "")
 
     def _on_change(self) -> None:
         """Announce what a change among the workers amounts to."""
@@ -217,6 +238,7 @@ class Supervisor:
         self._settings = config.applicable(self._settings, fresh)
         self._log.apply(self._settings.logging)
         self._reloading = True
+        self._health.hold(rules(self._settings).directories)
         self._fleet.reload(self._settings)
         self._log.flush()
 
@@ -254,3 +276,9 @@ class Supervisor:
             self._notifier.watchdog()
         self._log.flush()
         self._loop.call_later(min(TICK_S, self._watchdog_s or TICK_S), self._tick)
+
+
+def _summary(name: str, checks: list[store.Check]) -> admin.Check:
+    """Say whether all of these are well, or which are not."""
+    faulty = [check.name for check in checks if check.fault]
+    return admin.Check(name, not faulty, ", ".join(faulty))

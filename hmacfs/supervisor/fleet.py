@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 HEALTHY_S: Final = 10.0
 FIRST_DELAY_S: Final = 0.1
 LONGEST_DELAY_S: Final = 30.0
+# A worker whose loop has not turned for so long leaves its clients waiting: the server is not ready.
+SILENT_S: Final = 3.0
 # How often a worker that has hung up is looked at until it has ended.
 BURIAL_S: Final = 0.01
 # A worker whose loop has not turned for so long answers nobody and never will.
@@ -45,6 +47,7 @@ class Member:
         self.serves = 0  # version that it said it serves; 0 before it said anything
         self.started = 0.0
         self.delay_s = 0.0
+        self.barred = ""  # why it refuses uploads
 
     @property
     def alive(self) -> bool:
@@ -95,6 +98,31 @@ class Fleet:
         """Give how many workers refuse uploads, because `dependency` keeps failing."""
         column = metrics.BREAKER_OPEN[dependency]
         return sum(metrics.Row(self._buffer, member.slot).read(column) for member in self._members)
+
+    @property
+    def serving(self) -> int:
+        """How many workers serve the current settings."""
+        return sum(member.serves == self._version for member in self._members)
+
+    @property
+    def barred(self) -> list[str]:
+        """Why uploads are refused, by each worker that does so; for any thread."""
+        return [member.barred for member in self._members if member.barred]
+
+    def silent(self, now_s: float) -> int:
+        """Give how many of the workers that serve have missed their heartbeats at `now_s`; for any thread."""
+        return sum(
+            bool(member.serves) and now_s - self._beat_s(member) > SILENT_S for member in self._members
+        )
+
+    def index_inodes(self) -> list[tuple[int, ...]]:
+        """Give the inodes of the index's files that each worker has open; zeros where it has none."""
+        rows = (metrics.Row(self._buffer, member.slot) for member in self._members if member.serves)
+        return [tuple(row.read(column) for column in metrics.INDEX_INODES) for row in rows]
+
+    def _beat_s(self, member: Member) -> float:
+        beat_ms = metrics.Row(self._buffer, member.slot).read(metrics.HEARTBEAT_MS)
+        return max(beat_ms / 1000, member.started)
 
     @property
     def slots(self) -> int:
@@ -151,8 +179,7 @@ class Fleet:
         for member in self._members:
             if member.process is None:
                 continue
-            beat_s = metrics.Row(self._buffer, member.slot).read(metrics.HEARTBEAT_MS) / 1000
-            if now_s - max(beat_s, member.started) > self._stuck_s:
+            if now_s - self._beat_s(member) > self._stuck_s:
                 self._log.event("error", "worker-stuck", slot=member.slot, pid=member.process.pid)
                 member.process.kill()
 
@@ -207,12 +234,15 @@ class Fleet:
             member.pipe.close()
             member.pipe = None
             member.told = member.serves = 0
+            member.barred = ""
             self._bury(member)
             return
         if isinstance(message, worker.Ready):
             member.serves = message.version
             self._renew(member)
             self._changed()
+        elif isinstance(message, worker.Barred):
+            member.barred = message.words
 
     def _bury(self, member: Member) -> None:
         """Note that a worker has ended, and see to its successor."""

@@ -8,7 +8,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cutting
 import fronts
@@ -71,9 +71,9 @@ class Site:
 def site(program: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Run hmacfs and both kinds of nginx."""
     folder = tmp_path_factory.mktemp("site")
-    parts: dict[str, Any] = {"secret": prosody.HMAC_SECRET, "rest": ENDPOINTS, "server": 'sweep_interval = "1s"\n'}
+    secret, sweeps = prosody.HMAC_SECRET, 'sweep_interval = "1s"\n'
     with contextlib.ExitStack() as stack:
-        hmacfs = stack.enter_context(serving.running(folder, **parts))
+        hmacfs = stack.enter_context(serving.running(folder, secret=secret, rest=ENDPOINTS, server=sweeps))
         addresses = {"direct": f"{hmacfs.host}:{hmacfs.port}"}
         for way, buffering in WAYS.items():
             if buffering is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -122,14 +124,48 @@ def test_other_methods_are_refused(server: admin.Server, method: str, target: st
     assert (status, fields["allow"]) == (405, "GET, HEAD")
 
 
-def test_silent_operators_do_not_pile_up(server: admin.Server) -> None:
-    silent = [socket.create_connection(("127.0.0.1", server.server_port)) for _ in range(admin.MOST_THREADS)]
-    late = socket.create_connection(("127.0.0.1", server.server_port))
-    late.settimeout(60)
-    assert late.recv(1) == b""  # hung up on at once
-    late.close()
-    for one in silent:
+# What holds a thread: nothing at all, half of a request line, a request without its end, and a body unread.
+SLOW = [
+    b"",
+    b"GET /livez",
+    b"GET /metrics HTTP/1.1\r\nX: y\r\n",
+    b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r",
+]
+
+
+@pytest.mark.parametrize("sent", SLOW)
+@pytest.mark.parametrize("many", [admin.MOST_THREADS, 4 * admin.MOST_THREADS])
+def test_slow_operators_keep_nobody_away(server: admin.Server, sent: bytes, many: int) -> None:
+    slow = []
+    for _ in range(many):
+        slow.append(socket.create_connection(("127.0.0.1", server.server_port)))
+        slow[-1].sendall(sent)
+        assert threading.active_count() <= before_threads() + admin.MOST_THREADS
+    for target in ("/livez", "/readyz", "/metrics"):
+        assert ask(server, target)[0] == 200
+    for one in slow:
         one.close()
+
+
+def before_threads() -> int:
+    """Give how many threads there are without those of requests."""
+    return sum(not thread.name.endswith("(process_request_thread)") for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("sent", SLOW)
+def test_a_request_has_a_deadline_however_it_trickles(state: State, sent: bytes) -> None:
+    server = admin.listen("127.0.0.1:0", state.application(), timeout_s=0.2)
+    with socket.create_connection(("127.0.0.1", server.server_port)) as slow:
+        slow.sendall(sent)
+        slow.settimeout(0.02)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                try:
+                    if not slow.recv(4096):
+                        break
+                except TimeoutError:
+                    slow.sendall(b"x")  # each byte would begin a read's time anew
+    server.stop()
 
 
 def test_an_operator_who_hangs_up_is_no_fault(

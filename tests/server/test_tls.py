@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import procfs
 import pytest
 import selfsigned
 import serving
 import wire
 
+from hmacfs.connection.porch import MOST_HANDSHAKES
 from hmacfs.model import KiB, MiB
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 TYPE = "application/octet-stream"
 BIG_BYTES = 100 * MiB
+SILENT = 500
+SILENT_BYTES = 12 * KiB
 SETTINGS = """
 [timeouts]
 headertimeout = "1s"
@@ -220,6 +224,57 @@ def test_a_handshake_that_never_ends_is_ended(site: Site) -> None:
         with contextlib.suppress(ConnectionResetError):
             assert sock.recv(1) == b""
     assert "longer than 1" in site.server.wait_for("tls-handshake-failed")["error"]
+
+
+def test_a_client_that_says_nothing_is_ended(site: Site) -> None:
+    with (
+        socket.create_connection(("127.0.0.1", site.port), timeout=serving.PATIENCE_S) as sock,
+        contextlib.suppress(ConnectionResetError),
+    ):
+        assert sock.recv(1) == b""
+    assert "nothing for longer than 1" in site.server.wait_for("tls-handshake-failed")["error"]
+
+
+def test_silent_clients_cost_next_to_nothing(tmp_path: Path, program: Callable[[str], str]) -> None:
+    """OpenSSL's memory, 40 kB, is for who has said something."""
+    crt, key = selfsigned.make(program("openssl"), tmp_path / "certificate")
+    rest = SETTINGS.format(crt=crt, key=key).replace('headertimeout = "1s"', 'headertimeout = "10m"')
+    procfs.raise_open_files(SILENT + 200)
+    with serving.running(tmp_path, rest=rest) as server:
+        site = Site(server, selfsigned.port_of(server), crt, program("curl"))
+        (worker,) = server.workers
+        assert site.ask(serving.head("GET", "/health", None)).status == 200
+        files, memory = procfs.open_files(worker), procfs.pss_bytes(worker)
+        with contextlib.ExitStack() as silent:
+            for _ in range(SILENT):
+                silent.enter_context(socket.create_connection(("127.0.0.1", site.port)))
+            # Behind all of them: they are accepted in their order.
+            assert site.ask(serving.head("GET", "/health", None)).status == 200
+            while procfs.open_files(worker) < files + SILENT:
+                pass
+            assert (procfs.pss_bytes(worker) - memory) / SILENT < SILENT_BYTES
+
+
+def test_handshakes_that_stall_make_way_for_newer_ones(tmp_path: Path, program: Callable[[str], str]) -> None:
+    crt, key = selfsigned.make(program("openssl"), tmp_path / "certificate")
+    rest = SETTINGS.format(crt=crt, key=key).replace('headertimeout = "1s"', 'headertimeout = "10m"')
+    procfs.raise_open_files(2 * MOST_HANDSHAKES + 200)
+    with serving.running(tmp_path, rest=rest) as server:
+        site = Site(server, selfsigned.port_of(server), crt, program("curl"))
+        with contextlib.ExitStack() as stalled:
+            socks = []
+            for _ in range(MOST_HANDSHAKES + 50):
+                sock = socket.create_connection(("127.0.0.1", site.port), timeout=serving.PATIENCE_S)
+                socks.append(stalled.enter_context(sock))
+                sock.sendall(b"\x16\x03\x01")
+            assert "too many others" in server.wait_for("tls-handshake-failed")["error"]
+            with contextlib.suppress(ConnectionResetError):
+                assert socks[0].recv(1) == b""
+            for _ in range(3):
+                assert site.ask(serving.head("GET", "/health", None)).status == 200
+            socks[-1].setblocking(False)
+            with pytest.raises(BlockingIOError):
+                socks[-1].recv(1)
 
 
 def test_a_client_that_does_not_read_is_dropped_and_costs_little(site: Site) -> None:

@@ -6,6 +6,7 @@ import resource
 import socket
 import stat
 import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -299,13 +300,94 @@ def test_files_get_the_group_of_the_storage(tmp_path: Path) -> None:
     assert [(tmp_path / name).stat().st_gid for name in ("a", "a/it")] == [33, 33]
 
 
-def test_another_filesystem_below_the_root_is_no_place(tree: Tree, tmp_path: Path) -> None:
+def test_another_filesystem_at_an_endpoints_directory_is_a_place(tmp_path: Path) -> None:
     if os.geteuid():
         pytest.skip("needs root, to mount a small tmpfs")
-    (tmp_path / "other").mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(tmp_path / "other")], check=True)
+    (tmp_path / "upload").mkdir()
+    tree = Tree(str(tmp_path), file_mode=0o640, directory_mode=0o750, directories=["upload"])
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(tmp_path / "upload")], check=True)
     try:
+        fd = tree.unnamed("upload/it/below")
+        os.write(fd, b"body")
+        tree.link(fd, "upload/it/below")
+        os.close(fd)
+        assert (tmp_path / "upload/it/below").read_bytes() == b"body"
+        elsewhere = tree.unnamed("elsewhere")
         with pytest.raises(OSError, match="cross-device"):
-            write(tree, "other/it")
+            tree.link(elsewhere, "upload/it/other")
+        os.close(elsewhere)
     finally:
-        subprocess.run(["umount", str(tmp_path / "other")], check=True)
+        tree.close()
+        subprocess.run(["umount", str(tmp_path / "upload")], check=True)
+
+
+@pytest.mark.usefixtures("no_fd_leak")
+def test_the_administrators_own_link_is_followed_once(tmp_path: Path) -> None:
+    root, large, other = (tmp_path / name for name in ("root", "large", "other"))
+    for directory in (root, large, other):
+        directory.mkdir()
+    (root / "upload").symlink_to(large)
+    (root / "later").symlink_to(large)
+    tree = Tree(str(root), file_mode=0o640, directory_mode=0o750, directories=["upload"])
+    write(tree, "upload/U/it")
+    (root / "upload").unlink()
+    (root / "upload").symlink_to(other)
+    file = tree.open("upload/U/it")
+    assert os.read(file.descriptor.fileno(), 9) == b"body"
+    file.descriptor.close()
+    assert tree.look("upload/U/it") is not None
+    tree.sync_directory("upload/U")
+    assert tree.unlink("upload/U/it") is not None
+    assert tree.prune("upload/U/it", frozenset({"upload"})) == "upload"
+    assert list(large.iterdir()) == list(other.iterdir()) == []
+    with pytest.raises(Refused):
+        tree.open("later/U/it")  # no endpoint's
+    tree.hold(["upload"])
+    write(tree, "upload/it")
+    assert (other / "it").read_bytes() == b"body"
+    tree.close()
+
+
+def test_a_private_directory_elsewhere_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "fast").mkdir()
+    (tmp_path / "root/.hmacfs").symlink_to(tmp_path / "fast")
+    tree = Tree(str(tmp_path / "root"), file_mode=0o640, directory_mode=0o750)
+    with tree.locked("it.lock"):
+        assert (tmp_path / "fast/it.lock").exists()
+    tree.close()
+
+
+def test_a_private_directory_that_was_removed_is_no_missing_file(tree: Tree, tmp_path: Path) -> None:
+    write(tree, "it")
+    (tmp_path / ".hmacfs").rmdir()
+    with pytest.raises(OSError, match="private directory has been removed"):
+        tree.unlink("it")
+    assert (tmp_path / "it").exists()
+
+
+def test_what_may_not_be_read_is_told(tree: Tree, tmp_path: Path, program: Callable[[str], str]) -> None:
+    """Root may read all, so another process without that right asks."""
+    if os.geteuid():
+        pytest.skip("needs root, to give a right up")
+    write(tree, "a/it")
+    (tmp_path / "a/it").chmod(0)
+    code = (
+        "import sys\n"
+        "from hmacfs.errors import Refused\n"
+        "from hmacfs.store.files import Tree\n"
+        "tree = Tree(sys.argv[1], file_mode=0o640, directory_mode=0o750)\n"
+        "tree.denied = print\n"
+        "try:\n"
+        "    tree.open('a/it')\n"
+        "except Refused as refused:\n"
+        "    print(refused.refusal.code)\n"
+    )
+    rights = "--bounding-set=-dac_override,-dac_read_search"
+    ran = subprocess.run(
+        [program("setpriv"), rights, sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout == "a/it Permission denied\nnot_found\n"

@@ -1,21 +1,25 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import tempfile
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from storage import NANO, NOW_NS, names, put, rows, rules, slot
 
 from hmacfs.model import Durability, Record
-from hmacfs.store import Store, facade, reconcile
+from hmacfs.store import Store, condition, reconcile, sweep
 from hmacfs.store.files import Tree
 from hmacfs.store.index import Identity, Index
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 NOW = NOW_NS / NANO
 
@@ -31,7 +35,7 @@ def tree(root: Path) -> Iterator[Tree]:
 @pytest.fixture
 def index(tree: Tree, root: Path) -> Iterator[Index]:
     del tree  # makes the directory
-    opened = Index(facade.index_path(str(root)), Durability.FULL)
+    opened = Index.open(condition.index_path(str(root)), Durability.FULL)
     yield opened
     opened.close()
 
@@ -65,13 +69,86 @@ def test_a_store_of_another_server_is_adopted(tree: Tree, index: Index, root: Pa
     (root / "link").symlink_to("flat")
     (root / "linked").symlink_to("upload")
     (root / ".hmacfs/draft").write_bytes(b"")
-    os.close(os.open(os.fsencode(root) + b"/latin\xe4", os.O_CREAT, 0o600))
-    assert run(tree, index) == reconcile.Reconciled(dropped=0, added=4, skipped=4)
+    assert run(tree, index) == reconcile.Reconciled(dropped=0, added=4, skipped=3)
     assert dict(rows(root)) == wanted
     found = index.lookup("flat", wanted["flat"])
     assert found is not None
     assert (found.size, found.created, found.digest) == (3, wanted["flat"] / NANO, None)
-    assert run(tree, index) == reconcile.Reconciled(dropped=0, added=0, skipped=4)
+    assert run(tree, index) == reconcile.Reconciled(dropped=0, added=0, skipped=3)
+
+
+# Bytes of one name: what a file system can hold, but for what an operating system gives a meaning to.
+NAMES = st.binary(min_size=1, max_size=40).filter(
+    lambda name: not {0, ord("/")} & set(name) and name not in {b".", b"..", b".hmacfs"}
+)
+
+
+@given(names=st.lists(st.tuples(NAMES, NAMES), min_size=1, max_size=8, unique=True))
+def test_every_name_that_a_file_system_can_hold_expires(names: list[tuple[bytes, bytes]]) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        root = os.fsencode(place)
+        tree = Tree(place, file_mode=0o640, directory_mode=0o750)
+        index = Index.open(condition.index_path(place), Durability.RELAXED)
+        wanted = {b"/".join(pair) for pair in names}
+        for path in wanted:
+            Path(os.fsdecode(root + b"/" + path)).parent.mkdir(exist_ok=True)
+            os.close(os.open(root + b"/" + path, os.O_CREAT, 0o600))
+            os.utime(root + b"/" + path, ns=(0, NOW_NS - 10 * NANO))
+        done = run(tree, index)
+        assert done is not None
+        assert (done.added, done.skipped) == (len(wanted), 0)
+        assert done.unserved >= sum(not is_utf8(path) for path in wanted)
+        assert all(name.isprintable() for name in done.unserved_names)
+        assert run(tree, index) == done._replace(added=0)
+        listed = list(sweep.find_expired(index, now=NOW, ttl_s=5.0, limit=3))
+        assert {os.fsencode(record.key) for batch in listed for record in batch} == wanted
+        swept = sweep.sweep(
+            tree, index, now=NOW, ttl_s=5.0, keep=frozenset(), stop=threading.Event(), files_per_s=math.inf
+        )
+        assert swept is not None
+        assert (swept.removed, swept.failed) == (len(wanted), 0)
+        assert [entry.name for entry in Path(place).iterdir()] == [".hmacfs"]
+        assert index.page(Identity("", 0), 10) == []
+        index.close()
+        tree.close()
+
+
+def is_utf8(path: bytes) -> bool:
+    try:
+        path.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (b"latin\xe4", r"latin\xe4"),
+        (b"two\nlines", r"two\nlines"),
+        (b"esc\x1b[31m", r"esc\x1b[31m"),
+        (b"plain", ""),
+    ],
+)
+def test_what_no_url_can_name_is_told(tree: Tree, index: Index, root: Path, name: bytes, told: str) -> None:
+    os.close(os.open(os.fsencode(root) + b"/" + name, os.O_CREAT, 0o600))
+    done = run(tree, index)
+    assert done is not None
+    assert done.unserved_names == ((told,) if told else ())
+
+
+def test_rows_below_what_is_not_mounted_are_kept(index: Index, root: Path) -> None:
+    """A disk that is mounted late must find signed types and expiry times as they were."""
+    tree = Tree(str(root), file_mode=0o640, directory_mode=0o750, directories=["upload", "other"])
+    (root / "upload").mkdir()
+    index.add([row("upload/U/it", 5, age_s=10**6), row("other/U/it", 5, age_s=10**6)])
+    assert run(tree, index) == reconcile.Reconciled(dropped=0, added=0, skipped=0)
+    swept = sweep.sweep(tree, index, now=NOW, ttl_s=5.0, keep=frozenset({"upload"}), stop=threading.Event())
+    assert swept == sweep.Swept(0, 0, 0)
+    assert len(rows(root)) == 2
+    (root / "upload/lost+found").mkdir()  # as it is on a disk
+    assert run(tree, index) == reconcile.Reconciled(dropped=1, added=0, skipped=0)
+    tree.close()
 
 
 def test_rows_without_their_file_are_dropped(tree: Tree, index: Index, root: Path) -> None:

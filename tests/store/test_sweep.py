@@ -10,7 +10,7 @@ import pytest
 from storage import NANO, NOW_NS, Clock, names, put, rows, rules, slot
 
 from hmacfs.model import Durability, Record
-from hmacfs.store import Store, expire, facade, list_expired, sweep
+from hmacfs.store import Store, condition, expire, list_expired, sweep
 from hmacfs.store.files import Tree
 from hmacfs.store.index import Index
 
@@ -33,7 +33,7 @@ def tree(root: Path) -> Iterator[Tree]:
 @pytest.fixture
 def index(tree: Tree, root: Path) -> Iterator[Index]:
     del tree  # makes the directory
-    opened = Index(facade.index_path(str(root)), Durability.FULL)
+    opened = Index.open(condition.index_path(str(root)), Durability.FULL)
     yield opened
     opened.close()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from hmacfs.errors import Refused
 from hmacfs.model import Durability
 from hmacfs.store import faults
+from hmacfs.store.files import CLOSED
 from hmacfs.store.sessions.endings import Endings
 from hmacfs.store.sessions.folder import Folder
 from hmacfs.store.sessions.keeping import Keeping
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
     from hmacfs.model import Slot
-    from hmacfs.store.facade import Rules
     from hmacfs.store.files import Tree
     from hmacfs.store.part import Part
     from hmacfs.store.resilience import Resilience
+    from hmacfs.store.rules import Rules
     from hmacfs.store.sessions.note import Terms
     from hmacfs.store.sessions.writing import Allowed, Body, Found, Writing
     from hmacfs.store.upload import Stored
@@ -49,8 +50,10 @@ class Sessions:
         publish: Callable[[Upload], Awaitable[Stored]],
         resilience: Resilience,
     ) -> None:
-        """Keep them below `tree`; `publish` gives a whole file its name. Raises OSError."""
-        self._keeping = Keeping(Folder(tree), tree, clock_ns)
+        """Keep them below `tree`; `publish` gives a whole file its name."""
+        self.folder = Folder(tree)
+        """Where they lie; whoever looks after the storage opens it."""
+        self._keeping = Keeping(self.folder, tree, clock_ns)
         self._progress = Progress(self._keeping)
         self._endings = Endings(self._keeping)
         self._ledger = Ledger(self._keeping, self._progress, self._endings)
@@ -226,7 +229,7 @@ class Sessions:
 
         Blocks. Raises OSError.
         """
-        return self._endings.sweep(stop)
+        return self._endings.sweep(stop) if self.folder.fd != CLOSED else 0
 
     async def _patiently(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Take a step for which nobody else may be publishing; who is may be through in a moment."""
@@ -244,6 +247,8 @@ class Sessions:
             self._resilience.admit()
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self.folder.fd == CLOSED:
+            raise self._resilience.refusal()
         try:
             return await asyncio.wrap_future(self._pool.submit(work, *args, **kwargs))
         except OSError as error:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from hmacfs import errors
 from hmacfs._descriptor import Descriptor
 from hmacfs.errors import Refused
+from hmacfs.store.files import CLOSED
 from hmacfs.store.sessions.note import Note
 
 if TYPE_CHECKING:
@@ -27,24 +28,39 @@ _OPEN: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Folder:
-    """The directory of unfinished uploads, held open."""
+    """The directory of unfinished uploads, held open from `open` on."""
+
+    name: Final = DIRECTORY
 
     def __init__(self, tree: Tree) -> None:
-        """Open it in the private directory of `tree`, making it if need be."""
+        """Have it in the private directory of `tree`."""
         self._tree = tree
+        self.fd = CLOSED
+
+    def open(self) -> None:
+        """Open it, making it if need be, unless it is open."""
+        if self.fd != CLOSED:
+            return
         with contextlib.suppress(FileExistsError):
-            os.mkdir(DIRECTORY, 0o700, dir_fd=tree.private_fd)
-            os.fsync(tree.private_fd)
+            os.mkdir(DIRECTORY, 0o700, dir_fd=self._tree.private_fd)
+            os.fsync(self._tree.private_fd)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        self.fd = os.open(DIRECTORY, flags, dir_fd=tree.private_fd)
+        self.fd = os.open(DIRECTORY, flags, dir_fd=self._tree.private_fd)
 
     def close(self) -> None:
         """Let go of it."""
-        os.close(self.fd)
+        if self.fd != CLOSED:
+            os.close(self.fd)
 
     def has(self, name: str) -> bool:
-        """Whether there is such an upload; quick enough for the event loop."""
-        return os.access(name + _NOTE, os.F_OK, dir_fd=self.fd)
+        """Whether there is such an upload, or that cannot be told; quick enough for the event loop."""
+        try:
+            os.stat(name + _NOTE, dir_fd=self.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return True
 
     def draft(self, text: bytes, now_ns: int, *, durable: bool) -> Note:
         """Write a note whole, before it gets its name; if it is closed without one, nothing is left."""
@@ -140,5 +156,6 @@ class Folder:
 
     def _make(self, name: str) -> int:
         fd = os.open(name, _OPEN | os.O_CREAT, self._tree.file_mode, dir_fd=self.fd)
-        os.fchmod(fd, self._tree.file_mode)  # whatever the umask
+        if os.fstat(fd).st_mode & 0o777 != self._tree.file_mode:
+            os.fchmod(fd, self._tree.file_mode)  # whatever the umask
         return fd

@@ -1,0 +1,43 @@
+"""What the store goes by, and what it tells of a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from hmacfs.model import Durability
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What the site's configuration says to the store."""
+
+    durability: Durability
+    min_free_bytes: int
+    """Free space that uploads leave to others."""
+    file_ttl_s: float | None
+    """Age at which a file without an expiry of its own must be gone; None: never."""
+    file_mode: int
+    directory_mode: int
+    session_s: float
+    """How long an unfinished upload may be out of use before it is dropped."""
+    directories: frozenset[str]
+    """The endpoints' directories: they stay when they become empty."""
+    automatic_retry: bool
+    """Whether a step that failed in a way that may pass by itself is tried again."""
+    exponential_backoff: bool
+    """Whether it is tried again after ever longer waits of chance, or after equal ones."""
+    circuit_breaker: bool
+    """Whether uploads are refused at once while what they need keeps failing."""
+
+
+class Known(NamedTuple):
+    """What the index knows of a file that a reader may have."""
+
+    content_type: str | None
+    """The signed type; None if nothing was signed."""
+    expires: float | None
+    """Wall-clock time at which it will be gone; None: it stays."""
+    sha256: bytes | None
+    """SHA-256 of the content; None if that is not known."""
