@@ -32,6 +32,7 @@ from hmacfs.store.upload import Answering
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from hmacfs._descriptor import Descriptor
     from hmacfs.model import Slot
     from hmacfs.store.files import Tree
     from hmacfs.store.index import Identity, Index
