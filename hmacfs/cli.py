@@ -1,4 +1,4 @@
-"""The command line: serve, check-config, gen-config, sign, put, get, expire, stats."""
+"""The command line: serve, check-config, gen-config, sign, put, get, expire, verify, stats."""
 
 from __future__ import annotations
 
@@ -113,6 +113,15 @@ def parser() -> argparse.ArgumentParser:
     expire.add_argument("--config", metavar="FILE", help="configuration of the storage")
     expire.add_argument("--dry-run", action="store_true", help="list them and remove nothing")
     expire.set_defaults(run=_expire)
+
+    verify = commands.add_parser(
+        "verify",
+        help="compare the stored files with their digests",
+        description="Read every stored file and compare it with the digest in the index; list those that are "
+        "not what was uploaded, and exit 1 if there is one. Changes nothing; the server may run meanwhile.",
+    )
+    verify.add_argument("--config", metavar="FILE", help="configuration of the storage")
+    verify.set_defaults(run=_verify)
 
     stats = commands.add_parser(
         "stats",
@@ -361,6 +370,35 @@ def _expire(options: argparse.Namespace) -> int:
         _say(f"hmacfs: {error}")
         return 1
     return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    import sqlite3
+    from collections import Counter
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from hmacfs import store, worker
+
+    loaded = _load(options.config)
+    if loaded is None:
+        return 1
+    path = loaded.settings.server.storage_path
+    found: Counter[store.Verdict] = Counter()
+    try:
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("comparing", total=None)
+            for record, verdict in store.verify(path, worker.rules(loaded.settings)):
+                found[verdict] += 1
+                progress.update(task, description=f"{found.total()} files compared")
+                if verdict in {store.Verdict.DIFFERENT, store.Verdict.UNREADABLE}:
+                    print(f"{verdict}\t{store.printable(record.key)}")
+    except (store.StorageError, sqlite3.Error) as error:
+        _say(f"hmacfs: {error}")
+        return 1
+    _say(", ".join(f"{found[verdict]} {verdict}" for verdict in store.Verdict))
+    return 1 if found[store.Verdict.DIFFERENT] or found[store.Verdict.UNREADABLE] else 0
 
 
 def _stats(options: argparse.Namespace) -> int:

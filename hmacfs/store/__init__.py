@@ -16,6 +16,7 @@ from hmacfs.store.reconcile import printable
 from hmacfs.store.rules import Known, Rules
 from hmacfs.store.upkeep import expire, list_expired
 from hmacfs.store.upload import Stored
+from hmacfs.store.verify import Verdict, verify
 
 __all__ = [
     "READING",
@@ -28,7 +29,9 @@ __all__ = [
     "StorageError",
     "Store",
     "Stored",
+    "Verdict",
     "expire",
     "list_expired",
     "printable",
+    "verify",
 ]
