@@ -32,7 +32,11 @@ BASE: dict[str, object] = {
 MODES = {
     "release": Mode(cflags=["-O3", "-g1"]),
     "trace": Mode(cflags=["-O0"], define=[("CYTHON_TRACE_NOGIL", "1")], directives={"linetrace": True}),
-    "sanitize": Mode(cflags=["-O1", "-g", *SANITIZERS], ldflags=["-lasan", "-lubsan"]),
+    "sanitize": Mode(
+        cflags=["-O1", "-g", *SANITIZERS],
+        ldflags=["-lasan", "-lubsan"],
+        define=[("HMACFS_SPOIL", "1")],
+    ),
 }
 
 mode = MODES[os.environ.get("HMACFS_BUILD", "release")]

@@ -29,6 +29,9 @@ class Slab:
     size: int
     def __new__(cls, size: int) -> Self: ...
     def __len__(self) -> int: ...
+    def spoil(self) -> None:
+        """Fill with 0xDB, which no answer and no file may then hold; only in builds that look for faults."""
+
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
 def wake_from(sock: Descriptor, count: int) -> None:

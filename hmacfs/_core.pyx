@@ -11,7 +11,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, EINTR, ENOSPC, errno
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport strerror, strlen
+from libc.string cimport memset, strerror, strlen
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 from posix.types cimport off_t
 
@@ -222,6 +222,21 @@ def is_cached(Descriptor file not None, int64_t start, int64_t length) -> bool:
                                                                  - start // PAGE_BYTES)
 
 
+cdef extern from *:
+    """
+    #ifdef HMACFS_SPOIL
+    #define SPOILS 1
+    #else
+    #define SPOILS 0
+    #endif
+    """
+    const bint SPOILS
+
+
+cdef enum:
+    SPOILT = 0xDB
+
+
 cdef class Slab:
     """A page-aligned block of memory, allocated once and lent for reads; a writable buffer."""
 
@@ -237,7 +252,14 @@ cdef class Slab:
         self.size = size
 
     def __dealloc__(self):
+        if self.data != NULL:
+            self.spoil()
         free(self.data)
+
+    cpdef void spoil(self) noexcept:
+        """Fill with 0xDB, which no answer and no file may then hold; only in builds that look for faults."""
+        if SPOILS:
+            memset(self.data, SPOILT, self.size)
 
     def __len__(self) -> int:
         return self.size

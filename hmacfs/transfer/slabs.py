@@ -47,6 +47,7 @@ class Slabs:
             yield slab
         finally:
             self._count(-1, -size)
+            slab.spoil()  # a view that outlived the lending shows what it is
             self._kept[size].append(slab)
 
     def _count(self, holders: int, size: int) -> None:

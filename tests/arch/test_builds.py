@@ -50,7 +50,7 @@ def pass_core_tests(folder: Path, **env: str) -> None:
     """Run the core's tests in the copy, against the copy's core."""
     where = run([sys.executable, "-c", "import hmacfs._core as core; print(core.__file__)"], folder, **env)
     assert Path(where.strip()).is_relative_to(folder)
-    tests = ("tests/core", "tests/hot")
+    tests = ("tests/core", "tests/hot", "tests/transfer")  # the last, since slabs lent are spoilt afterwards
     run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests], folder, **env)
 
 
