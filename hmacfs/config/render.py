@@ -63,12 +63,14 @@ owner alone, `--full` one with every key and its default.
 - A **duration** is a string such as `"30s"`, `"5m"`, `"1h30m"`, `"7d"` (units ms, s, m, h, d, w, y), or
   a number of seconds.
 - An **octal mode** is a string such as `"0640"`.
-- An **address** is `"host:port"`, `":port"` (every address), `"[IPv6]:port"` or `"unix:/path"`; port 0
-  lets the system choose.
+- An **address** is `"host:port"`, `"[IPv6]:port"` or `"unix:/path"`; port 0 lets the system choose. On every
+  listener `":port"` and `"[::]:port"` are all addresses of IPv4 and IPv6, `"0.0.0.0:port"` those of IPv4;
+  beside one of IPv4 with the same port `"[::]:port"` is IPv6 alone.
 - A **path** that is relative starts at the working directory of the server.
 - A **secret** is a string of at least 32 bytes, or `"${NAME}"` for the environment variable NAME.
   Short, regular and example secrets are refused unless `allow_weak_secret = true`. `openssl rand -hex
-  32` makes a good one.
+  32` makes a good one. What nobody sees at its ends (a blank, CR LF, a byte order mark) is part of it; the
+  report and the log say so.
 
 `SIGHUP` reads the file again and applies everything but the keys marked **restart**. A file with a
 fault changes nothing.

@@ -7,81 +7,14 @@ from pathlib import Path
 
 import pytest
 import tomli
+from go_keys import OTHER, OTHERS, STRINGS, STRONG
 
 from hmacfs import config
 from hmacfs.config import compat, go_reference, keys
 from hmacfs.config.settings import TABLES
 from hmacfs.model import MiB, Secret
 
-STRONG = "0f3c9d8e7b6a5f4e3d2c1b0a99887766aabbccddeeff00112233445566778899"
-OTHER = "5d41402abc4b2a76b9719d911017c592e4da3b7fbbce2345d7772b0674a318d5"
 SECURITY = f'[security]\nsecret = "{STRONG}"\n'
-
-# Every key of the Go server with a value of its type: server.bind_ip to compression.level.
-STRINGS = {
-    "server": """bind_ip=0.0.0.0 listen_address=:8080 storage_path=/srv/up metrics_path=/metrics
-        pid_file=/run/x.pid
-        max_upload_size=10GB cleanup_interval=24h max_file_age=720h pre_cache_interval=1h min_free_bytes=1GB
-        file_naming=original force_protocol=auto metricsport=9091 filettl=1y pidfilepath=/run/x.pid""",
-    "logging": "level=WARNING file=/var/log/x.log",
-    "deduplication": "directory=./d maxsize=1GB",
-    "iso": "mountpoint=/mnt size=1GB charset=utf-8 containerfile=/mnt/x.iso",
-    "timeouts": "readtimeout=4800s writetimeout=4800s idletimeout=4800s shutdown=30s",
-    "security": f"secret={STRONG} jwtsecret={OTHER} jwtalgorithm=HS256 jwtexpiration=24h",
-    "versioning": "backend=simple",
-    "uploads": "chunk_size=8MB sessiontimeout=30m",
-    "downloads": "chunk_size=8MB",
-    "clamav": "clamavsocket=/run/clamd maxscansize=100MB",
-    "redis": "redisaddr=localhost:6379 redispassword= redishealthcheckinterval=120s",
-    "build": "version=3.4.0",
-    "network_resilience": "detection_interval=5s quality_check_interval=5s max_detection_interval=5s "
-    "switch_threshold_latency=5s switch_detection_interval=5s",
-    "client_network_support": "session_migration_timeout=5m",
-    "audit": "output=file path=/var/log/a.log format=json",
-    "validation": "max_file_size=1GB",
-    "quotas": "default=100MB tracking=memory",
-    "admin": "bind=127.0.0.1 path_prefix=/admin",
-    "rate_limit": "cleanup_interval=1m",
-    "key_rotation": "rotation_interval=30d grace_period=48h key_storage=/var/keys",
-    "metadata": "db_path=/var/m.db purge_age=30d",
-    "compression": "algorithm=zstd threshold=1KB",
-}
-OTHERS = {
-    "server": """metricsenabled=true max_header_bytes=1048576 pre_cache=true pre_cache_workers=4
-        global_extensions=[".txt"] deduplication_enabled=true enable_dynamic_workers=true
-        worker_scale_up_thresh=50
-        worker_scale_down_thresh=10 unixsocket=false filettlenabled=true autoadjustworkers=true
-        networkevents=false         clean_upon_exit=true precaching=true""",
-    "logging": "max_size=100 max_backups=7 max_age=30 compress=true",
-    "deduplication": "enabled=true",
-    "iso": "enabled=false",
-    "security": """enablejwt=false enhanced_security=true challenge_on_network_change=true
-        reauth_on_long_standby=true standby_threshold_minutes=30 long_standby_threshold_hours=24""",
-    "versioning": "enableversioning=false maxversions=1",
-    "uploads": """allowed_extensions=[".a"] maxretries=3 chunked_uploads_enabled=true
-        resumable_uploads_enabled=true""",
-    "downloads": 'allowed_extensions=[".a"] chunked_downloads_enabled=true resumable_downloads_enabled=true',
-    "clamav": 'clamavenabled=true numscanworkers=2 scanfileextensions=[".exe"]',
-    "redis": "redisenabled=false redisdbindex=0",
-    "workers": "numworkers=4 uploadqueuesize=5000",
-    "file": "filerevision=1",
-    "network_resilience": """fast_detection=true quality_monitoring=true predictive_switching=true
-        mobile_optimizations=true multi_interface_enabled=true interface_priority=["eth0"]
-        auto_switch_enabled=true switch_threshold_packet_loss=5.0 quality_degradation_threshold=1
-        max_switch_attempts=3""",
-    "client_network_support": """session_based_tracking=true allow_ip_changes=true
-        max_ip_changes_per_session=10
-        client_connection_detection=true adapt_to_client_network=true""",
-    "audit": 'enabled=true events=["upload"] max_size=100 max_age=30',
-    "validation": 'check_magic_bytes=true allowed_types=["image/*"] blocked_types=["x"] strict_mode=false',
-    "quotas": 'enabled=true custom={"a@b"="1GB"}',
-    "admin": 'enabled=true auth={type="bearer"}',
-    "rate_limit": """enabled=true requests_per_minute=60 burst_size=10 by_jid=true by_ip=true
-        whitelisted_ips=["::1"]         whitelisted_jids=[]""",
-    "key_rotation": "enabled=true",
-    "metadata": "enabled=true",
-    "compression": "enabled=true level=3 adaptive_compression=true compression_negotiation=true",
-}
 
 
 def everything() -> str:

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 import pytest
+from go_keys import ROWS, STRONG
 
 from hmacfs import config
 from hmacfs.config import compat
@@ -13,78 +14,7 @@ from hmacfs.config.fates import Form
 from hmacfs.config.settings import Streaming
 from hmacfs.model import KiB, MiB
 
-STRONG = "0f3c9d8e7b6a5f4e3d2c1b0a99887766aabbccddeeff00112233445566778899"
 SECURITY = f'[security]\nsecret = "{STRONG}"\n'
-
-# Key by key, with a value of its type: what the templates hold beyond what the code reads.
-KEYS: Final = """
-auth: bearer_tokens_enabled=true extended_validation=true grace_period=7200 hmac_enabled=true jwt_enabled=true
- token_expiry=86400
-client_network: adapt_to_client_network=true allow_ip_changes=true max_ip_changes_per_session=20
- session_based_tracking=true session_migration_timeout='10m'
-client_optimization: adaptation_speed='medium' connection_fingerprinting=true enabled=true
- learning_enabled=true performance_classification=true user_agent_analysis=true
-client_optimization.strategy_desktop: buffer_size='128KB' chunk_size='2MB' retry_multiplier=1.0
- timeout_multiplier=1.0
-client_optimization.strategy_mobile: buffer_size='32KB' chunk_size='512KB' retry_multiplier=1.5
- timeout_multiplier=2.0
-client_optimization.strategy_server: buffer_size='512KB' chunk_size='8MB' retry_multiplier=0.5
- timeout_multiplier=0.5
-ejabberd: extended_compatibility=true max_file_size='500MB' module_type='x' payload_format_flexibility=true
- quota_per_user='5GB' xep0363_enabled=true
-experimental: adaptive_compression=true compression_negotiation=true http3_support=false
- intelligent_prefetching=false io_uring_support=false memory_mapped_files=false ml_optimization=false
- predictive_caching=false quic_protocol=false zero_copy_optimization=true
-handoff: chunk_retry_on_switch=true enabled=true handoff_cooldown='30s' handoff_hysteresis=10.0
- handoff_strategy='x' handoff_timeout='10s' interface_quality_history=50 min_quality_threshold=70.0
- pause_transfers_on_switch=false performance_comparison_window='5m' quality_excellent=90.0 quality_fair=50.0
- quality_good=70.0 quality_poor=30.0 seamless_handoff=true seamless_switching=true
- switch_notification_enabled=true
-logging: log_auth_failures=true log_ip_changes=true log_network_events=true log_session_recovery=true
- log_token_refresh=true log_token_validation=true log_upload_sessions=true
-metrics: enabled=true expose_network_metrics=true expose_upload_metrics=true port=9091
- track_network_changes=true track_network_switches=true track_session_recovery=true
-monitoring: aggregate_interval='1m' client_analytics=true client_profile_retention='30d' detailed_metrics=true
- metrics_retention='7d' performance_history='24h' performance_tracking=true realtime_interval='1s'
- summary_interval='1h'
-network_interfaces: interface_discovery_enabled=true interface_monitoring_interval='10s'
- interface_priorities=[{name='eth0',priority=10}] interface_quality_samples=10 multi_interface_enabled=true
- primary_interface='auto'
-network_interfaces.cellular: buffer_size='128KB' chunk_size='512KB' priority=40 timeout_multiplier=3.0
-network_interfaces.ethernet: buffer_size='1MB' chunk_size='10MB' priority=10 timeout_multiplier=1.0
-network_interfaces.lte: buffer_size='256KB' chunk_size='2MB' priority=30 timeout_multiplier=2.0
-network_interfaces.vpn: buffer_size='256KB' chunk_size='2MB' priority=50 timeout_multiplier=1.5
-network_interfaces.wifi: buffer_size='512KB' chunk_size='5MB' priority=20 timeout_multiplier=1.2
-performance: buffer_pool_preallocation=true gc_optimization=true performance_history_samples=100
-security: bearer_tokens_enabled=true block_suspicious_ips=false hmac_enabled=true jwt_enabled=true
- max_requests_per_minute=120 max_uploads_per_user_per_hour=100 mobile_grace_period='12h' rate_limiting=true
- standby_grace_period='24h' token_grace_period='8h' trust_proxy_headers=true ultra_max_grace='72h'
-server: adapt_to_client_network=true allow_ip_changes=true bind_all_interfaces=true
- client_multi_interface=true interface='0.0.0.0' port=8082 upload_path='./uploads'
-session_store: backend='memory' cleanup_interval='30m' enabled=true max_session_age='72h' max_sessions=50000
- max_token_refreshes=10 redis_url='' session_recovery_enabled=true upload_resumption_enabled=true
-sessionstore: backend='memory' cleanup_interval_minutes=60 enabled=true expiry_hours=72
-storage: cleanup_expired_sessions=true cleanup_interval='6h' compress_old_logs=true retention_days=7
-streaming: adaptive_streaming=true latency_optimization=true max_retry_attempts=5
- network_condition_monitoring=true quality_thresholds=[] retry_backoff_multiplier=2.0
- throughput_optimization=true
-timeouts: adaptive_timeouts=true handshake_timeout='120s' keep_alive_timeout='300s' max_timeout='300s'
- min_timeout='5s' timeout_adaptation_factor=1.2
-uploads: adaptive_compression=true allow_ip_changes=true allow_session_resume=true
- chunk_adaptation_algorithm='predictive' cleanup_expired_sessions=true client_reconnect_window='300s'
- compression_threshold='1MB' concurrent_chunk_uploads=3 dedupe=true max_chunk_size='10MB'
- max_files_per_user=1000 max_resumable_age='72h' max_upload_retries=8 max_upload_size='1GB'
- min_chunk_size='256KB' network_aware_chunking=true network_change_grace_period='120s'
- retry_failed_uploads=true session_persistence=true session_recovery_timeout='600s'
- session_storage_path='./sessions' ttl='168h' ttl_enabled=false upload_acceleration=true
- upload_pause_timeout='10m' upload_slot_ttl='86400s' upload_timeout='3600s'
-downloads: range_requests=true connection_multiplexing=false bandwidth_estimation=true quality_adaptation=true
-"""
-ROWS: Final = [
-    (table, *pair.split("=", 1))
-    for table, pairs in re.findall(r"^([a-z_.]+): (.*(?:\n .*)*)", KEYS, re.MULTILINE)
-    for pair in pairs.split()
-]
 
 
 def parse(text: str) -> config.Loaded:

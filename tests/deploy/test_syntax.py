@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hmacfs.config.settings import Timeouts
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -71,3 +73,30 @@ def test_the_service_never_dies_of_its_own_shutdown() -> None:
 def test_the_container_configuration_is_toml() -> None:
     text = (DEPLOY / "container.toml").read_text()
     assert tomllib.loads(text)["server"]["storage_path"] == "/srv/hmacfs"
+
+
+KEPT_ALIVE = [
+    # how long each proxy keeps a connection that hmacfs could be closing
+    ("nginx.conf", r"^    keepalive_timeout (\d+)s;"),
+    ("haproxy.cfg", r"^    timeout http-keep-alive (\d+)s"),
+    ("Caddyfile", r"^\s+keepalive (\d+)s"),
+    ("apache.conf", r"^    ProxyPass .* ttl=(\d+)"),
+]
+
+
+@pytest.mark.parametrize(("name", "pattern"), KEPT_ALIVE)
+def test_no_proxy_writes_into_a_connection_that_is_just_being_closed(name: str, pattern: str) -> None:
+    """An upload cannot be sent a second time, so there is a margin."""
+    (found,) = re.findall(pattern, (DEPLOY / name).read_text(), re.MULTILINE)
+    assert int(found) <= Timeouts().idletimeout_s - 10
+
+
+def test_nothing_tells_to_install_what_others_may_publish_under_our_name() -> None:
+    """No package index has a hmacfs of ours."""
+    root = DEPLOY.parent
+    files = [*DEPLOY.iterdir(), *(root / "docs").iterdir(), root / "README.md", root / "Dockerfile"]
+    for path in files:
+        if path.is_file():
+            for line in path.read_text().splitlines():
+                asked = re.search(r"pip install (?!.*--no-index).*\bhmacfs\b(?![-./])", line)
+                assert asked is None, f"{path.name}: {line}"
