@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
 import hmacfs
+from hmacfs import interrupts
 from hmacfs.client import options as client_options
 
 if TYPE_CHECKING:
@@ -310,6 +311,7 @@ def _put(options: argparse.Namespace) -> int:
     from hmacfs.client.place import Place
     from hmacfs.client.problem import Failed
 
+    interrupts.become_exceptions()
     if options.base_url is None:
         return command.put(options, None)
     loaded = _load(options.config)
@@ -334,6 +336,7 @@ def _put(options: argparse.Namespace) -> int:
 def _get(options: argparse.Namespace) -> int:
     from hmacfs.client import command
 
+    interrupts.become_exceptions()
     return command.get(options)
 
 
@@ -420,6 +423,7 @@ def _stats(options: argparse.Namespace) -> int:
             f"hmacfs: [metrics] listen_address is {address}: the system chose the port; name one to be asked"
         )
         return 1
+    interrupts.become_exceptions()
     show = stats.print_json if options.json else stats.print_once if options.once else stats.watch
     try:
         show(address, options.interval)

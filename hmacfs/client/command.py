@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from hmacfs import interrupts
 from hmacfs.client import download, options, outcome, source
 from hmacfs.client.download import Download
 from hmacfs.client.joined import Joined
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     """Name, size and media type of a file in, its place out. Raises Failed."""
 
 MISUSED: Final = 2
-INTERRUPTED: Final = 130
 
 
 class _Misused(Exception):  # noqa: N818 - its text is a whole sentence for the user
@@ -121,7 +121,7 @@ class Desk:
             try:
                 asyncio.run(connected())
             except KeyboardInterrupt:
-                return INTERRUPTED
+                return interrupts.INTERRUPTED
         return outcome.exit_status(self._outcomes)
 
     def patience(self, file: str) -> Patience:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
+from pathlib import Path
 from typing import Final
 
 from hmacfs.client import urls
@@ -29,6 +31,12 @@ ENDS: Final = (
     "Exit status: 0 done, 1 refused or failed for good, 2 misused, 3 gave up after retries, 130 Ctrl-C."
 )
 
+VARIABLE: Final = "HMACFS_TOKEN"
+"""Of the environment, which other users do not see: the token where none is named."""
+FROM_FILE: Final = "@"
+"""Begins what is no secret but the name of its file: other users see the arguments of a command."""
+
+_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 # RFC 9110 5.1 and 5.5.
 _FIELD: Final = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)")
 
@@ -80,12 +88,18 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--header",
         metavar="FIELD",
-        type=_field,
-        action="append",
+        type=_fields,
+        action="extend",
         default=[],
-        help='header field of each request, like "Name: value"; may be repeated',
+        help='header field of each request, like "Name: value"; @FILE reads one a line; may be repeated',
     )
-    parser.add_argument("--token", metavar="TOKEN", type=_token, help="bearer token of each request")
+    parser.add_argument(
+        "--token",
+        metavar="TOKEN",
+        type=_token,
+        default=os.environ.get(VARIABLE) or None,
+        help=f"bearer token of each request; @FILE reads it (default: {VARIABLE} of the environment)",
+    )
     parser.add_argument(
         "--retries",
         metavar="N",
@@ -118,17 +132,32 @@ def place_url(text: str) -> str:
         raise ValueError(f"the last argument of put is where to: {error}") from error
 
 
-def _field(text: str) -> tuple[str, str]:
-    match = _FIELD.fullmatch(text)
-    if match is None:
+def _fields(text: str) -> list[tuple[str, str]]:
+    lines = _read(text).splitlines() if text.startswith(FROM_FILE) else [text]
+    matches = [_FIELD.fullmatch(line) for line in lines if line.strip()]
+    if not all(matches):
         raise argparse.ArgumentTypeError("a header field is written 'Name: value'")
-    return match[1], match[2]
+    return [(match[1], match[2]) for match in matches if match]
 
 
 def _token(text: str) -> str:
-    if not re.fullmatch(r"[\x21-\x7e]+", text):
-        raise argparse.ArgumentTypeError("a token has no spaces and no other than ASCII characters")
-    return text
+    value = _read(text).strip() if text.startswith(FROM_FILE) else text
+    if not _TOKEN.fullmatch(value):
+        raise argparse.ArgumentTypeError(
+            f"a token, here or in {VARIABLE}, has no spaces and no other than ASCII characters"
+        )
+    return value
+
+
+def _read(named: str) -> str:
+    """Give the text of the file that is named behind "@"."""
+    file = named.removeprefix(FROM_FILE)
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{file}: {error.strerror}") from error
+    except ValueError as error:  # UnicodeDecodeError, or a NUL in the name
+        raise argparse.ArgumentTypeError(f"{file}: is no text in UTF-8") from error
 
 
 def _number(text: str) -> int:

@@ -40,8 +40,13 @@ goes wrong are on standard error; on standard output are the URLs of what was up
   which is then said: it is not sent once more. `get` keeps FILE.part, which knows by an extended attribute
   what it is the beginning of; on a file system without these a later run begins anew.
 - **Trust.** Certificates are checked against the system's authorities; SSL_CERT_FILE names others.
-- **Secrets.** Other users of a machine may see the arguments of a command, a token or signed URL among them.
-  A token signed here for an endpoint (`--protocol tus`) is good for a day, since each request shows it.
+- **Secrets.** Other users of a machine may see the arguments of a command, a signed URL among them, and not
+  its environment nor what `@FILE` names: so a token is given as HMACFS_TOKEN or `--token @FILE`, and other
+  secret fields as `--header @FILE`. They go to the origin of the URL in the command, whatever it is. A
+  download's redirections are followed, but not out of https; what leads to another origin (scheme, host and
+  port) gets none of the fields given, no cookie and no token, nor does what follows. An upload follows no
+  redirection. A token signed here for an endpoint (`--protocol tus`) is good for a day, since each request
+  shows it.
 """
 CLOSING: Final = """\
 ## Exit status

@@ -41,6 +41,7 @@ class Wire:
             verify=ssl.create_default_context(),
             # The user has said how many; a request that the library holds back would time out.
             limits=httpx.Limits(),
+            event_hooks={"response": [_take_fields]},
         )
 
     async def __aenter__(self) -> Self:
@@ -120,6 +121,12 @@ def _merged(given: httpx.Headers, fields: Mapping[str, str]) -> httpx.Headers:
     return merged
 
 
+async def _take_fields(response: httpx.Response) -> None:
+    """Keep the fields, and Location from the library: it reads that also where it follows none."""
+    response.extensions["fields"] = response.headers.copy()
+    response.headers.pop("Location", None)
+
+
 async def _beginning(response: httpx.Response) -> bytes:
     """Read as much of the body as is of use; what is left unread ends the connection."""
     read = bytearray()
@@ -132,7 +139,10 @@ async def _beginning(response: httpx.Response) -> bytes:
 
 def _answer(response: httpx.Response, body: bytes) -> Answer:
     return Answer(
-        status=response.status_code, url=str(response.request.url), fields=response.headers, body=body
+        status=response.status_code,
+        url=str(response.request.url),
+        fields=response.extensions["fields"],
+        body=body,
     )
 
 

@@ -187,14 +187,64 @@ def test_fields_and_token_go_with_each_request(standin: Standin, hmacfs: Command
     assert standin.seen[1].fields["content-type"] == "image/png"
 
 
-def test_a_redirection_elsewhere_gets_no_token(standin: Standin, hmacfs: Command) -> None:
-    with type(standin)() as other:
-        other.files["/a.bin"] = SMALL
-        standin.faults["GET"].append(Say(status=302, fields={"Location": f"{other.url}/a.bin"}))
-        done = hmacfs("get", "--token", "abc", f"{standin.url}/a.bin")
-    assert done.returncode == 0
-    assert standin.seen[0].fields["authorization"] == "Bearer abc"
-    assert "authorization" not in other.seen[0].fields
+@pytest.mark.parametrize(
+    ("options", "environ"),
+    [
+        (("--token", "abc.def"), {}),
+        (("--token", "@token"), {}),
+        ((), {"HMACFS_TOKEN": "abc.def"}),
+        ((), {"HMACFS_TOKEN": "@token"}),
+        (("--token", "@token"), {"HMACFS_TOKEN": "other"}),
+        (("--header", "@fields"), {}),
+    ],
+)
+@pytest.mark.parametrize("verb", ["put", "get"])
+def test_a_token_need_not_stand_among_the_arguments(
+    standin: Standin, tmp_path: Path, verb: str, options: tuple[str, ...], environ: dict[str, str]
+) -> None:
+    (tmp_path / "token").write_text("abc.def\n")
+    (tmp_path / "fields").write_text("Authorization: Bearer abc.def\r\n\nX-Shard: 7\n")
+    standin.files["/slot/token"] = SMALL
+    words = (
+        ("token", f"{standin.url}/slot/new") if verb == "put" else ("-o", "-", f"{standin.url}/slot/token")
+    )
+    run = subprocess.run(
+        command(verb, *options, *words),
+        env={**os.environ, "HMACFS_TOKEN": "", **environ},
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, b"")
+    (seen,) = standin.seen
+    assert seen.fields["authorization"] == "Bearer abc.def"
+    assert seen.fields.get("x-shard") == ("7" if "@fields" in options else None)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (("--token", "@missing"), "missing: No such file"),
+        (("--token", "@."), "Is a directory"),
+        (("--token", "@"), "Is a directory"),
+        (("--token", "@binary"), "no text in UTF-8"),
+        (("--token", "@\0"), "no text"),
+        (("--token", "@empty"), "no spaces"),
+        (("--token", "@secret"), "no spaces"),
+        (("--header", "@secret"), "Name: value"),
+        (("--header", "@missing"), "missing: No such file"),
+    ],
+)
+def test_what_a_file_does_not_give_is_misuse(
+    option: tuple[str, str], words: str, hmacfs: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff")
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "secret").write_text("s3cret is no token")
+    done = hmacfs("get", *option, "http://x/y")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+    assert "s3cret" not in done.stderr
 
 
 def test_an_interrupted_upload_says_how_it_goes_on(standin: Standin, hmacfs: Command, tmp_path: Path) -> None:
