@@ -51,7 +51,7 @@ RESETS = 0.02
 
 
 class File:
-    """A name, and the contents that were ever sent to it."""
+    """A name, and the contents that may ever have stood there."""
 
     def __init__(self, content: Content) -> None:
         self.contents = [content]
@@ -91,7 +91,7 @@ class Ledger:
         """Give a new content under the name of another one."""
         file = self.of(content)
         with self.news:
-            newer = self.contents.add(content.name, len(file.contents) + 1, size)
+            newer = self.contents.add(content.name, file.contents[-1].generation + 1, size)
             file.contents.append(newer)
         return newer
 
@@ -114,7 +114,10 @@ class Ledger:
         with self.news:
             self.begun[protocol] += 1
             for stored in acknowledged:
-                self.of(stored.content).stored = stored
+                file = self.of(stored.content)
+                file.stored = stored
+                if protocol == "race":
+                    file.contents = [stored.content]  # the other one never stood there
                 self.acknowledged[protocol] += 1
                 self._readable.append(stored)
             self.news.notify_all()
@@ -153,13 +156,10 @@ class Ledger:
             if asked is None or (start, stop) != (asked[0], min(asked[1], whole)) or stop - start != total:
                 return f"{asked} was asked for, {span} of {whole} in {total} bytes came"
             total = whole
-        reasons = []
-        for content in tuple(file.contents):
-            reason = self.contents.explain(content, answer.body, start)
-            if content.size == total and not reason:
+        for content in (likely := [content for content in file.contents if content.size == total]):
+            if not (reason := self.contents.explain(content, answer.body, start)):
                 return ""
-            reasons.append(reason or f"{total} bytes, if it were {content}")
-        return "; or ".join(reasons)
+        return reason if likely else f"{total} bytes; {self.contents.explain(file.contents[-1], answer.body)}"
 
 
 def size_of(chance: random.Random) -> int:

@@ -1,4 +1,4 @@
-"""Calls of the C library that fail, fall short or take long in a server: builds and controls `interpose.c`."""
+"""Calls of the C library that fail, fall short or take long: builds and controls `interpose.c`."""
 
 from __future__ import annotations
 

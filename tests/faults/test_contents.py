@@ -224,9 +224,10 @@ def test_each_byte_is_where_it_belongs(  # noqa: PLR0913, PLR0917 - fixtures
         failures = faults_of_its_own(site.server, plan)
         disturbed = {kind: counts[1:] for kind, counts in faults.counts().items() if counts.calls}
     figure(
-        f"seed {SEED}: of {ledger.begun.total()} uploads {ledger.uploaded} acknowledged "
+        f"seed {SEED}: {ledger.uploaded} files acknowledged in {ledger.begun.total()} uploads "
         f"{dict(ledger.acknowledged)}, {read} read back, {found} in the storage; "
-        f"{ledger.downloaded} downloads {dict(ledger.answers)}; {killed} workers killed; calls failed, cut short, slow: {disturbed}; "
+        f"{ledger.downloaded} downloads {dict(ledger.answers)}; {killed} workers killed; "
+        f"calls that failed, fell short, were slow: {disturbed}; "
         f"{len(ledger.wrong)} wrong, {len(failures)} faults in the log"
     )
     found_wrong = [f"{what}: {words}" for what, words in ledger.wrong.items()]
