@@ -43,6 +43,8 @@ SIZES = (
 )
 KEY_UPDATE = "KeyUpdate"
 KEY_UPDATE_FROM_BYTES = 300_000  # more than goes out in one turn
+DOWNLOADS = 10
+"""For each upload."""
 # Shares of the uploads and the downloads:
 DELETED = 0.1
 KEY_UPDATES = 0.03
@@ -108,6 +110,11 @@ class Ledger:
     def downloaded(self) -> int:
         """Downloads compared."""
         return sum(self.answers[kind] for kind in ("200", "206", "cut"))
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether there are more downloads than there are to be for as many uploads."""
+        return self.downloaded > DOWNLOADS * (self.uploaded + 10)
 
     def note_upload(self, protocol: str, acknowledged: list[Stored]) -> None:
         """Note how an upload has ended."""
@@ -196,7 +203,7 @@ class Uploader:
                 try:
                     self._upload(client)
                 except TimeoutError as error:
-                    self.ledger.accuse(f"no answer to {error}")
+                    self.ledger.accuse(f"no answer: {error}")
                 except Exception as error:  # noqa: BLE001 - whatever it is, it must not pass unnoticed
                     self.ledger.accuse(f"{type(error).__name__} while uploading", str(error))
                 client.let_go()
@@ -317,12 +324,14 @@ class Reader:
         """Download until it is over."""
         while not self._over.is_set():
             try:
-                if self._chance.random() < KEY_UPDATES:
+                if self._ledger.is_ahead:
+                    self._over.wait(0.01)
+                elif self._chance.random() < KEY_UPDATES:
                     self._update_keys()
                 else:
                     self._read_on()
-            except TimeoutError:
-                self._ledger.accuse("no answer to GET")
+            except TimeoutError as error:
+                self._ledger.accuse("no answer to GET", str(error))
             except OSError:  # refused, reset or closed as it connects
                 continue
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not pass unnoticed
@@ -345,7 +354,7 @@ class Reader:
                 self._over.wait(0.01)
                 return
             if self._chance.random() < COLD:
-                _forget(self._site.server.storage, stored.path)
+                _forget(place_of(self._site.server.storage, stored.path))
             asked.append((stored, self._span(stored.content.size) if self._chance.random() < 0.3 else None))
         gone = [self._ledger.of(stored.content).may_be_gone for stored, _ in asked]
         with contextlib.suppress(OSError):
@@ -415,11 +424,16 @@ def _get(path: str, span: tuple[int, int] | None) -> bytes:
     return serving.head("GET", path, {} if span is None else {"Range": f"bytes={span[0]}-{span[1] - 1}"})
 
 
-def _forget(storage: Path, path: str) -> None:
-    """Have the kernel drop what it holds of a file, so that it must come from the disk."""
+def place_of(storage: Path, path: str) -> Path:
+    """Give where a file stands whose URL has this path."""
     prefix = next(prefix for prefix in DIRECTORIES if path.startswith(prefix))
+    return storage / DIRECTORIES[prefix] / unquote(path[len(prefix) :])
+
+
+def _forget(file: Path) -> None:
+    """Have the kernel drop what it holds of a file, so that it must come from the disk."""
     with contextlib.suppress(OSError):
-        fd = os.open(storage / DIRECTORIES[prefix] / unquote(path[len(prefix) :]), os.O_RDONLY)
+        fd = os.open(file, os.O_RDONLY)
         try:
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:

@@ -180,7 +180,11 @@ class Site:
             if proxied:
                 sock.sendall(V2 if way is Way.PROXY_V2 else V1)
             if way.secure:
-                sock = self.trust.wrap_socket(sock, server_hostname=selfsigned.NAME)
+                # Not as it is wrapped: then a handshake that fails leaves it open.
+                sock = self.trust.wrap_socket(
+                    sock, server_hostname=selfsigned.NAME, do_handshake_on_connect=False
+                )
+                sock.do_handshake()
         except BaseException:
             sock.close()
             raise
@@ -269,7 +273,7 @@ class Client:
         except (OSError, BrokenError) as error:
             link.close()
             if isinstance(error, TimeoutError):
-                raise TimeoutError(request.method) from error
+                raise TimeoutError(f"{request.method} {request.target} ({link.way.value})") from error
             return None
         self._keep(link)
         return answer
