@@ -3,6 +3,7 @@
    FAULTY_SLOW_BYTES=4096  each pwrite(2) of so many bytes or more takes 12 to 20 ms longer
    FAULTY_LOCKS=9          every ninth flock(2) for a shared lock answers ENOLCK
    FAULTY_NONCES=40        every fortieth pread(2) of the nonce of a note (8 bytes at 8) answers EIO
+   FAULTY_FENCES=1         each of those that is made under a shared lock answers EIO
    FAULTY_LOG=FILE         a byte is added to FILE for each call that was made to fail */
 
 #define _GNU_SOURCE
@@ -17,8 +18,9 @@
 
 enum { LEAST_MS = 12, MORE_MS = 9, NONCE_AT = 8, NONCE_BYTES = 8 };
 
-static unsigned long slow_bytes, every_lock, every_nonce;
-static atomic_ulong writes, locks, nonces;
+static unsigned long slow_bytes, every_lock, every_nonce, every_fence;
+static atomic_ulong writes, locks, nonces, fences;
+static _Thread_local int shares; /* whether this thread's last lock was a shared one */
 
 static unsigned long number(const char *name)
 {
@@ -31,6 +33,7 @@ __attribute__((constructor)) static void begin(void)
     slow_bytes = number("FAULTY_SLOW_BYTES");
     every_lock = number("FAULTY_LOCKS");
     every_nonce = number("FAULTY_NONCES");
+    every_fence = number("FAULTY_FENCES");
 }
 
 /* Whether this call is the one of `every` that fails; noted, so that a test knows that some did. */
@@ -64,7 +67,8 @@ ssize_t pread(int file, void *into, size_t length, off_t at)
     static ssize_t (*next)(int, void *, size_t, off_t);
     if (!next)
         next = (ssize_t (*)(int, void *, size_t, off_t))dlsym(RTLD_NEXT, "pread");
-    if (length == NONCE_BYTES && at == NONCE_AT && fails(&nonces, every_nonce)) {
+    if (length == NONCE_BYTES && at == NONCE_AT
+        && (fails(&nonces, every_nonce) || (shares && fails(&fences, every_fence)))) {
         errno = EIO;
         return -1;
     }
@@ -80,6 +84,7 @@ int flock(int file, int operation)
         errno = ENOLCK;
         return -1;
     }
+    shares = operation == LOCK_SH;
     return next(file, operation);
 }
 
