@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import owners
 import pytest
 import records
+import resuming
 import selfsigned
 import serving
+import shims
+import trapping
 import wire
 
 if TYPE_CHECKING:
@@ -139,3 +143,77 @@ def test_a_key_update_in_two_records_gives_nobody_others_bytes(
                 bad += [words] if (words := wrong(client, begun, rel, way.size)) else []
     figure(f"{len(bad)} wrong beside {count} key updates")
     assert not bad, "\n".join(bad)
+
+
+RESETTERS, READERS = 6, 2
+
+
+class Resetting:
+    """Clients that begin an upload over TLS and reset while a thread writes, beside others who download."""
+
+    def __init__(self, site: Site, wanted: int) -> None:
+        """Go on until so many uploads are reset."""
+        self.site = site
+        self.wanted = wanted
+        self.reset = 0
+        self.bad: list[str] = []
+        self.kept = site.file()
+        self.crowd = owners.Crowd()
+        self.crowd.add(RESETTERS, self.begin_and_reset)
+        self.crowd.add(READERS, self.download)
+
+    def begin_and_reset(self) -> None:
+        rel = serving.fresh()
+        fields = {"Content-Range": f"bytes 0-{LONG - 1}/{LONG}", "Content-Type": owners.TYPE}
+        put = serving.head("PUT", serving.signed(rel, LONG), fields, LONG) + owners.content(rel, SIZE)
+        with selfsigned.greet(self.site.port, self.site.crt) as sock:
+            sock.sendall(put)
+            self.wait_begun(rel)
+            resuming.reset(sock)
+        self.reset += 1
+        if self.reset >= self.wanted:
+            self.crowd.done.set()
+
+    def wait_begun(self, rel: str) -> None:
+        """Wait until a thread writes what has come."""
+        first = owners.content(rel, owners.PIECE_BYTES)
+        deadline = time.monotonic() + serving.PATIENCE_S
+        while not any(begins(path, first) for path in resuming.parts_of(self.site.server.storage)):
+            assert time.monotonic() < deadline, "nothing is stored"
+
+    def download(self) -> None:
+        with selfsigned.greet(self.site.port, self.site.crt) as sock:
+            sock.sendall(get(self.kept))
+            answer = serving.read_answer(sock)
+        self.bad += [words] if (words := owners.differs(self.kept, answer.body, SIZE)) else []
+
+
+def begins(path: Path, first: bytes) -> bool:
+    """Whether a file is there and begins so."""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        return file.read(len(first)) == first
+    return False
+
+
+@pytest.mark.timeout(1800)
+def test_a_reset_while_a_thread_writes_leaves_no_number_in_use(
+    tmp_path: Path,
+    program: Callable[[str], str],
+    faulty: Path,
+    trap: Path,
+    figure: Callable[[str], None],
+    rounds: Callable[[int, int], int],
+) -> None:
+    """The request's end read a number that the loop had closed: EBADF, or another client's socket."""
+    crt, key = selfsigned.make(program("openssl"), tmp_path / "certificate")
+    (log := tmp_path / "traps").mkdir()
+    environ = trapping.environ(trap, log)
+    environ |= {"FAULTY_SLOW_BYTES": "4096", "FAULTY_SLOW_NONCES": "1", **shims.preload(faulty, trap)}
+    with serving.running(tmp_path, environ=environ, rest=SETTINGS.format(crt=crt, key=key)) as server:
+        clients = Resetting(Site(server, crt, tmp_path / "keys"), rounds(100, 2000))
+        clients.crowd.run()
+        wire.settle(server)
+    used = trapping.reports(log)
+    figure(f"{len(used)} uses of closed numbers beside {clients.reset} resets")
+    assert not used, "\n".join(used[:3])
+    assert not clients.bad, "\n".join(clients.bad)
