@@ -62,10 +62,11 @@ class Resuming:
         raise AssertionError(f"not acknowledged: {dict(self.told)}")
 
     def piece(self, rel: str, offset: int) -> tuple[dict[str, str], bytes]:
-        """Give the fields and the bytes of what comes next."""
+        """Give the fields and the bytes of what comes next; none if all of it is there."""
         stop = min(offset + PIECE, self.size)
-        span = {"Content-Range": f"bytes {offset}-{stop - 1}/{self.size}", "Content-Type": owners.TYPE}
-        return span, owners.content(rel, self.size)[offset:stop]
+        span = f"{offset}-{stop - 1}" if offset < self.size else "*"
+        fields = {"Content-Range": f"bytes {span}/{self.size}", "Content-Type": owners.TYPE}
+        return fields, owners.content(rel, self.size)[offset:stop]
 
     def request(
         self, method: str, target: str, fields: dict[str, str], body: bytes = b""
@@ -76,7 +77,7 @@ class Resuming:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SNDBUF)
             try:
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                    sock.sendall(serving.head(method, target, fields, len(body) if body else None) + body)
+                    sock.sendall(serving.head(method, target, fields, len(body) if method == "PUT" else None) + body)
                 answer = serving.read_answer(sock, method)
             except TimeoutError:
                 self.told[SILENT] += 1
@@ -85,15 +86,21 @@ class Resuming:
         return answer
 
 
+def failures(where: Path) -> int:
+    """Give how many calls the shim has made to fail."""
+    return (where / "faults").stat().st_size
+
+
 @contextlib.contextmanager
 def failing(where: Path, faulty: Path, faults: dict[str, str]) -> Iterator[Server]:
     """Run a server that meets these faults; SIGTERM must end it, whatever it had to do."""
     environ = {**shims.preload(faulty), **faults, "FAULTY_LOG": str(where / "faults")}
+    (where / "faults").touch()
     with serving.start(where, serving.configuration(where / "store"), environ=environ) as server:
         workers = server.workers
         try:
             yield server
-            assert (where / "faults").stat().st_size, "nothing failed"
+            assert failures(where), "nothing failed"
             assert server.stop() == 0
         finally:
             for worker in workers:  # one whose threads wait for ever would outlive this test
@@ -118,8 +125,7 @@ def test_what_could_not_be_stored_is_not_left_out(
         while whole < wanted and client.upload(rel := serving.fresh()):
             whole += 1
             bad += [words] if (words := owners.wrong(server, rel, SIZE)) else []
-        failed = (tmp_path / "faults").stat().st_size
-        figure(f"{len(bad)} wrong of {whole} acknowledged, {failed} calls failed: {dict(client.told)}")
+        figure(f"{len(bad)} wrong of {whole} acknowledged, {failures(tmp_path)} calls failed: {dict(client.told)}")
         assert not bad, "\n".join(bad)
         assert set(client.told) <= ANSWERS
 
@@ -143,7 +149,7 @@ def test_a_lock_behind_which_the_disk_failed_keeps_no_thread(
         deadline = time.monotonic() + serving.PATIENCE_S
         while (answer := server.put(rel := serving.fresh(), owners.content(rel, size))).status == 503:
             assert time.monotonic() < deadline, f"nothing is stored any more: {dict(client.told)}"
-        figure(f"{(tmp_path / 'faults').stat().st_size} looks failed: {dict(client.told)}")
+        figure(f"{failures(tmp_path)} looks failed: {dict(client.told)}")
         assert answer.status == 201
         assert not owners.wrong(server, rel, size)
         assert set(client.told) <= ANSWERS

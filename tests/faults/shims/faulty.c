@@ -89,11 +89,12 @@ int flock(int file, int operation)
     static int (*next)(int, int);
     if (!next)
         next = (int (*)(int, int))dlsym(RTLD_NEXT, "flock");
-    if (operation == LOCK_SH && fails(&locks, every_lock)) {
+    int shared = (operation & ~LOCK_NB) == LOCK_SH;
+    if (shared && fails(&locks, every_lock)) {
         errno = ENOLCK;
         return -1;
     }
-    shares = operation == LOCK_SH;
+    shares = shared;
     return next(file, operation);
 }
 
