@@ -1,4 +1,4 @@
-/* A trap on each number that a Python process has closed, by LD_PRELOAD.
+/* A trap on each number that a Python process with an event loop has closed, by LD_PRELOAD.
 
    close(2) puts a trap on the number, a file of its own, for 200 ms, so that nothing else is opened there; any call
    that names it meanwhile is a use of something that its owner has let go. It answers EBADF and is reported, with the
@@ -55,6 +55,7 @@ static struct trap traps[NUMBERS];      /* a queue */
 static unsigned first, last;            /* of the queue; the difference is how many there are */
 static pthread_mutex_t queue_lock = PTHREAD_MUTEX_INITIALIZER, report_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t queued = PTHREAD_COND_INITIALIZER;
+static _Atomic int has_loop;            /* before that nobody serves; all that is opened and closed are modules */
 static _Thread_local int inside;        /* whether what runs is a report */
 
 /* Python's own, if this is Python. */
@@ -76,10 +77,10 @@ static int64_t now_ns(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* Whether this process is the one that sets traps, and Python runs in it. */
+/* Whether this process is the one that sets traps, and an event loop has been made in it. */
 static int sets_traps(void)
 {
-    return owner && !inside && getpid() == owner && is_initialized();
+    return has_loop && owner && !inside && getpid() == owner && is_initialized();
 }
 
 static void dump_stack(int file)
@@ -294,6 +295,15 @@ __attribute__((constructor)) static void begin(void)
 int close(int fd)
 {
     return close_number(fd);
+}
+
+int epoll_create1(int how)
+{
+    static int (*next)(int);
+    if (!next)
+        next = (int (*)(int))dlsym(RTLD_NEXT, "epoll_create1");
+    has_loop = 1;
+    return next(how);
 }
 
 CALL(ssize_t, read, (int fd, void *to, size_t n), (fd, to, n), fd)
