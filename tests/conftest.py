@@ -6,11 +6,12 @@ import gc
 import os
 import shutil
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
+import procfs
 import pytest
+import trapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -82,22 +83,20 @@ def program() -> Callable[[str], str]:
     return find
 
 
-def open_fds() -> dict[int, str]:
-    """Give each open descriptor of this process and what it is open on."""
-    fds: dict[int, str] = {}
-    for link in Path("/proc/self/fd").iterdir():
-        try:
-            fds[int(link.name)] = str(link.readlink())
-        except FileNotFoundError:  # the descriptor of this very listing
-            continue
-    return fds
+@pytest.fixture(autouse=True)
+def no_closed_descriptor_used() -> Iterator[None]:
+    """Fail the test in which a trap was sprung (`trapping`)."""
+    before = len(trapping.reported())
+    yield
+    assert not (found := trapping.reported()[before:]), "\n".join(found)
 
 
 @pytest.fixture
 def no_fd_leak() -> Iterator[None]:
     """Fail the test that leaves a descriptor of this process open."""
-    before = open_fds()
+    before = procfs.descriptors(os.getpid())
     yield
     gc.collect()
-    leaked = {fd: target for fd, target in open_fds().items() if before.get(fd) != target}
+    after = procfs.descriptors(os.getpid())
+    leaked = {fd: target for fd, target in after.items() if before.get(fd) != target}
     assert not leaked, f"descriptors left open: {leaked}"

@@ -7,6 +7,8 @@ import os
 import resource
 from pathlib import Path
 
+import trapping
+
 KiB = 1024
 _TICKS_S = os.sysconf("SC_CLK_TCK")
 
@@ -27,9 +29,19 @@ def rss_bytes(pid: int) -> int:
     return _field(Path(f"/proc/{pid}/status"), "VmRSS:")
 
 
+def descriptors(pid: int) -> dict[int, str]:
+    """Give what a process has open, and on which numbers; what only keeps closed numbers occupied aside."""
+    found = {}
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the descriptor of this very listing, or one just closed
+            if not (target := str(link.readlink())).startswith(trapping.TRAP):
+                found[int(link.name)] = target
+    return found
+
+
 def open_files(pid: int) -> int:
     """Give how many descriptors a process has open."""
-    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+    return len(descriptors(pid))
 
 
 def raise_open_files(wanted: int) -> None:

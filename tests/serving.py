@@ -19,7 +19,7 @@ import time
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 from urllib.parse import quote, urljoin
 
 from hmacfs import auth
@@ -332,7 +332,13 @@ def read_answer(sock: socket.socket, method: str = "GET") -> Answer:
     return answer
 
 
-def take_answer(sock: socket.socket, begun: bytes, method: str = "GET") -> tuple[Answer, bytes]:
+class Source(Protocol):
+    """What answers come from: a socket, or what reads as one."""
+
+    def recv(self, most: int, /) -> bytes: ...
+
+
+def take_answer(sock: Source, begun: bytes, method: str = "GET") -> tuple[Answer, bytes]:
     """Read one response after `begun`; give it and what was read beyond. EOFError if there is none."""
     data = begun
     while b"\r\n\r\n" not in data:

@@ -47,3 +47,9 @@ def rounds() -> Callable[[int, int], int]:
 def faulty(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str], str]) -> Path:
     """Give the library that makes a server's disk slow, or fail (`shims/faulty.c`)."""
     return shims.compiled(program("gcc"), "faulty", tmp_path_factory.mktemp("shims"))
+
+
+@pytest.fixture(scope="session")
+def trap(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str], str]) -> Path:
+    """Give the library that finds uses of closed numbers (`shims/trap.c`)."""
+    return shims.compiled(program("gcc"), "trap", tmp_path_factory.mktemp("shims"))

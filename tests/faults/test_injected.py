@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import procfs
 import pytest
 import serving
 import storage
@@ -117,15 +118,9 @@ class Subject:
 
     def storage_fds(self) -> collections.Counter[str]:
         """Give what the worker has open in the storage."""
-        found = collections.Counter[str]()
-        for link in Path(f"/proc/{self.worker}/fd").iterdir():
-            try:
-                target = str(link.readlink())
-            except FileNotFoundError:
-                continue
-            if target.startswith(str(self.server.storage)):
-                found[target] += 1
-        return found
+        root = str(self.server.storage)
+        targets = procfs.descriptors(self.worker).values()
+        return collections.Counter(target for target in targets if target.startswith(root))
 
     def prepare(self, wal: Callable[[Path], None]) -> None:
         """Bring the server into the state that the next upload is to meet, which is always the same."""

@@ -90,6 +90,6 @@ def test_half_closing_behind_whole_uploads_gives_nobody_others_bytes(
         clients = HalfClosing(server, rounds(100, 12_800))
         clients.crowd.run()
         figure(f"{len(clients.bad)} wrong beside {clients.read} read back; half-closed: {dict(clients.told)}")
-        assert not clients.bad
+        assert not clients.bad, "\n".join(clients.bad)
         assert set(clients.told) == {201}
         wire.settle(server)

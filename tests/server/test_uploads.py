@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+import procfs
 import pytest
 import serving
 import wire
@@ -66,10 +67,8 @@ def held(server: Server) -> Counter[str]:
     """Count what the workers' descriptors are open on."""
     found: Counter[str] = Counter()
     for pid in server.workers:
-        for entry in Path(f"/proc/{pid}/fd").iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                target = str(entry.readlink())
-                found["socket" if target.startswith("socket:") else target] += 1
+        for target in procfs.descriptors(pid).values():
+            found["socket" if target.startswith("socket:") else target] += 1
     return found
 
 
