@@ -59,7 +59,7 @@ class Held:
     Nearly all of them end without having been asked for, so what only that needs is made then.
     """
 
-    __slots__ = ("_ended", "_link", "_terms", "_underway", "key", "length", "ticket")
+    __slots__ = ("_ended", "_link", "_released", "_terms", "_underway", "key", "length", "ticket")
 
     def __init__(
         self, underway: Underway, key: str, length: int, link: Link, terms: Callable[[], Terms]
@@ -69,6 +69,7 @@ class Held:
         self._link = link
         self._terms = terms
         self._ended: asyncio.Future[None] | None = None
+        self._released = False
         self.key = key
         self.length = length
         self.ticket = next(underway.tickets)
@@ -83,11 +84,15 @@ class Held:
         """End it, unless all has come already; done when what has come stands in the store."""
         if self._ended is None:
             self._ended = asyncio.get_running_loop().create_future()
-            self._link.break_off(Refused(errors.UPLOAD_TAKEN_OVER))
+            if self._released:  # by itself, while the other workers were asked
+                self._ended.set_result(None)
+            else:
+                self._link.break_off(Refused(errors.UPLOAD_TAKEN_OVER))
         return self._ended
 
     def release(self) -> None:
         """Note that it is through: what came is published, salvaged or dropped."""
+        self._released = True
         self._underway.remove(self)
         if self._ended is not None:
             self._ended.set_result(None)
