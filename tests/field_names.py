@@ -12,18 +12,20 @@ import hmacfs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+NO_NAMES = frozenset({"close", "keep-alive", "filename"})
+"""Options of Connection, and a parameter."""
 ROOMS = ("app", "auth", "connection", "http", "resume")
 _NAME = re.compile(rb"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 
 
 def looked_up() -> frozenset[str]:
-    """Return each field name that code asks a mapping of fields for: `.get(b"x")`, `[b"x"]`, `b"x" in`."""
+    """Return each name that some code asks fields for: `.get(b"x")`, `[b"x"]`, `b"x" in`."""
     root = Path(hmacfs.__file__).parent
     found = set()
     for room in ROOMS:
         for path in (root / room).rglob("*.py"):
             found |= set(_names(ast.parse(path.read_text())))
-    return frozenset(found)
+    return frozenset(found) - NO_NAMES
 
 
 def _names(tree: ast.AST) -> Iterator[str]:

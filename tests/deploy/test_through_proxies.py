@@ -45,6 +45,7 @@ NAMES = {
     "accents": "été.bin",
     "emoji": "🎉🎉.png",
     "long": "x" * 196 + ".bin",
+    "longer-than-a-file-system-names": "ж" * 130 + ".bin",
     "punctuation": "a&b=c;d,e'(f)!~@:$*.bin",
 }
 
