@@ -48,6 +48,7 @@ BACKLOG: Final = 4096
 TICK_S: Final = 0.25
 # How soon it is noticed that something of the storage is gone, or there again.
 ATTEND_S: Final = 1.0
+BARRED_S: Final = 0.25
 # One line at most in such a time tells of files that may not be read.
 DENIAL_S: Final = 10.0
 # Each takes about 0.2 ms if it has to be told why: 250 at once kept a small request waiting for 60 ms.
@@ -437,7 +438,7 @@ class Worker:
         try:
             await self._store.attend()
         finally:
-            self._next_look = self._loop.time() + ATTEND_S
+            self._next_look = self._loop.time() + (BARRED_S if self._store.fault else ATTEND_S)
         self._tell_inodes()
 
     def _tell_inodes(self) -> None:

@@ -119,8 +119,9 @@ def _try_out(tree: Tree, path: str) -> None:
         fd = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=tree.private_fd)
     with lent(fd):
         _try_file(tree, fd, private)
-        with _step(private, "name an unnamed file", "linkat through /proc/self/fd"):
+        with _step(private, "remove a file", "unlinkat"):
             _forget(tree, PROBE)  # of a start that was killed here
+        with _step(private, "name an unnamed file", "linkat through /proc/self/fd"):
             os.link(f"/proc/self/fd/{fd}", PROBE, src_dir_fd=tree.private_fd, dst_dir_fd=tree.private_fd)
         with _step(private, "rename a file", "renameat"):
             os.rename(PROBE, PROBE_2, src_dir_fd=tree.private_fd, dst_dir_fd=tree.private_fd)

@@ -1,4 +1,4 @@
-"""File systems of their own at endpoints' directories and at the private one: every way in ends with a file."""
+"""Endpoints' directories and the private one on file systems of their own: every way in ends with a file."""
 
 from __future__ import annotations
 
@@ -110,9 +110,7 @@ def upload(server: serving.Server, language: Callable[[int], resuming.Client]) -
 
 
 @pytest.mark.parametrize("durability", ["full", "relaxed"])
-@pytest.mark.parametrize(
-    "names", [DIRECTORIES[:2], DIRECTORIES[2:], DIRECTORIES], ids=["theirs", "ours", "all"]
-)
+@pytest.mark.parametrize("names", [THEIRS, OURS, THEIRS + OURS], ids=["theirs", "ours", "all"])
 @pytest.mark.parametrize("kind", [tmpfs, bound, linked, xfs, ext2, overlay])
 def test_every_way_in_ends_with_a_file(
     tmp_path: Path,

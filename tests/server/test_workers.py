@@ -97,11 +97,11 @@ def test_a_scrape_is_the_sum_of_all_workers(tmp_path: Path) -> None:
 
 
 def test_workers_that_die_at_once_are_started_ever_more_slowly(tmp_path: Path) -> None:
-    """What takes the ground from under them is real: the storage's private state becomes a file."""
+    """What takes the ground from under them is real: a file stands in the place of the storage."""
     with serving.start(tmp_path, serving.configuration(tmp_path / "store", workers=2)) as server:
-        private, away = server.storage / ".hmacfs", tmp_path / "away"
-        private.rename(away)
-        private.write_bytes(b"")
+        storage, away = server.storage, tmp_path / "away"
+        storage.rename(away)
+        storage.write_bytes(b"")
         for pid in server.workers:
             os.kill(pid, signal.SIGKILL)
         slot = server.wait_for("worker-died")["slot"]
@@ -112,8 +112,8 @@ def test_workers_that_die_at_once_are_started_ever_more_slowly(tmp_path: Path) -
         assert b"[-]workers failed: " in words
         assert server.operate("/livez")[0] == 200
         assert procfs.cpu_s(server.process.pid) < 5
-        private.unlink()
-        away.rename(private)
+        storage.unlink()
+        away.rename(storage)
         until(lambda: server.operate("/readyz")[0] == 200)
         assert server.put(serving.fresh(), b"x").status == 201
         assert server.stop() == 0

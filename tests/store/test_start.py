@@ -59,13 +59,25 @@ def test_storage_without_upper_and_lower_case_is_refused(root: Path) -> None:
         ("openat:error=EOPNOTSUPP:when=2", "/.hmacfs", "O_TMPFILE.*use ext4"),
         ("linkat:error=EXDEV", "/.hmacfs", "linkat"),
         ("fallocate:error=EIO", None, "mounted on.*fallocate"),
-        ("openat2:error=ENOSYS", "", "Linux 5.6"),
+        ("openat2:error=ENOSYS", "", "Linux 5.6.*openat2"),
+        ("openat2:error=EPERM", "", "sandbox forbids openat2.*RestrictSUIDSGID.*DynamicUser.*seccomp"),
+        ("openat:error=EPERM:when=2", "/.hmacfs", "sandbox forbids openat with O_TMPFILE.*seccomp"),
+        ("linkat:error=EPERM", "/.hmacfs", "sandbox forbids linkat.*seccomp"),
+        ("fallocate:error=EPERM", None, "sandbox forbids fallocate.*seccomp"),
+        ("ftruncate:error=EPERM", None, "sandbox forbids ftruncate.*seccomp"),
+        ("utimensat:error=EPERM", None, "sandbox forbids utimensat.*seccomp"),
+        ("/^rename:error=EPERM", None, "sandbox forbids rename.*seccomp"),
+        ("fsync:error=EPERM", None, "sandbox forbids fsync.*seccomp"),
+        ("/^unlink:error=EPERM", None, "sandbox forbids unlink.*seccomp"),
+        ("fchmod:error=EPERM", None, "^\n"),  # nothing is wrong with any mode
     ],
 )
 def test_a_system_that_lacks_something_is_named(
     tmp_path: Path, program: Callable[[str], str], call: str, below: str | None, words: str
 ) -> None:
     path = str(tmp_path / "storage")
+    Path(path).mkdir()
+    Path(path).chmod(0o2750)  # as for a web server's group
     Store.open(path, rules()).close()
     code = (
         "import sys; sys.path[:0] = sys.argv[1:3]\n"
