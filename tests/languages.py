@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import itertools
 import json
-import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ SERVER = f"max_upload_size = {LIMIT}\n"
 TUS = {"Tus-Resumable": "1.0.0"}
 OCTETS = {"Content-Type": "application/offset+octet-stream"}
 PART = {"Content-Type": "application/partial-upload"}
+TOKENS = itertools.count()
 REGISTERED = "https://iana.org/assignments/http-problem-types#"
 
 
@@ -58,8 +59,9 @@ def holder(owner: str = "alice@chat.test", *, ttl_s: float = serving.TTL_S, **cl
 
 
 def go_bearer() -> dict[str, str]:
+    """Give a token unlike every other: seconds are all that tells one from another."""
     token = original.sign_jwt(
-        Secret(serving.SECRET.encode()), now=time.time() + secrets.randbelow(99), ttl_s=900
+        Secret(serving.SECRET.encode()), now=time.time(), ttl_s=serving.TTL_S + next(TOKENS)
     )
     return {"Authorization": f"Bearer {token}"}
 

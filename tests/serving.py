@@ -33,6 +33,8 @@ PATIENCE_S = 60.0
 NOT_JSON = "not-json"
 """Event of a line that is none of the log's, such as one of a traceback."""
 TTL_S = 7200.0  # tables of signed requests are made when tests are collected, and used much later
+ANY_TIME = frozenset({"reconcile-done", "sweep-done"})
+"""Events of a start that may come before or after the server is ready."""
 CONFIG = """
 [server]
 listen_address = {listen}
@@ -67,6 +69,8 @@ class Server:
     storage: Path
     config: Path
     events: list[dict[str, Any]] = field(default_factory=list)
+    early: list[dict[str, Any]] = field(default_factory=list)
+    """What of ANY_TIME came before it was ready."""
     news: queue.SimpleQueue[dict[str, Any] | None] = field(default_factory=queue.SimpleQueue)
     host: str = ""
     port: int = 0
@@ -81,13 +85,32 @@ class Server:
         Who waits for an event asks for it.
         """
         self.provoked.add(event)
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            line = self.news.get(timeout=max(deadline - time.monotonic(), 0.001))
-            if line is None:
-                raise AssertionError(f"the server ended before {event}: {self.events[-20:]}")
-            if line["event"] == event and all(line.get(k) == v for k, v in values.items()):
-                return line
+
+        def wanted(line: dict[str, Any]) -> bool:
+            return line["event"] == event and all(line.get(k) == v for k, v in values.items())
+
+        for place, line in enumerate(self.early):
+            if wanted(line):
+                return self.early.pop(place)
+        while not wanted(line := self.next_line(event)):
+            pass
+        return line
+
+    def wait_until_ready(self) -> dict[str, Any]:
+        """Give the line that says so."""
+        while (line := self.next_line("serve-ready"))["event"] != "serve-ready":
+            if line["event"] in ANY_TIME:
+                self.early.append(line)
+        return line
+
+    def next_line(self, wanted: str) -> dict[str, Any]:
+        """Give the next log line; fail if there is none for too long, in which `wanted` is awaited."""
+        try:
+            line = self.news.get(timeout=PATIENCE_S)
+        except queue.Empty:
+            line = None
+        assert line is not None, f"no {wanted}: {self.events[-20:]}"
+        return line
 
     @property
     def url(self) -> str:
@@ -206,7 +229,7 @@ def start(  # noqa: PLR0913 - how a server is started
     """
     server = launch(where, text, environ=environ, provokes=provokes, wrap=wrap, keep=keep)
     try:
-        ready = server.wait_for("serve-ready")
+        ready = server.wait_until_ready()
     except BaseException:
         server.process.kill()
         server.process.wait()

@@ -38,7 +38,7 @@ BEGINNINGS = {
     "range": ("PUT", {"Content-Range": f"bytes 0-{SMALL - 1}/{SMALL}"}),
 }
 """Ways to begin an upload to a slot, and to bring all of it."""
-PROMPT_MS = 250  # on a machine that runs other tests too
+PROMPT_MS = 10_000  # who waits for what does not answer waits for [timeouts] readtimeout
 
 
 @pytest.fixture

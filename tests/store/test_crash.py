@@ -34,15 +34,21 @@ async def main(store):
     except Refused as refused:
         os.write(1, refused.refusal.code.encode() + b"\\n")
 
+def list_fds():
+    try:
+        return set(os.listdir("/proc/self/fd"))
+    except OSError:  # of the call that was to fail: the storage has made fewer than the first time
+        return list_fds()
+
 store = Store.open(sys.argv[3], storage.rules(durability=Durability(sys.argv[4])))
 pools = (store._publisher._syncs, store._publisher._writer)
 threads = [pool.submit(threading.get_native_id).result() for pool in pools]
 print(threading.get_native_id(), *threads, flush=True)
-fds = set(os.listdir("/proc/self/fd"))
+fds = list_fds()
 sys.stdin.readline()  # until strace is attached
 asyncio.run(main(store))
 store._pool.submit(int).result()  # whatever is being closed is closed
-if left := {fd for fd in set(os.listdir("/proc/self/fd")) - fds if os.path.exists("/proc/self/fd/" + fd)}:
+if left := {fd for fd in list_fds() - fds if os.path.exists("/proc/self/fd/" + fd)}:
     print("left open:", *(os.readlink("/proc/self/fd/" + fd) for fd in left), flush=True)
 store.close()
 """
