@@ -22,7 +22,6 @@ import pytest
 import selfsigned
 import serving
 import upload_protocols
-import wire
 from blake3 import blake3
 from content_clients import PROTOCOLS, Ledger, Reader, Uploader, place_of
 from exchanges import Site, Way
@@ -118,8 +117,6 @@ def served(
     )
     with serving.start(where, text, environ=faults.environ) as server:
         yield Site(server=server, unix=unix, certificate=crt)
-        faults.set({})
-        assert server.stop() == 0, server.events[-20:]
 
 
 def press(  # noqa: PLR0913 - how long, and what against
@@ -216,8 +213,12 @@ def read_index(storage: Path, ledger: Ledger) -> None:
                 )
 
 
-def faults_of_its_own(server: serving.Server, plan: Plan) -> list[dict[str, Any]]:
-    """Give the lines of the log that no injected fault explains."""
+def stop(server: serving.Server, plan: Plan) -> list[dict[str, Any]]:
+    """End the server; give the lines of its log that no injected fault explains."""
+    assert server.stop() == 0, server.events[-20:]
+    server.listener.join(serving.PATIENCE_S)
+    lines = server.faults()
+    server.provoked.update(line["event"] for line in lines)  # they are looked at here
 
     def is_explained(line: dict[str, Any]) -> bool:
         if line["event"] == "worker-died":
@@ -226,7 +227,7 @@ def faults_of_its_own(server: serving.Server, plan: Plan) -> list[dict[str, Any]
         beside = line["event"] == "background-failed" and "pread" in plan.rules
         return beside and EXPLAINED.match(str(line["error"])) is not None
 
-    return [line for line in wire.failures(server) if not is_explained(line)]
+    return [line for line in lines if not is_explained(line)]
 
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
@@ -248,10 +249,10 @@ def test_each_byte_is_where_it_belongs(  # noqa: PLR0913, PLR0917 - fixtures
         killed = press(site, ledger, plan, tmp_path, uploads=uploads, downloads=downloads)
         faults.set({})
         read = read_back(site, ledger)
+        failures = stop(site.server, plan)
         disturbed = {kind: counts[1:] for kind, counts in faults.counts().items() if counts.calls}
     found = look_through(site.server, ledger)
     read_index(site.server.storage, ledger)
-    failures = faults_of_its_own(site.server, plan)
     figure(
         f"seed {SEED}: {ledger.uploaded} files acknowledged in {ledger.begun.total()} uploads "
         f"{dict(ledger.acknowledged)}, {read} read back, {found} in the storage; "
