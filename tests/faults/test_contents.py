@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import random
 import re
+import signal
 import sqlite3
 import threading
 import time
@@ -80,7 +81,9 @@ class Plan(NamedTuple):
 
 
 SLOW = Rule(delay_s=(0.012, 0.020), delay_bytes=4 * KiB)
-FAILING = {kind: Rule(fail=0.01, shorten=0.01) for kind in interpose.KINDS}
+# Space is reserved and given back for large files alone.
+RARE = {"fallocate": Rule(fail=0.1), "ftruncate": Rule(fail=0.1)}
+FAILING = {**{kind: Rule(fail=0.01, shorten=0.01) for kind in interpose.KINDS}, **RARE}
 PLANS = {
     "killed": Plan(kills=KILLS),
     "slow": Plan({"pwrite": SLOW}, workers=1, often={"put 1.5 MB": 10, "put 70 kB": 20, "pipelined": 20}),
@@ -146,6 +149,7 @@ def press(  # noqa: PLR0913 - how long, and what against
             with contextlib.suppress(ProcessLookupError):
                 load.kill(chance.choice(site.server.workers))
             killed += 1
+            site.server.signal(signal.SIGHUP)  # while the successor is on its way
     stop.set()
     for thread in threads:
         thread.join()
@@ -256,7 +260,8 @@ def test_each_byte_is_where_it_belongs(  # noqa: PLR0913, PLR0917 - fixtures
     figure(
         f"seed {SEED}: {ledger.uploaded} files acknowledged in {ledger.begun.total()} uploads "
         f"{dict(ledger.acknowledged)}, {read} read back, {found} in the storage; "
-        f"{ledger.downloaded} downloads {dict(ledger.answers)}; {killed} workers killed; "
+        f"{ledger.downloaded} downloads {dict(ledger.answers)}; "
+        f"{killed} workers killed and settings read again; "
         f"calls that failed, fell short, were slow: {disturbed}; "
         f"{len(ledger.wrong)} wrong, {len(failures)} faults in the log"
     )
