@@ -213,8 +213,9 @@ class Uploader:
         (protocol,) = self.chance.choices(list(self._weights), list(self._weights.values()))
         acknowledged = _drive(client, PROTOCOLS[protocol](self))
         self.ledger.note_upload(protocol, acknowledged)
-        if protocol == "pipelined" and self._sound and len(acknowledged) < 2:
-            self.ledger.accuse("a body that was sent whole before the connection was half-closed is refused")
+        wanted = {"form": 0, "pipelined": 2}.get(protocol, 1)  # a form that breaks off cannot be gone on with
+        if self._sound and len(acknowledged) < wanted:
+            self.ledger.accuse(f"not stored: {protocol}")
         self._deletable += [stored for stored in acknowledged if stored.path.startswith("/upload/")]
         if self._deletable and self.chance.random() < DELETED:
             self._delete(client, self._deletable.pop(self.chance.randrange(len(self._deletable))))

@@ -276,7 +276,7 @@ class Client:
                 raise TimeoutError(f"{request.method} {request.target} ({link.way.value})") from error
             return None
         self._keep(link)
-        return answer
+        return serving.resolved(request.target, answer)
 
     def _pieces(self, body: bytes) -> list[bytes]:
         """Cut a body into few pieces, or leave it whole."""

@@ -1,19 +1,20 @@
-"""Calls of the C library that fail, fall short or take long: builds and controls `interpose.c`."""
+"""Calls of the C library that fail, fall short or take long: controls `shims/interpose.c`."""
 
 from __future__ import annotations
 
 import contextlib
 import mmap
 import struct
-import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+import shims
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
-SOURCE = Path(__file__).with_name("interpose.c")
+
 # In the order of the source's `enum kind`.
 KINDS = (
     "pwrite",
@@ -93,9 +94,8 @@ def _at(number: int) -> int:
 @contextlib.contextmanager
 def built(gcc: str, where: Path, *, seed: int) -> Iterator[Faults]:
     """Give faults without a rule yet; `seed` decides which calls they hit."""
-    library, control = where / "interpose.so", where / "faults"
-    command = [gcc, "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(library), str(SOURCE)]
-    subprocess.run([*command, "-ldl"], check=True)
+    control = where / "faults"
     control.write_bytes(_SEED.pack(seed).ljust(_at(len(KINDS)), b"\0"))
+    library = shims.compiled(gcc, "interpose", where)
     with control.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
-        yield Faults({"LD_PRELOAD": str(library), "HMACFS_FAULTS": str(control)}, mapped)
+        yield Faults({**shims.preload(library), "HMACFS_FAULTS": str(control)}, mapped)

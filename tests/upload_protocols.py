@@ -48,6 +48,8 @@ BOUNDARY = "XyZ"
 TRIES = 12
 PARTS = 3
 """Partial uploads of one that is joined."""
+INTERIM = {"Expect": "100-continue", "Upload-Draft-Interop-Version": "8"}
+"""Asks for interim answers: 100 and 104."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,10 +185,12 @@ def to_slot(slot: Slot, write: Write, chance: random.Random) -> Steps:
     """Upload to a slot; after a break ask how far it is, or just send all of it again."""
     target, fields = slot.signed()
     data = slot.content.data
+    if chance.random() < 0.3:
+        fields |= INTERIM
     at: int | None = 0
     for _ in range(TRIES):
         if at is None and chance.random() < 0.7:
-            told = yield from ask("HEAD", target, fields)
+            told = yield from ask("HEAD", target, {**fields})
             at = 0 if told is not None and told.status == 404 else _offset(told, len(data))
         elif at is None:
             at = 0
@@ -224,17 +228,20 @@ def race(one: Slot, other: Slot) -> Steps:
 
 
 def pipelined(slots: list[Slot]) -> Steps:
-    """Send whole bodies one behind the other, and then say that nothing more comes."""
+    """Upload and download one after the other, all sent at once; then say that nothing more comes."""
     requests = []
     for slot in slots:
         target, fields = slot.signed()
         requests.append(Request(method="PUT", target=target, fields=fields, body=slot.content.data))
+        requests.append(Request(method="GET", target=slot.path))
     answers = yield Round(tuple(requests), pipelined=True)
-    return [
-        Stored(slot.content, slot.path)
-        for slot, answer in zip(slots, answers, strict=True)
-        if answer is not None and answer.status == 201
-    ]
+    stored = []
+    for slot, put_answer, got in zip(slots, answers[::2], answers[1::2], strict=True):
+        if put_answer is not None and put_answer.status == 201:
+            stored.append(Stored(slot.content, slot.path))
+            if got is not None and got.status == 200:
+                assert got.body == slot.content.data, f"GET behind PUT {slot.path}: {got.body[:80]!r}"
+    return stored
 
 
 def form(content: Content) -> Steps:
