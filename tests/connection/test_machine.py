@@ -16,11 +16,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import procfs
 import serving
 import stages
 import uvloop
 import workbench
-from conftest import open_fds
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, precondition, rule
 
@@ -145,7 +145,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         uvloop.new_event_loop().close()  # libuv makes a pipe with the first loop of a process, and keeps it
         gc.collect()
-        self.before = open_fds()
+        self.before = procfs.descriptors(os.getpid())
         self.folder = tempfile.TemporaryDirectory()
         self.bench = workbench.Workbench(Path(self.folder.name))
         self.all: list[Client] = []
@@ -350,7 +350,8 @@ class Machine(RuleBasedStateMachine):
         for client in self.all:  # hypothesis keeps them
             del client.connection, client._bench
         gc.collect()
-        left = {fd: target for fd, target in open_fds().items() if self.before.get(fd) != target}
+        after = procfs.descriptors(os.getpid())
+        left = {fd: target for fd, target in after.items() if self.before.get(fd) != target}
         assert left == {}
 
     def _outcomes(self) -> Iterator[tuple[Upload, int | None]]:
