@@ -1,4 +1,4 @@
-"""Builds the compiled modules of hmacfs; HMACFS_BUILD picks how: release (default), trace or sanitize."""
+"""Builds the compiled modules of hmacfs; HMACFS_BUILD picks how: release (default), trace, sanitize or trap."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ MODES = {
         ldflags=["-lasan", "-lubsan"],
         define=[("HMACFS_SPOIL", "1")],
     ),
+    "trap": Mode(cflags=["-O1", "-g1"], define=[("HMACFS_SPOIL", "1")]),
 }
 
 mode = MODES[os.environ.get("HMACFS_BUILD", "release")]

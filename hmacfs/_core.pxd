@@ -3,6 +3,21 @@
 from libc.stdint cimport int64_t, uint64_t
 
 
+cdef extern from *:
+    """
+    #ifdef HMACFS_SPOIL
+    #define SPOILS 1
+    #else
+    #define SPOILS 0
+    #endif
+    """
+    const bint SPOILS  # whether memory is overwritten once nobody may look at it any more
+
+
+cdef enum:
+    SPOILT = 0xDB  # with this
+
+
 cdef struct Watch:
     int64_t began_ns
     int64_t worked_ns

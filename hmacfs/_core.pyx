@@ -222,21 +222,6 @@ def is_cached(Descriptor file not None, int64_t start, int64_t length) -> bool:
                                                                  - start // PAGE_BYTES)
 
 
-cdef extern from *:
-    """
-    #ifdef HMACFS_SPOIL
-    #define SPOILS 1
-    #else
-    #define SPOILS 0
-    #endif
-    """
-    const bint SPOILS
-
-
-cdef enum:
-    SPOILT = 0xDB
-
-
 cdef class Slab:
     """A page-aligned block of memory, allocated once and lent for reads; a writable buffer."""
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 SECRET = "b1f0c6d29e7a4853a1d4f70b6c92e358"
 PATIENCE_S = 60.0
+SPOILT = b"\xdb" * 64
+"""What a build that looks for faults fills memory with (`HMACFS_BUILD=trap`)."""
 NOT_JSON = "not-json"
 """Event of a line that is none of the log's, such as one of a traceback."""
 TTL_S = 7200.0  # tables of signed requests are made when tests are collected, and used much later
@@ -361,6 +363,11 @@ class Source(Protocol):
     def recv(self, most: int, /) -> bytes: ...
 
 
+def assert_not_spoilt(data: bytes | bytearray) -> None:
+    """Fail if there is something of memory that was freed, or lent and given back (`trapping`)."""
+    assert SPOILT not in data, "an answer holds freed memory"
+
+
 def take_answer(sock: Source, begun: bytes, method: str = "GET") -> tuple[Answer, bytes]:
     """Read one response after `begun`; give it and what was read beyond. EOFError if there is none."""
     data = begun
@@ -385,6 +392,7 @@ def take_answer(sock: Source, begun: bytes, method: str = "GET") -> tuple[Answer
         if not more:
             raise EOFError(f"body ended after {len(body)} of {length} bytes")
         body += more
+    assert_not_spoilt(body)
     return Answer(status, fields, bytes(body[:length])), bytes(body[length:])
 
 

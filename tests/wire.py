@@ -7,6 +7,7 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
+import serving
 from serving import Answer
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def take(data: bytes, method: str = "GET") -> tuple[Answer, bytes] | None:
         length = 0
     if len(rest) < length:
         return None
+    serving.assert_not_spoilt(rest)
     return Answer(status, fields, rest[:length]), rest[length:]
 
 

@@ -38,6 +38,7 @@ enum {
     MOST = 256,           /* traps at a time, and an eighth of what may be open */
     STACK_BYTES = 1 << 15,/* of the stack of who closed a number */
     FRAMES = 12,
+    CACHESTAT = 451,      /* cachestat(2), of which older headers do not know */
 };
 
 struct trap {
@@ -460,12 +461,24 @@ long syscall(long call, ...)
     switch (call) {
     case SYS_close:
         return close_number((int)a[0]);
+    case SYS_epoll_ctl:
     case SYS_copy_file_range:
-        if (sprung((int)a[2], "copy_file_range"))
+        if (sprung((int)a[2], "syscall"))
             return -1;
         /* fall through */
+    case SYS_read:
+    case SYS_write:
+    case SYS_pread64:
+    case SYS_pwrite64:
+    case SYS_sendto:
+    case SYS_recvfrom:
+    case SYS_sendmsg:
+    case SYS_recvmsg:
+    case SYS_fstat:
+    case SYS_fsync:
+    case SYS_openat:
     case SYS_openat2:
-    case 451: /* cachestat */
+    case CACHESTAT:
         if (sprung((int)a[0], "syscall"))
             return -1;
     }
