@@ -11,7 +11,6 @@ import asyncio
 import base64
 import contextlib
 import functools
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -199,7 +198,7 @@ class Server:
             reply = self.app.refuse(refused, head, "1")
         replies.render(reply, head, request_id="1", date=DATE, keep_alive=True)
         if reply.file is not None:
-            os.close(reply.file.fd)
+            reply.file.descriptor.close()
         self.log.request(
             request_id="1",
             client="a",
