@@ -263,6 +263,3 @@ def test_a_start_without_a_byte_to_spare_serves_what_is_there(tmp_path: Path, ki
             assert b"[-]uploads failed" in server.operate("/readyz")[1]
             filler.unlink()
             assert_recovers(server, "late/file", BODY)
-        filler.unlink()
-        with serving.running(tmp_path) as server:
-            assert server.get("first/file").body == BODY
