@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import serving
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from serving import Server
@@ -17,13 +18,16 @@ if TYPE_CHECKING:
 NAME = "upload.example.org"
 
 
-def make(openssl: str, folder: Path, *, kind: str = "ec", name: str = NAME) -> tuple[Path, Path]:
-    """Give a self-signed certificate for `name` and its key, in `folder`."""
+def make(
+    openssl: str, folder: Path, *, kind: str = "ec", name: str = NAME, addresses: Iterable[str] = ()
+) -> tuple[Path, Path]:
+    """Give a self-signed certificate for `name` and IP `addresses`, and its key, in `folder`."""
     folder.mkdir(exist_ok=True)
     crt, key = folder / "crt.pem", folder / "key.pem"
     keys = ["rsa:2048"] if kind == "rsa" else ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
     command = [openssl, "req", "-x509", "-newkey", *keys, "-nodes", "-days", "2", "-subj", f"/CN={name}"]
-    command += ["-addext", f"subjectAltName=DNS:{name}", "-keyout", str(key), "-out", str(crt)]
+    names = ",".join([f"DNS:{name}", *(f"IP:{address}" for address in addresses)])
+    command += ["-addext", f"subjectAltName={names}", "-keyout", str(key), "-out", str(crt)]
     subprocess.run(command, check=True, capture_output=True)
     return crt, key
 

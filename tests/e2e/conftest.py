@@ -14,6 +14,7 @@ import cutting
 import fronts
 import loopback
 import pytest
+import selfsigned
 import serving
 from e2e import prosody, resumable
 from e2e.node import Node
@@ -41,6 +42,12 @@ prefix = "/files/"
 protocols = ["tus"]
 secret = "{resumable.SECRET}"
 """
+TLS = """
+[tls]
+listen_address = "127.0.0.1:0"
+certificate = "{crt}"
+key = "{key}"
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +66,10 @@ class Site:
     hmacfs: serving.Server
     addresses: dict[str, str]
     """host:port of each of WAYS."""
+    secure: dict[str, str]
+    """The same with TLS."""
+    certificate: Path
+    """Of `secure`."""
     relay: cutting.Relay
     """A way that breaks when it is told to."""
 
@@ -72,25 +83,30 @@ def site(program: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
     """Run hmacfs and both kinds of nginx."""
     folder = tmp_path_factory.mktemp("site")
     secret, sweeps = prosody.HMAC_SECRET, 'sweep_interval = "1s"\n'
+    host = loopback.free_address().partition(":")[0]
+    crt, key = selfsigned.make(program("openssl"), folder / "tls", addresses=["127.0.0.1", host])
+    rest = ENDPOINTS + TLS.format(crt=crt, key=key)
     with contextlib.ExitStack() as stack:
-        hmacfs = stack.enter_context(serving.running(folder, secret=secret, rest=ENDPOINTS, server=sweeps))
-        addresses = {"direct": f"{hmacfs.host}:{hmacfs.port}"}
+        hmacfs = stack.enter_context(serving.running(folder, secret=secret, rest=rest, server=sweeps))
+        direct = f"{hmacfs.host}:{hmacfs.port}"
+        addresses, secure = {"direct": direct}, {"direct": f"127.0.0.1:{selfsigned.port_of(hmacfs)}"}
         for way, buffering in WAYS.items():
             if buffering is None:
                 continue
-            place = fronts.Place(
-                folder=folder / way,
-                listen=loopback.free_address(),
-                upstream=addresses["direct"],
-                certificate=folder,
-                key=folder,
-            )
-            place.folder.mkdir()
-            proxy = fronts.plain_nginx(place, program, buffering=buffering)
-            stack.enter_context(loopback.served(proxy.run, place.listen, folder / f"{way}.log"))
-            addresses[way] = place.listen
-        relay = stack.enter_context(cutting.relaying(addresses["direct"]))
-        yield Site(hmacfs=hmacfs, addresses=addresses, relay=relay)
+            for kept, write in ((addresses, fronts.plain_nginx), (secure, fronts.nginx)):
+                place = fronts.Place(
+                    folder=folder / f"{way}-{write.__name__}",
+                    listen=loopback.free_address(),
+                    upstream=direct,
+                    certificate=crt,
+                    key=key,
+                )
+                place.folder.mkdir()
+                proxy = write(place, program, buffering=buffering)
+                stack.enter_context(loopback.served(proxy.run, place.listen, place.folder / "log"))
+                kept[way] = place.listen
+        relay = stack.enter_context(cutting.relaying(direct))
+        yield Site(hmacfs=hmacfs, addresses=addresses, secure=secure, certificate=crt, relay=relay)
     shutil.rmtree(folder)  # pytest would keep the uploads of three runs
 
 
@@ -140,6 +156,10 @@ def chat(
         for kind in prosody.KINDS
         for way, address in site.addresses.items()
     }
+    for kind in prosody.KINDS:
+        for way, address in site.secure.items():
+            url = base(address, kind, scheme="https")
+            domains[kind, f"{way}-tls"] = prosody.Domain(name=f"{kind}-{way}-tls.test", kind=kind, base=url)
     for kind in ("v2", "jwt"):
         domains[kind, "relay"] = prosody.Domain(
             name=f"{kind}-relay.test", kind=kind, base=base(site.relay.address, kind)
@@ -152,9 +172,9 @@ def chat(
         yield Chat(server=server, domains=domains)
 
 
-def base(address: str, kind: str) -> str:
+def base(address: str, kind: str, *, scheme: str = "http") -> str:
     """Give the base URL of the endpoint for this kind of token."""
-    return f"http://{address}/{'share' if kind == 'jwt' else 'upload'}/"
+    return f"{scheme}://{address}/{'share' if kind == 'jwt' else 'upload'}/"
 
 
 @pytest.fixture(params=WAYS)
@@ -173,6 +193,12 @@ def kind(request: pytest.FixtureRequest) -> str:
 def domain(chat: Chat, kind: str, way: str) -> prosody.Domain:
     """Give each virtual host of Prosody."""
     return chat.domains[kind, way]
+
+
+@pytest.fixture
+def secure_domain(chat: Chat, kind: str, way: str) -> prosody.Domain:
+    """Give each virtual host of Prosody that sends uploads to an address with TLS."""
+    return chat.domains[kind, f"{way}-tls"]
 
 
 @pytest.fixture(scope="session")

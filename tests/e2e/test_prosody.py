@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
+import ssl
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -50,10 +51,11 @@ GUESSED = {0: "text/plain", 1: "text/plain"}
 FILES = [(name, 1000) for name in NAMES.values()] + [(f"{name}.png", size) for name, size in SIZES.items()]
 
 
-async def read_back(url: str, body: bytes, content_type: str) -> None:
+async def read_back(url: str, body: bytes, content_type: str, trust: Path | None = None) -> None:
     """Bob reads a file with aiohttp, whole and in ranges."""
     size = len(body)
-    async with aiohttp.ClientSession() as session:
+    connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=trust))
+    async with aiohttp.ClientSession(connector=connector) as session:
         async with session.get(url) as answer:
             assert answer.status == 200
             assert answer.headers["Content-Type"] == content_type
@@ -116,10 +118,11 @@ def test_curl_uploads_every_name_and_size(
 
 
 def test_go_sendxmpp_uploads_and_the_receiver_reads(
-    chat: Chat, domain: Domain, tmp_path: Path, program: Callable[[str], str]
+    site: Site, chat: Chat, secure_domain: Domain, tmp_path: Path, program: Callable[[str], str]
 ) -> None:
     """Bob gets the link in a chat message and knows nothing else."""
-    command = program("go-sendxmpp")
+    command, trust, domain = program("go-sendxmpp"), site.certificate, secure_domain
+    receiver = f"bob@{domain.name}"
 
     async def scenario() -> None:
         async with people.online(chat.server, domain, "bob") as bob:
@@ -127,30 +130,33 @@ def test_go_sendxmpp_uploads_and_the_receiver_reads(
                 body = content(size)
                 path = tmp_path / name
                 path.write_bytes(body)
-                sent = await people.go_sendxmpp(command, chat.server, domain, path, f"bob@{domain.name}")
+                sent = await people.go_sendxmpp(command, chat.server, domain, trust, path, receiver)
                 assert sent == (0, ""), name
                 url = await asyncio.wait_for(bob.received.get(), people.PATIENCE_S)
-                await read_back(url, body, GUESSED.get(size, TYPE))
+                await read_back(url, body, GUESSED.get(size, TYPE), trust)
 
     asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("client", ["slixmpp", "go-sendxmpp"])
 def test_a_hundred_mebibytes(  # noqa: PLR0913, PLR0917 - fixtures
-    client: str, site: Site, chat: Chat, domain: Domain, big: Big, program: Callable[[str], str]
+    client: str, site: Site, chat: Chat, kind: str, way: str, big: Big, program: Callable[[str], str]
 ) -> None:
+    domain = chat.domains[kind, way if client == "slixmpp" else f"{way}-tls"]
+
     async def upload() -> str:
         if client == "slixmpp":
             async with people.online(chat.server, domain, "alice") as alice:
                 return await alice.upload(big.path, "video/mp4")
         async with people.online(chat.server, domain, "bob") as bob:
             command, receiver = program("go-sendxmpp"), f"bob@{domain.name}"
-            sent = await people.go_sendxmpp(command, chat.server, domain, big.path, receiver)
+            trust = site.certificate
+            sent = await people.go_sendxmpp(command, chat.server, domain, trust, big.path, receiver)
             assert sent == (0, "")
             return await asyncio.wait_for(bob.received.get(), people.PATIENCE_S)
 
     url = asyncio.run(upload())
-    curl = [program("curl"), "--silent", "--show-error", "--fail"]
+    curl = [program("curl"), "--silent", "--show-error", "--fail", "--cacert", str(site.certificate)]
     whole = subprocess.check_output([*curl, url])
     assert hashlib.sha256(whole).hexdigest() == big.sha256
     head = subprocess.check_output([*curl, "--head", "--write-out", "%{content_type}", url], text=True)
