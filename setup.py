@@ -1,4 +1,4 @@
-"""Builds the compiled modules of hmacfs; HMACFS_BUILD picks how: release (default), trace, sanitize or trap."""
+"""Builds the compiled modules; HMACFS_BUILD picks how: release (default), trace, sanitize or trap."""
 
 from __future__ import annotations
 

@@ -36,5 +36,3 @@ def built(mode: str, folder: Path) -> Path:
             shutil.copy(ROOT / part, folder / part)
     run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], folder, HMACFS_BUILD=mode)
     return folder
-
-

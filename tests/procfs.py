@@ -33,7 +33,7 @@ def descriptors(pid: int) -> dict[int, str]:
     """Give what a process has open, and on which numbers; what only keeps closed numbers occupied aside."""
     found = {}
     for link in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # the descriptor of this very listing, or one just closed
+        with contextlib.suppress(FileNotFoundError):  # it was of this very listing, or was just closed
             if not (target := str(link.readlink())).startswith(trapping.TRAP):
                 found[int(link.name)] = target
     return found

@@ -1,7 +1,7 @@
-"""A TLS 1.3 client that makes its own records, so that it can cut a handshake message where it likes (RFC 8446).
+"""A TLS 1.3 client that makes its own records, to cut handshake messages where it likes (RFC 8446).
 
-OpenSSL shakes hands and reads what the server sends; what we send is encrypted here, with the secret that OpenSSL
-logs (RFC 9850), and without any of its own care.
+OpenSSL shakes hands and reads what the server sends; what we send is encrypted here, with the secret that
+OpenSSL logs, and without any of its own care.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T")
 HANDSHAKE: Final = 22
 APPLICATION: Final = 23
 KEY_UPDATE: Final = b"\x18\x00\x00\x01"
-"""The first bytes of a KeyUpdate; the last one says whether the server is to send one too (RFC 8446 4.6.3)."""
+"""All of a KeyUpdate but its last byte, which asks for one in return, or does not (RFC 8446 4.6.3)."""
 _LOGGED: Final = "CLIENT_TRAFFIC_SECRET_0"
 _KEY_BYTES: Final = 32
 _IV_BYTES: Final = 12

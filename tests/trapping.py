@@ -1,9 +1,9 @@
 """Tests over traps: whoever uses a descriptor that is closed by then is found, with both stacks.
 
-`python tests/trapping.py [ARGUMENTS OF PYTEST]` runs tests with `faults/shims/trap.c` before the C library of
-every process: the server's, and pytest's own where a test runs a part of it there. A test in which anything of
-hmacfs uses a closed number fails, and so does the whole run. In a tree that is compiled with HMACFS_BUILD=trap
-memory is overwritten once nobody may look at it any more, and no answer may hold that.
+`python tests/trapping.py [ARGUMENTS OF PYTEST]` runs tests with `faults/shims/trap.c` before the C library
+of every process: the server's, and pytest's own where a test runs a part of it there. A test in which
+anything of hmacfs uses a closed number fails, and so does the whole run. In a tree that is compiled with
+HMACFS_BUILD=trap memory is overwritten once nobody may look at it any more, and no answer may hold that.
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def pass_core_tests(folder: Path, **env: str) -> None:
     """Run the core's tests in the copy, against the copy's core."""
-    where = builds.run([sys.executable, "-c", "import hmacfs._core as core; print(core.__file__)"], folder, **env)
+    names = "import hmacfs._core as core; print(core.__file__)"
+    where = builds.run([sys.executable, "-c", names], folder, **env)
     assert Path(where.strip()).is_relative_to(folder)
     tests = ("tests/core", "tests/hot", "tests/transfer")  # the last, since slabs lent are spoilt afterwards
     builds.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests], folder, **env)

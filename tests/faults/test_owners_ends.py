@@ -1,4 +1,4 @@
-"""However a connection ends, and wherever it was: nothing is left open, lent or counted, and no number is used.
+"""However a connection ends, and wherever it was: nothing is left open, lent or counted, no number used.
 
 On a quick disk and on a slow one, where threads are at work as the end comes; over traps (`trapping`).
 """
@@ -107,7 +107,8 @@ def downloads(site: Site) -> bytes:
 
 def refused(_site: Site) -> bytes:
     """Go on with a body that nobody wants."""
-    return serving.head("PUT", "/upload/a/b?v2=none", {"Content-Type": owners.TYPE}, LARGE) + bytes(LARGE // 2)
+    fields = {"Content-Type": owners.TYPE}
+    return serving.head("PUT", "/upload/a/b?v2=none", fields, LARGE) + bytes(LARGE // 2)
 
 
 PLACES = (
@@ -168,9 +169,7 @@ class Site:
     def open_files(self) -> collections.Counter[str]:
         """Count what the worker has open: sockets, and each file."""
         (worker,) = self.server.workers
-        return collections.Counter(
-            target.partition(":")[0] for target in procfs.descriptors(worker).values()
-        )
+        return collections.Counter(target.partition(":")[0] for target in procfs.descriptors(worker).values())
 
     def uses(self) -> list[str]:
         """Give the uses of closed numbers since the last call."""
@@ -180,7 +179,7 @@ class Site:
 
 
 @pytest.fixture(scope="module", params=["quick", "slow"])
-def site(  # noqa: PLR0913, PLR0917 - fixtures
+def site(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     program: Callable[[str], str],

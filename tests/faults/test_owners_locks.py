@@ -1,4 +1,4 @@
-"""A lock that cannot be had, a note that cannot be read: the bytes that were drawn are refused, never left out.
+"""A lock that cannot be had, a note that cannot be read: what was drawn is refused, and never left out.
 
 The shim makes every ninth shared lock fail, or every fortieth look at a note's nonce.
 """
@@ -38,7 +38,7 @@ STORE_THREADS = 8
 
 
 class Resuming:
-    """A client that uploads in pieces by Content-Range, asks where it is whenever one fails, and goes on there."""
+    """A client that uploads in pieces by Content-Range and asks where it is whenever one fails."""
 
     def __init__(self, server: Server, size: int = SIZE) -> None:
         self.server = server
@@ -72,12 +72,13 @@ class Resuming:
         self, method: str, target: str, fields: dict[str, str], body: bytes = b""
     ) -> serving.Answer | None:
         """Make one request, whose body goes a few packets at a time; None if it is not answered."""
+        head = serving.head(method, target, fields, len(body) if method == "PUT" else None)
         with self.server.connect() as sock:
             sock.settimeout(ANSWER_S)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SNDBUF)
             try:
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                    sock.sendall(serving.head(method, target, fields, len(body) if method == "PUT" else None) + body)
+                    sock.sendall(head + body)
                 answer = serving.read_answer(sock, method)
             except TimeoutError:
                 self.told[SILENT] += 1
@@ -125,7 +126,7 @@ def test_what_could_not_be_stored_is_not_left_out(
         while whole < wanted and client.upload(rel := serving.fresh()):
             whole += 1
             bad += [words] if (words := owners.wrong(server, rel, SIZE)) else []
-        figure(f"{len(bad)} wrong of {whole} acknowledged, {failures(tmp_path)} calls failed: {dict(client.told)}")
+        figure(f"{len(bad)} wrong of {whole}, {failures(tmp_path)} calls failed: {dict(client.told)}")
         assert not bad, "\n".join(bad)
         assert set(client.told) <= ANSWERS
 

@@ -19,7 +19,6 @@ import wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from serving import Server
 
@@ -35,8 +34,9 @@ ASKED = {
     "GET": lambda rel: serving.head("GET", f"/upload/{rel}", {"X-Forwarded-For": NAMED}),
     "Forwarded": lambda rel: serving.head("GET", f"/upload/{rel}", {"Forwarded": f"for={NAMED}"}),
     "PUT": lambda rel: serving.head("PUT", serving.signed(rel, 4), {"X-Forwarded-For": NAMED}, 4) + b"body",
-    "PROXY": lambda rel: f"PROXY TCP4 {NAMED} 192.0.2.1 50000 443\r\n".encode()
-    + serving.head("GET", f"/upload/{rel}", None),
+    "PROXY": lambda rel: (
+        f"PROXY TCP4 {NAMED} 192.0.2.1 50000 443\r\n".encode() + serving.head("GET", f"/upload/{rel}", None)
+    ),
     "nothing": lambda _rel: b"",
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import owners
 import pytest
@@ -62,7 +62,7 @@ class Others:
         self._stack = contextlib.ExitStack()
         self._clients = [(self._stack.enter_context(site.client()), site.file()) for _ in range(2)]
 
-    def __enter__(self) -> Others:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -196,7 +196,7 @@ def begins(path: Path, first: bytes) -> bool:
 
 
 @pytest.mark.timeout(1800)
-def test_a_reset_while_a_thread_writes_leaves_no_number_in_use(
+def test_a_reset_while_a_thread_writes_leaves_no_number_in_use(  # noqa: PLR0913, PLR0917 - fixtures
     tmp_path: Path,
     program: Callable[[str], str],
     faulty: Path,

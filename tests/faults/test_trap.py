@@ -14,7 +14,6 @@ import builds
 import pytest
 import trapping
 
-
 if TYPE_CHECKING:
     from pathlib import Path
 

@@ -12,7 +12,6 @@ import ssl
 import subprocess
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import procfs
@@ -26,6 +25,7 @@ from hmacfs.model import KiB, MiB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from serving import Answer, Server
 
