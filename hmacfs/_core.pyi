@@ -16,6 +16,12 @@ def open_beneath(dir_fd: int, path: bytes, flags: int, mode: int = 0) -> int:
 def fallocate_keep(file: int, length: int, start: int = 0) -> None:
     """Reserve `length` bytes from `start` on without changing the file's size; fallocate(2)."""
 
+def punch_hole(file: int, length: int, start: int) -> None:
+    """Give the disk space of `length` bytes from `start` on back, which then read as zeros; fallocate(2).
+
+    Raises OSError: EOPNOTSUPP where the file system cannot.
+    """
+
 def keep_freed_bytes(size: int) -> None:
     """Let the allocator keep up to `size` freed bytes instead of asking for them anew; mallopt(3)."""
 

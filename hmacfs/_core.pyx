@@ -85,6 +85,7 @@ cdef extern from *:
     int fallocate(int file, int mode, off_t offset, off_t length) nogil
     enum:
         FALLOC_FL_KEEP_SIZE
+        FALLOC_FL_PUNCH_HOLE
         SYS_cachestat
         SYS_openat2
         RESOLVE_BENEATH
@@ -173,10 +174,22 @@ def fallocate_keep(int file, int64_t length, int64_t start=0) -> None:
 
     Raises OSError: ENOSPC, EDQUOT, EFBIG; EOPNOTSUPP where the file system cannot.
     """
+    change_space(file, FALLOC_FL_KEEP_SIZE, length, start)
+
+
+def punch_hole(int file, int64_t length, int64_t start) -> None:
+    """Give the disk space of `length` bytes from `start` on back, which then read as zeros; fallocate(2).
+
+    Raises OSError: EOPNOTSUPP where the file system cannot.
+    """
+    change_space(file, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, length, start)
+
+
+cdef void change_space(int file, int mode, int64_t length, int64_t start) except *:
     cdef int code
     while True:
         with nogil:
-            code = fallocate(file, FALLOC_FL_KEEP_SIZE, start, length)
+            code = fallocate(file, mode, start, length)
         if code == 0:
             return
         if errno != EINTR:

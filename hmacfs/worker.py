@@ -451,6 +451,7 @@ def rules(settings: Settings) -> Rules:
         file_mode=server.file_mode,
         directory_mode=server.directory_mode,
         session_s=settings.uploads.sessiontimeout_s,
+        most_unfinished=settings.uploads.max_unfinished,
         directories=frozenset(endpoint.directory for endpoint in settings.endpoints),
         automatic_retry=settings.streaming.automatic_retry,
         exponential_backoff=settings.streaming.exponential_backoff,

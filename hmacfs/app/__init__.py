@@ -220,14 +220,20 @@ class App:
 
     async def _upload(self, head: Head, link: Link, slot: Slot, grant: Grant, size: int) -> Reply:
         started = self._now()
+        if self._resumable.is_under_way(slot):  # one for each token: else each would hold space
+            await self._resumable.make_way(head, slot)
         with await self._store.begin(slot, size) as part:
             link.grant(grant.dialect, grant.owner)
             plan = buffers.for_upload(Facts(length=head.length))
             promise = Promise(head.fields[b"repr-digest"]) if b"repr-digest" in head.fields else None
-            sink = transfer.FileSink(part.file, part.length, digests=promise.running if promise else ())
+            sink = transfer.FileSink(
+                part.file, part.length, digests=promise.running if promise else (), room=part.room
+            )
             poured = link.pour(sink, plan)
             held = None if poured.done() else self._resumable.hold(head, link, slot, grant, part)
             try:
+                if held is not None:
+                    await self._resumable.outdo(held, head, slot)
                 digest = await sink.whole(poured)
                 sha256 = promise.kept() if promise else None
                 content_type = grant.content_type or _sent_type(head)
@@ -283,8 +289,8 @@ class App:
 
     async def _form(self, head: Head, link: Link, form: doors.Form) -> Reply:
         started = self._now()
-        reserve = self.max_body_bytes if head.length is None else min(head.length, self.max_body_bytes)
-        with await self._store.begin(None, reserve) as part:
+        most = self.max_body_bytes if head.length is None else min(head.length, self.max_body_bytes)
+        with await self._store.begin(None, most, announced=head.length is not None) as part:
             link.grant(form.grant.dialect, form.grant.owner)
             plan = buffers.for_upload(Facts(length=head.length))
             name, size, digest = await transfer.receive_form(link, part, form.boundary, plan)

@@ -528,7 +528,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
     def _take_now(self, body: Body, sink: transfer.Sink, data: memoryview) -> bool:
         """Store what of `data` belongs to `body`, and keep the rest; False if the sink must be waited for."""
         try:
-            with sink.guard(wait=False) as now:
+            with sink.guard(len(data), wait=False) as now:
                 if now:
                     self._pending = body.take(data) or b""
                 return now

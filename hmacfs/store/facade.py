@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from hmacfs._descriptor import Descriptor
     from hmacfs.model import Dependency, File, Slot
     from hmacfs.store.files import Tree
-    from hmacfs.store.part import Part
+    from hmacfs.store.part import Draft, Part
     from hmacfs.store.reconcile import Reconciled
     from hmacfs.store.resilience import Tell
     from hmacfs.store.sweep import Swept
@@ -64,6 +64,8 @@ class Rules:
     directory_mode: int
     session_s: float
     """How long an unfinished upload may be out of use before it is dropped."""
+    most_unfinished: int
+    """How many unfinished uploads an owner may have."""
     directories: frozenset[str]
     """The endpoints' directories: they stay when they become empty."""
     automatic_retry: bool
@@ -233,27 +235,29 @@ class Store:
             return None
         return known.sha256
 
-    async def begin(self, slot: Slot | None, length: int) -> Part:
-        """Reserve `length` bytes for an upload to `slot`; a form sets the part's slot later.
+    async def begin(self, slot: Slot | None, length: int, *, announced: bool = True) -> Part:
+        """Begin an upload of `length` bytes to `slot`; a form sets the part's slot later.
+
+        If the length is not `announced` it is a bound, and room is taken as the bytes come.
 
         Raises Refused: EXISTS, DISK_FULL, NAME_TOO_LONG, BUSY, STORAGE_FAILED, STORAGE_UNAVAILABLE.
-        The part is to be used as a context, which also notes what became of it. A form of unknown
-        size reserves its bound and tells `commit` the size.
+        The part is to be used as a context, which also notes what became of it. Where only a bound is known
+        `commit` is told the size.
         """
         if self._resilience.troubled:
             self._resilience.admit()
         try:
             if self._pace.on_loop(time.monotonic(), length):
                 try:
-                    file = self._reserve(slot, length)
+                    draft = self._reserve(slot, length, announced=announced)
                 finally:
                     self._is_quick()
             else:
-                file = await self._reserve_aside(slot, length)
+                draft = await self._reserve_aside(slot, length, announced=announced)
         except OSError as error:
-            file = await self._try_again(error, slot, length)
+            draft = await self._try_again(error, slot, length, announced=announced)
         return parts.Part(
-            file, slot, length, publish=self._publish, drop=self._drop, refused=self._resilience.fail
+            draft, slot, length, publish=self._publish, drop=self._drop, refused=self._resilience.fail
         )
 
     async def remove(self, slot: Slot) -> None:
@@ -311,21 +315,23 @@ class Store:
             raise Refused(errors.NOT_FOUND)
         return Known(facts.content_type, expires, facts.sha256)
 
-    def _reserve(self, slot: Slot | None, length: int) -> Descriptor:
-        return parts.reserve(self._tree, slot, length, min_free_bytes=self._rules.min_free_bytes)
+    def _reserve(self, slot: Slot | None, length: int, *, announced: bool) -> Draft:
+        return parts.reserve(
+            self._tree, slot, length, announced=announced, min_free_bytes=self._rules.min_free_bytes
+        )
 
-    async def _reserve_aside(self, slot: Slot | None, length: int) -> Descriptor:
+    async def _reserve_aside(self, slot: Slot | None, length: int, *, announced: bool) -> Draft:
         # A reservation that nothing waits for any more is closed with its last reference.
-        return await self._run(self._pool, self._reserve, slot, length)
+        return await self._run(self._pool, self._reserve, slot, length, announced=announced)
 
-    async def _try_again(self, error: OSError, slot: Slot | None, length: int) -> Descriptor:
+    async def _try_again(self, error: OSError, slot: Slot | None, length: int, *, announced: bool) -> Draft:
         """Reserve after that has failed, if it may pass by itself. Raises Refused."""
         for delay_s in self._resilience.delays():
             if error.errno not in faults.PASSING:
                 break
             await asyncio.sleep(delay_s)
             try:
-                return await self._reserve_aside(slot, length)
+                return await self._reserve_aside(slot, length, announced=announced)
             except OSError as again:
                 error = again
         refused = faults.writing(error)

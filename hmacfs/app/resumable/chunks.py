@@ -60,6 +60,7 @@ class Chunks:
             key=slot.key,
             owner=auth.fingerprint(head),
             uploader=grant.owner,
+            holder=grant.owner or auth.fingerprint(head),
             content_type=grant.content_type,
             expires=grant.expires,
             most=length,
@@ -87,10 +88,16 @@ class Chunks:
         with writing:
             await sessions.expect(writing, found.length, span.length)
             link.grant(ask.door)
-            sink = SharedSink(writing.file, span.stop, writing.fence, start=span.start)
-            await link.pour(sink, buffers.for_upload(Facts(length=head.length)))
-            if sink.moved != span.stop:
-                raise Refused(errors.CHUNK_MISPLACED, f"chunk {ask.chunk} has {span.length} bytes")
+            sink = SharedSink(
+                writing.file, span.stop, writing.fence, start=span.start, room=writing.room
+            )
+            try:
+                await link.pour(sink, buffers.for_upload(Facts(length=head.length)))
+                if sink.moved != span.stop:
+                    raise Refused(errors.CHUNK_MISPLACED, f"chunk {ask.chunk} has {span.length} bytes")
+            except Refused:
+                await sessions.let_go(writing)
+                raise
             found = await sessions.keep_chunk(writing)
             self._engine.count(span.length)
         found = await self._finish(ask, ask.session, found, allowed)

@@ -32,6 +32,8 @@ NAMELESS: Final = "upload"
 """Name of a file for which neither token nor client has one."""
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 _ID_BYTES: Final = 16
+PARTS: Final = 256
+"""Most uploads that are joined: each takes two descriptors meanwhile."""
 
 
 class Collection:
@@ -102,6 +104,7 @@ class Collection:
             key="" if ask.partial else slot.key,
             owner=_owner(endpoint, held),
             uploader=held.owner,
+            holder=held.owner,
             content_type=held.content_type or sent_type(head, ask),
             expires=held.expires,
             metadata=ask.metadata,
@@ -121,8 +124,8 @@ class Collection:
         Asked again, it goes on where it was, and gives the answer of the first time: that may have been lost.
         """
         sessions, allowed = self._engine.sessions, target.allowed
-        if len(set(names)) != len(names):
-            raise Refused(errors.UPLOAD_PARTS)
+        if len(set(names)) != len(names) or len(names) > PARTS:
+            raise Refused(errors.UPLOAD_PARTS, f"each once, and {PARTS} at most")
         with contextlib.ExitStack() as held:
             parts = await self._hold(held, target, names)
             if parts:
@@ -138,22 +141,24 @@ class Collection:
                     await sessions.join(writing, parts)
                 await self._engine.finish(ask, writing, target, None)
                 terms, state = writing.found.terms, self._engine.state(writing.found, complete=True)
-        for name in names:
             with contextlib.suppress(Refused):  # the file is stored, whatever becomes of the rest
+                await sessions.discard(parts)  # before anybody else has them
+        for name in () if parts else names:
+            with contextlib.suppress(Refused):
                 await sessions.drop(name, allowed)
         reply = resume.created(ask, state, target.location, self._engine.limits(terms.most))
         return self._engine.concluded(reply, state, target, terms)
 
     async def _hold(self, held: contextlib.ExitStack, target: Target, names: list[str]) -> list[Writing]:
-        """Take over the parts of `target` until `held` ends; none if they are joined already, and no more.
+        """Take the parts of `target` for itself until `held` ends; none if they are joined already.
 
-        Raises Refused NOT_FOUND.
+        Raises Refused NOT_FOUND; BUSY while another request has one of them so.
         """
         sessions, allowed = self._engine.sessions, target.allowed
         if await self._is_joined(target):
             return []
         try:
-            return [held.enter_context(await sessions.take_over(name, allowed)) for name in names]
+            return [held.enter_context(part) for part in await sessions.hold(names, allowed)]
         except Refused as refused:  # perhaps another request for the same was quicker by this much
             if refused.refusal is not errors.NOT_FOUND or not await self._is_joined(target):
                 raise

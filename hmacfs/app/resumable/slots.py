@@ -65,6 +65,18 @@ class Slots:
         terms = functools.partial(self._terms_of_put, head, slot, grant, part.length)
         return self._underway.hold(slot.key, part.length, link, terms)
 
+    def is_under_way(self, slot: Slot) -> bool:
+        """Whether any plain PUT to `slot` may be under way, at whichever worker; quick."""
+        return self._underway.has(slot.key)
+
+    async def make_way(self, head: Head, slot: Slot) -> None:
+        """End those plain PUTs to `slot` that the token of `head` may end. Raises Refused BUSY."""
+        await self._underway.take_over(slot.key, functools.partial(self._owns, head, slot))
+
+    async def outdo(self, held: Held, head: Head, slot: Slot) -> None:
+        """End those of them that are older than `held`, or `held` itself if one is newer. Raises Refused BUSY."""
+        await self._underway.outdo(held, functools.partial(self._owns, head, slot))
+
     async def salvage(self, broken: Refused, head: Head, slot: Slot, grant: Grant, part: Part) -> None:
         """Keep what has come of a plain PUT that broke off. Raises Refused."""
         terms = self._terms_of_put(head, slot, grant, part.length)
@@ -126,6 +138,7 @@ class Slots:
             key=slot.key,
             owner=auth.fingerprint(head),
             uploader=grant.owner,
+            holder=grant.owner,
             content_type=grant.content_type or sent_type(head, ask),
             expires=grant.expires,
             metadata=ask.metadata,

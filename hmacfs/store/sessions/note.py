@@ -71,6 +71,8 @@ class Terms:
     """What a later request must show, as the room above makes it: never a secret itself."""
     uploader: str = ""
     """Uploader as the XMPP server or the token names it."""
+    holder: str = ""
+    """Whose unfinished uploads are counted; "" where there is one for each file anyhow."""
     content_type: str | None = None
     """Type to serve; None if none was told."""
     expires: float | None = None
