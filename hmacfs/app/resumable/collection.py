@@ -136,10 +136,17 @@ class Collection:
                     raise resume.too_large(ask, self._engine.limits(terms.most))
                 await sessions.begin(target.name, terms, length)
             link.grant(ask.door)
-            with await sessions.take_over(target.name, allowed) as writing:
-                if parts:
-                    await sessions.join(writing, parts)
-                await self._engine.finish(ask, writing, target, None)
+            # Nobody else may publish it, or the parts would stay and could be joined once more.
+            [writing] = await sessions.hold([target.name], allowed)
+            with writing:
+                try:
+                    if parts:
+                        await sessions.join(writing, parts)
+                    await self._engine.finish(ask, writing, target, None)
+                except Refused:
+                    with contextlib.suppress(Refused):  # what went wrong first is told
+                        await sessions.discard([writing] if parts else [])
+                    raise
                 terms, state = writing.found.terms, self._engine.state(writing.found, complete=True)
             with contextlib.suppress(Refused):  # the file is stored, whatever becomes of the rest
                 await sessions.discard(parts)  # before anybody else has them

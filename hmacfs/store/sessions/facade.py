@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.model import Durability
 from hmacfs.store import faults
@@ -180,14 +179,9 @@ class Sessions:
     async def join(self, writing: Writing, sources: Sequence[Writing]) -> Found:
         """Put other uploads together into this one, or go on with that.
 
-        Raises Refused UPLOAD_TAKEN_OVER, and DISK_FULL if there is no room for all of it: then it is dropped.
+        Raises Refused UPLOAD_TAKEN_OVER, and DISK_FULL before anything is copied.
         """
-        try:
-            await self._run(self._progress.join, writing, sources)
-        except Refused as refused:
-            if refused.refusal is errors.DISK_FULL:
-                await self._run(self._keeping.discard, writing)
-            raise
+        await self._run(self._progress.join, writing, sources)
         return await self.keep(writing)
 
     async def hold(self, names: Sequence[str], allowed: Allowed) -> list[Writing]:

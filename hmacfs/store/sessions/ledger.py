@@ -177,7 +177,6 @@ class Ledger:
                     return None
                 file = self._keeping.bytes_of(name)
                 undo.callback(file.close)
-                self._progress.stretch(file.fileno(), content.length or 0)
                 if alone:
                     try:
                         ends.keep_others_out(file.fileno())

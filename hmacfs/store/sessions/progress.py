@@ -99,12 +99,6 @@ class Progress:
             file.seek(0)
             return hashlib.file_digest(file, algorithm).hexdigest()
 
-    @staticmethod
-    def stretch(fd: int, length: int) -> None:
-        """Make a file as long as its numbered chunks will be: what is given back of one is then a hole."""
-        if os.fstat(fd).st_size < length:
-            os.ftruncate(fd, length)
-
     def doubt(self, writing: Writing) -> None:
         """Count what comes now only from `trust` on; who takes over before that drops it.
 
@@ -157,8 +151,13 @@ def give_back(fd: int, content: Content) -> None:
 
 
 def drop_span(fd: int, span: Span) -> None:
-    """Give the space of a span of a file back, where the file system can."""
+    """Give the space of a span of a file back, where the file system can; nobody else may write meanwhile.
+
+    Beyond the end of a file there are no holes, and to cut it would take the room of other chunks as well.
+    """
     if span.length:
+        if os.fstat(fd).st_size < span.stop:
+            os.ftruncate(fd, span.stop)
         try:
             _core.punch_hole(fd, span.length, span.start)
         except OSError as error:
