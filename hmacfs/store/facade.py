@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import sqlite3
 import threading
@@ -49,6 +50,8 @@ T = TypeVar("T")
 # Reservations, removals and the closing of dropped files; syncs have threads of their own, so
 # that a few large files being synced do not keep small ones from beginning.
 THREADS: Final = 8
+# Files and names that the kernel does not know of yet: downloads must not wait behind uploads.
+OPEN_THREADS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,12 +113,15 @@ class Store:
         self._clock_ns = clock_ns
         self._recent = recent.Recent()
         self._resilience = Resilience(rules, tell)
-        self._publisher = Publisher(tree, writer, quick, rules.durability, clock_ns, self._resilience.delays)
+        self._publisher = Publisher(
+            tree, writer, quick, rules.durability, clock_ns, self._resilience.delays, self._waited_aside
+        )
         self._pace = pace.Pace()
         self._waited_ns = tree.waited_ns()  # what of it `_pace` knows
         self._sealed: list[Upload] = []  # what this turn of the loop has brought, to be published at its end
         self._pool = ThreadPoolExecutor(THREADS, "hmacfs-store")
         self._reading = ThreadPoolExecutor(1, "hmacfs-lookup")
+        self._opening = ThreadPoolExecutor(OPEN_THREADS, "hmacfs-open")
         self._upkeep = ThreadPoolExecutor(1, "hmacfs-upkeep")
         self._stop = threading.Event()
         self.sessions = Sessions(
@@ -143,7 +149,7 @@ class Store:
             undo.callback(tree.close)
             try:
                 # Workers start together, and only one may make or migrate the index.
-                with tree.locked(start.LOCK):
+                with tree.locked(start.LOCK, patience_s=math.inf):
                     writer = Index(index_path(path), rules.durability)
                     undo.callback(writer.close)
                     quick = Index(index_path(path), Durability.RELAXED)
@@ -166,6 +172,7 @@ class Store:
         self._publisher.close()
         self._pool.shutdown()
         self._reading.shutdown()
+        self._opening.shutdown()
         self._reader.close()
         self.sessions.close()
         self._tree.close()
@@ -189,13 +196,24 @@ class Store:
         return self._resilience.refuses(dependency)
 
     def find(self, key: str) -> File:
-        """Open a file for reading; quick. The caller closes it. Raises Refused."""
-        return self._tree.open(key)
+        """Open a file for reading. The caller closes it. Raises Refused; BlockingIOError: `fetch` must do it."""
+        return self._tree.open(key, cached=True)
 
-    def size_of(self, key: str) -> int | None:
-        """Give the bytes of a file that stands at `key`; None if there is none. Quick. Raises Refused."""
+    async def fetch(self, key: str) -> File:
+        """Open a file for reading, wherever the disk must look for it. The caller closes it. Raises Refused."""
         try:
-            found = self._tree.look(key)
+            return self.find(key)
+        except BlockingIOError:
+            # One that nothing waits for any more is closed with its last reference.
+            return await self._run(self._opening, self._tree.open, key)
+
+    async def size_of(self, key: str) -> int | None:
+        """Give the bytes of a file that stands at `key`; None if there is none. Raises Refused."""
+        try:
+            try:
+                found = self._tree.look(key, cached=True)
+            except BlockingIOError:
+                found = await self._run(self._opening, self._tree.look, key)
         except OSError as error:
             raise faults.reading(error) from None
         return None if found is None else found.st_size
@@ -224,7 +242,7 @@ class Store:
         Raises Refused as `find` and `learn` otherwise do.
         """
         try:
-            file = self.find(key)
+            file = await self.fetch(key)
             try:
                 known = self.known(key, file) or await self.learn(key, file)
             finally:
@@ -248,10 +266,11 @@ class Store:
             self._resilience.admit()
         try:
             if self._pace.on_loop(time.monotonic(), length):
+                began = time.monotonic()
                 try:
                     draft = self._reserve(slot, length, announced=announced)
                 finally:
-                    self._is_quick()
+                    self._is_quick(time.monotonic() - began)
             else:
                 draft = await self._reserve_aside(slot, length, announced=announced)
         except OSError as error:
@@ -322,7 +341,20 @@ class Store:
 
     async def _reserve_aside(self, slot: Slot | None, length: int, *, announced: bool) -> Draft:
         # A reservation that nothing waits for any more is closed with its last reference.
-        return await self._run(self._pool, self._reserve, slot, length, announced=announced)
+        return await self._run(self._pool, self._reserve_timed, slot, length, announced=announced)
+
+    def _reserve_timed(self, slot: Slot | None, length: int, *, announced: bool) -> Draft:
+        began = time.monotonic()
+        try:
+            return self._reserve(slot, length, announced=announced)
+        finally:
+            if length <= pace.SMALL_BYTES:
+                self._waited_aside(time.monotonic() - began)
+
+    def _waited_aside(self, seconds: float) -> None:
+        """Note how long a thread took for what the loop would do if the storage were quick."""
+        if seconds >= pace.STALL_S:
+            self._pace.note_aside(time.monotonic(), seconds)
 
     async def _try_again(self, error: OSError, slot: Slot | None, length: int, *, announced: bool) -> Draft:
         """Reserve after that has failed, if it may pass by itself. Raises Refused."""
@@ -338,14 +370,14 @@ class Store:
         self._resilience.fail(refused)
         raise refused
 
-    def _is_quick(self, index_s: float = 0.0) -> bool:
+    def _is_quick(self, took_s: float = 0.0) -> bool:
         """Take into account what the loop has waited for since this was last asked; say if it may go on.
 
-        `index_s` is the time that the index has taken.
+        `took_s` is the time that the last step has taken, the index or anything else in it.
         """
         now = time.monotonic()
-        if index_s >= pace.STALL_S:
-            self._pace.note(now, index_s)
+        if took_s >= pace.STALL_S:
+            self._pace.note(now, took_s)
         waited_ns = self._tree.waited_ns()
         if waited_ns != self._waited_ns:
             self._pace.note(now, (waited_ns - self._waited_ns) / NANO)
@@ -365,8 +397,10 @@ class Store:
 
     def _publish_soon(self, upload: Upload) -> None:
         """Publish `upload` on the loop, together with all others of this turn."""
+        began = time.monotonic()
         with Answering((upload,)):
             self._publisher.seal(upload)
+            self._is_quick(time.monotonic() - began)
             if not self._sealed:
                 upload.answer.get_loop().call_soon(self._end_turn)
             self._sealed.append(upload)

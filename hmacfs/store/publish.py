@@ -57,11 +57,13 @@ class Publisher:
         durability: Durability,
         clock_ns: Callable[[], int],
         delays: Callable[[], Iterator[float]],
+        waited: Callable[[float], None],
     ) -> None:
         """Publish into `tree` and `index`; `quick` is the loop's own connection, which never waits.
 
         The publisher closes both, not the tree. `delays` gives the waits before each further try of
-        what may pass by itself.
+        what may pass by itself. `waited` is told, by a thread, how long rows and names took there that the
+        loop could have added and given.
         """
         self._tree = tree
         self._index = index
@@ -69,6 +71,7 @@ class Publisher:
         self._durability = durability
         self._clock_ns = clock_ns
         self._delays = delays
+        self._waited = waited
         self._directories = Directories(tree)
         self._syncs = ThreadPoolExecutor(SYNC_THREADS, "hmacfs-sync")
         self._writer = ThreadPoolExecutor(1, "hmacfs-index")
@@ -199,10 +202,13 @@ class Publisher:
     def _publish(self, batch: list[Upload], added: list[bool] | None, *, full: bool = False) -> None:
         """Give a batch its rows, unless it has them, and its names, and tell whoever waits for them."""
         lost: list[Identity] = []
+        began = time.monotonic()
         with Answering(batch):
             if added is None:
                 added = self._index.add_rows(upload.row() for upload in batch)
             lost = self._name(batch, added, self._delays(), full=full)
+        if not full:
+            self._waited((time.monotonic() - began) / len(batch))
         _tell(batch)
         if lost:
             # Nobody waits for this. If it fails, rows without a file stay: `reconcile`.
@@ -240,9 +246,11 @@ class Publisher:
                 upload.fail(error)
         return lost
 
-    def _link(self, upload: Upload, delays: Iterator[float] | None) -> OSError | None:
+    def _link(self, upload: Upload, delays: Iterator[float] | None) -> Exception | None:
         try:
-            self._tree.link(upload.file.fileno(), upload.slot.key)
+            self._tree.link(upload.file.fileno(), upload.slot.key, wait=delays is not None)
+        except Refused as refused:
+            return refused
         except OSError as error:
             left = self._link_again(upload, error, delays)
             if left is not None:
@@ -267,12 +275,12 @@ class Publisher:
         return error
 
     def _withdraw(self, upload: Upload) -> None:
-        with contextlib.suppress(OSError):  # a broken disk; the upload has not been acknowledged
+        with contextlib.suppress(OSError, Refused):  # a broken disk; the upload has not been acknowledged
             self._tree.unlink(upload.slot.key, mtime_ns=upload.mtime_ns)
         self._prune(upload.slot)
 
     def _prune(self, slot: Slot) -> None:
-        with contextlib.suppress(OSError):  # an empty directory harms nobody
+        with contextlib.suppress(OSError, Refused):  # an empty directory harms nobody
             self._tree.prune(slot.key, frozenset((slot.endpoint.directory,)))
 
 

@@ -83,7 +83,7 @@ class Collection:
         found = await self._engine.sessions.peek(name, lambda _terms, _length: True)
         key = found.terms.key
         # The file alone says so if the power was cut before the upload's last word was noted for good.
-        if not (found.complete or (key and self._engine.store.size_of(key) is not None)):
+        if not (found.complete or (key and await self._engine.store.size_of(key) is not None)):
             raise Refused(errors.NOT_FOUND)
         location = _url(places.stored(found.terms.key, (endpoint,)))
         return Reply(
@@ -173,7 +173,9 @@ class Collection:
 
     async def _is_joined(self, target: Target) -> bool:
         sessions = self._engine.sessions
-        return sessions.has(target.name) and (await sessions.look(target.name, target.allowed)).is_whole
+        if not await sessions.knows(target.name):
+            return False
+        return (await sessions.look(target.name, target.allowed)).is_whole
 
     def _part(self, endpoint: Endpoint, target: str) -> str:
         """Give the id in the URL of a partial upload, which may be relative. Raises Refused UPLOAD_PARTS."""

@@ -86,7 +86,7 @@ class Slots:
 
     async def forget(self, slot: Slot) -> None:
         """Drop what is left of a broken upload after another has stored the file."""
-        if self._engine.sessions.has(name_of(slot)):
+        if await self._engine.sessions.knows(name_of(slot)):
             with contextlib.suppress(Refused):  # the file is stored, whatever becomes of the rest
                 await self._engine.sessions.clear(name_of(slot))
 
@@ -95,13 +95,13 @@ class Slots:
 
         What has come is an upload then, unless it became a file at the last moment. Raises Refused BUSY.
         """
-        if not self._underway.has(slot.key) or self._engine.store.size_of(slot.key) is not None:
+        if not self._underway.has(slot.key) or await self._engine.store.size_of(slot.key) is not None:
             return
         if auth.fingerprint(head):
             await self._underway.take_over(slot.key, target.allowed)
 
     async def _tell(self, ask: Ask, slot: Slot, target: Target) -> Reply:
-        if (size := self._engine.store.size_of(slot.key)) is None:
+        if (size := await self._engine.store.size_of(slot.key)) is None:
             return await self._engine.tell(ask, target)
         state = State(offset=size, length=size, complete=True, expires=0)
         reply = resume.told(ask, state, self._engine.limits())
@@ -123,7 +123,7 @@ class Slots:
     async def _cancel(self, ask: Ask, link: Link, slot: Slot, target: Target) -> Reply:
         """Drop an upload. Raises Refused EXISTS once its file stands, which no PUT URL takes back."""
         engine = self._engine
-        stands = engine.store.size_of(slot.key) is not None
+        stands = await engine.store.size_of(slot.key) is not None
         if stands or (await engine.sessions.drop(target.name, target.allowed)).complete:
             raise Refused(errors.EXISTS, "the upload is complete, and its file stays")
         link.grant(ask.door)

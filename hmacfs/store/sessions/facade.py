@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from hmacfs.errors import Refused
 from hmacfs.model import Durability
 from hmacfs.store import faults
+from hmacfs.store.paced import Paced
 from hmacfs.store.sessions.endings import Endings
 from hmacfs.store.sessions.folder import Folder
 from hmacfs.store.sessions.keeping import Keeping
@@ -50,7 +51,8 @@ class Sessions:
         resilience: Resilience,
     ) -> None:
         """Keep them below `tree`; `publish` gives a whole file its name. Raises OSError."""
-        self._keeping = Keeping(Folder(tree), tree, clock_ns)
+        self._paced = Paced(pool)
+        self._keeping = Keeping(Folder(tree), tree, clock_ns, self._paced)
         self._progress = Progress(self._keeping)
         self._endings = Endings(self._keeping)
         self._ledger = Ledger(self._keeping, self._progress, self._endings)
@@ -75,8 +77,12 @@ class Sessions:
         return self._keeping.lives_s
 
     def has(self, name: str) -> bool:
-        """Whether there is an upload of this name, finished or not; quick."""
+        """Whether there is an upload of this name, finished or not. Blocks."""
         return self._keeping.folder.has(name)
+
+    async def knows(self, name: str) -> bool:
+        """Whether there is an upload of this name, finished or not."""
+        return await self._paced.run(self.has, name)
 
     async def begin(self, name: str, terms: Terms, length: int | None) -> bool:
         """Begin an upload; give whether there was none of this name.

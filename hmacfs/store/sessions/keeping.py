@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from hmacfs._descriptor import Descriptor
     from hmacfs.store.files import Tree
+    from hmacfs.store.paced import Paced
     from hmacfs.store.sessions.folder import Folder
     from hmacfs.store.sessions.note import Note
     from hmacfs.store.sessions.writing import Writing
@@ -26,8 +27,12 @@ if TYPE_CHECKING:
 class Keeping:
     """The place of one storage's unfinished uploads, and the site's rules for them."""
 
-    def __init__(self, folder: Folder, tree: Tree, clock_ns: Callable[[], int]) -> None:
-        """Keep them in `folder`; `clock_ns` gives wall-clock nanoseconds."""
+    def __init__(self, folder: Folder, tree: Tree, clock_ns: Callable[[], int], paced: Paced) -> None:
+        """Keep them in `folder`; `clock_ns` gives wall-clock nanoseconds.
+
+        `paced` says where small steps are made.
+        """
+        self.paced = paced
         self.folder = folder
         self.tree = tree
         self.clock_ns = clock_ns

@@ -65,7 +65,7 @@ class Ledger:
         """
         with contextlib.ExitStack() as undo:
             note = undo.enter_context(self._draft(terms, length))
-            fence = Fence.of_writer(note)  # before anybody else can claim it
+            fence = Fence.of_writer(note, self._keeping.paced)  # before anybody else can claim it
             self._replace(name, note, terms)
             with note.locked():
                 if not note.named:  # a newer one has begun meanwhile
@@ -130,7 +130,7 @@ class Ledger:
         with contextlib.ExitStack() as undo:
             note = undo.enter_context(self._keeping.folder.note(name))
             self._admit(name, note, allowed)
-            fence = Fence(note)
+            fence = Fence(note, paced=self._keeping.paced)
             fence.claim()  # before we wait, so that who writes now lets us in
             with note.locked():
                 content = self._now(name, note)  # once more: it may have ended meanwhile
@@ -170,7 +170,7 @@ class Ledger:
         with contextlib.ExitStack() as undo:
             note = undo.enter_context(self._keeping.folder.note(name))
             content = self._admit(name, note, allowed)
-            fence = Fence(note, content.cell_at(number))
+            fence = Fence(note, content.cell_at(number), self._keeping.paced)
             with note.locked():
                 content = note.read()
                 if not content.is_open or fence.settled:
