@@ -30,3 +30,4 @@ cdef int64_t clock_ns(int clock) noexcept nogil
 cdef Watch start_watch() noexcept nogil
 cdef int64_t stop_watch(Watch watch) noexcept nogil
 cdef long beneath(int dir_fd, const char *name, uint64_t flags, uint64_t mode) noexcept nogil
+cdef long beneath_cached(int dir_fd, const char *name, uint64_t flags) noexcept nogil

@@ -13,8 +13,20 @@ ENDED: int
 def open_beneath(dir_fd: int, path: bytes, flags: int, mode: int = 0) -> int:
     """Open `path` below `dir_fd`, never leaving it and never following a link; openat2(2)."""
 
+def open_cached(dir_fd: int, path: bytes, flags: int) -> int:
+    """Open it if the kernel knows all of the way, without asking a disk; openat2(2), RESOLVE_CACHED.
+
+    Raises OSError as `open_beneath`; BlockingIOError if a disk must be asked, perhaps for what is not there.
+    """
+
 def fallocate_keep(file: int, length: int, start: int = 0) -> None:
     """Reserve `length` bytes from `start` on without changing the file's size; fallocate(2)."""
+
+def punch_hole(file: int, length: int, start: int) -> None:
+    """Give the disk space of `length` bytes from `start` on back, which then read as zeros; fallocate(2).
+
+    Raises OSError: EOPNOTSUPP where the file system cannot.
+    """
 
 def keep_freed_bytes(size: int) -> None:
     """Let the allocator keep up to `size` freed bytes instead of asking for them anew; mallopt(3)."""

@@ -8,7 +8,7 @@ Loops run without the GIL and end with a `Step`: how far, and in a word why they
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.errno cimport EAGAIN, EINTR, ENOSPC, errno
+from libc.errno cimport EAGAIN, EINTR, EINVAL, ENOSPC, errno
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset, strerror, strlen
@@ -74,6 +74,10 @@ cdef extern from *:
     #ifndef SYS_cachestat
     #define SYS_cachestat 451
     #endif
+    /* Linux 5.12 (openat2(2)). */
+    #ifndef RESOLVE_CACHED
+    #define RESOLVE_CACHED 0x20
+    #endif
     struct hmacfs_cached { unsigned long long cached, dirty, writeback, evicted, recently_evicted; };
     struct hmacfs_extent { unsigned long long start, length; };
     """
@@ -85,9 +89,11 @@ cdef extern from *:
     int fallocate(int file, int mode, off_t offset, off_t length) nogil
     enum:
         FALLOC_FL_KEEP_SIZE
+        FALLOC_FL_PUNCH_HOLE
         SYS_cachestat
         SYS_openat2
         RESOLVE_BENEATH
+        RESOLVE_CACHED
         RESOLVE_NO_MAGICLINKS
         RESOLVE_NO_SYMLINKS
     struct open_how:
@@ -141,17 +147,29 @@ cdef const char *checked(bytes path) except NULL:
 
 cdef long beneath(int dir_fd, const char *name, uint64_t flags, uint64_t mode) noexcept nogil:
     """Open `name` below `dir_fd`, as `open_beneath` does; -1 and errno if it cannot be."""
-    cdef open_how how
     cdef long fd
-    how.flags = flags
-    how.mode = mode
-    how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
     while True:
-        fd = syscall(SYS_openat2, dir_fd, name, &how, sizeof(how))
+        fd = resolve(dir_fd, name, flags, mode, 0)
         # EAGAIN: a rename elsewhere disturbed the look-up and the kernel could not rule out an
         # escape; openat2(2) asks to try again.
         if fd >= 0 or (errno != EINTR and errno != EAGAIN):
             return fd
+
+
+cdef long beneath_cached(int dir_fd, const char *name, uint64_t flags) noexcept nogil:
+    """Do so if no disk need be asked; -1 and EAGAIN if one must. Older kernels ask it."""
+    cdef long fd = resolve(dir_fd, name, flags, 0, RESOLVE_CACHED)
+    if fd < 0 and errno == EINVAL:
+        return beneath(dir_fd, name, flags, 0)
+    return fd
+
+
+cdef long resolve(int dir_fd, const char *name, uint64_t flags, uint64_t mode, uint64_t how_else) noexcept nogil:
+    cdef open_how how
+    how.flags = flags
+    how.mode = mode
+    how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | how_else
+    return syscall(SYS_openat2, dir_fd, name, &how, sizeof(how))
 
 
 def open_beneath(int dir_fd, bytes path not None, int flags, int mode=0) -> int:
@@ -168,15 +186,41 @@ def open_beneath(int dir_fd, bytes path not None, int flags, int mode=0) -> int:
     return fd
 
 
+def open_cached(int dir_fd, bytes path not None, int flags) -> int:
+    """Open it if the kernel knows all of the way, without asking a disk; openat2(2), RESOLVE_CACHED.
+
+    Raises OSError as `open_beneath`; BlockingIOError if a disk must be asked, perhaps for what is not there.
+    """
+    cdef const char *name = checked(path)
+    cdef long fd
+    with nogil:
+        fd = beneath_cached(dir_fd, name, <uint64_t>flags)
+    if fd < 0:
+        raise failed(errno)
+    return fd
+
+
 def fallocate_keep(int file, int64_t length, int64_t start=0) -> None:
     """Reserve `length` bytes from `start` on without changing the file's size; fallocate(2).
 
     Raises OSError: ENOSPC, EDQUOT, EFBIG; EOPNOTSUPP where the file system cannot.
     """
+    change_space(file, FALLOC_FL_KEEP_SIZE, length, start)
+
+
+def punch_hole(int file, int64_t length, int64_t start) -> None:
+    """Give the disk space of `length` bytes from `start` on back, which then read as zeros; fallocate(2).
+
+    Raises OSError: EOPNOTSUPP where the file system cannot.
+    """
+    change_space(file, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, length, start)
+
+
+cdef void change_space(int file, int mode, int64_t length, int64_t start) except *:
     cdef int code
     while True:
         with nogil:
-            code = fallocate(file, FALLOC_FL_KEEP_SIZE, start, length)
+            code = fallocate(file, mode, start, length)
         if code == 0:
             return
         if errno != EINTR:

@@ -20,7 +20,7 @@ from posix.types cimport off_t
 from posix.unistd cimport close
 
 from hmacfs._asked cimport Asked, read_head, read_range
-from hmacfs._core cimport beneath, clock_ns
+from hmacfs._core cimport beneath_cached, clock_ns
 
 
 cdef extern from "<sys/uio.h>" nogil:
@@ -388,7 +388,7 @@ cdef class Hot:
         cdef long file
         cdef int failed
         with nogil:
-            file = beneath(self.root, path, self.open_flags, 0)
+            file = beneath_cached(self.root, path, self.open_flags)  # else the cold path asks the disk
             if file < 0:
                 return False
             failed = fstat(<int>file, &found)

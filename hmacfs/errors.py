@@ -166,6 +166,9 @@ UPLOAD_TAKEN_OVER: Final = Refusal(
 UPLOAD_EXPIRED: Final = Refusal(
     "upload_expired", 410, "the unfinished upload was kept long enough and is gone"
 )
+TOO_MANY_UPLOADS: Final = Refusal(
+    "too_many_uploads", 429, "too many uploads of this owner are unfinished: finish or cancel some"
+)
 UPLOAD_FINAL: Final = Refusal("upload_final", 403, "an upload joined from others takes no bytes of its own")
 UPLOAD_PARTS: Final = Refusal(
     "upload_parts", 400, "only whole partial uploads of the same owner can be joined"

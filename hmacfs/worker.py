@@ -251,6 +251,7 @@ class Worker:
             slab=slab,
             head_limits=head_limits(boot.settings),
             timeouts=boot.settings.timeouts,
+            bodytimeout_s=boot.settings.uploads.bodytimeout_s,
             max_pipelined=boot.settings.server.max_pipelined,
             max_connections=connection_limit(boot.settings.server.max_connections),
             tls=tls_context(boot.settings),
@@ -339,6 +340,7 @@ class Worker:
         service = self._service
         service.app = App(settings, self._store, self._row, underway=self._underway)
         service.timeouts = settings.timeouts
+        service.bodytimeout_s = settings.uploads.bodytimeout_s
         service.head_limits = head_limits(settings)
         service.max_pipelined = settings.server.max_pipelined
         service.max_connections = connection_limit(settings.server.max_connections)
@@ -550,6 +552,7 @@ def rules(settings: Settings) -> Rules:
         file_mode=server.file_mode,
         directory_mode=server.directory_mode,
         session_s=settings.uploads.sessiontimeout_s,
+        most_unfinished=settings.uploads.max_unfinished,
         directories=frozenset(endpoint.directory for endpoint in settings.endpoints),
         automatic_retry=settings.streaming.automatic_retry,
         exponential_backoff=settings.streaming.exponential_backoff,

@@ -268,7 +268,8 @@ class Journey:
                 self.sent += taken
                 left -= taken
                 if not left and taken < span.length:
-                    wait_stored(self.storage, span.start + taken, self.workers)
+                    numbered = isinstance(client, Chunked)
+                    wait_stored(self.storage, span.start + taken, self.workers, or_longer=numbered)
                     self.cuts += 1
                     next(self.ends)(sock)
                     left = self.every
@@ -280,10 +281,18 @@ class Journey:
                 return
 
 
-def wait_stored(storage: Path, size: int, workers: tuple[int, ...] = ()) -> None:
-    """Wait until an unfinished upload, or a plain PUT at one of `workers`, has so many bytes and no more."""
+def wait_stored(storage: Path, size: int, workers: tuple[int, ...] = (), *, or_longer: bool = False) -> None:
+    """Wait until an unfinished upload, or a plain PUT at one of `workers`, has so many bytes and no more.
+
+    `or_longer`: the file may reach further, as where a chunk broke off.
+    """
     deadline = time.monotonic() + serving.PATIENCE_S
-    while not any(path.suffix != ".note" and path.stat().st_size == size for path in parts_of(storage)):
+
+    def has_come(path: Path) -> bool:
+        found = path.stat().st_size
+        return path.suffix != ".note" and (found == size or (or_longer and found > size))
+
+    while not any(map(has_come, parts_of(storage))):
         if any(size in procfs.unnamed_sizes(worker, storage) for worker in workers):
             return
         assert time.monotonic() < deadline

@@ -53,6 +53,7 @@ def rules(
         file_mode=0o640,
         directory_mode=0o750,
         session_s=86_400.0,
+        most_unfinished=100,
         directories=frozenset({"upload"}),
         automatic_retry=True,
         exponential_backoff=True,

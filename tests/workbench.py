@@ -164,6 +164,7 @@ class Workbench:
             trusted=trusted,
             vouching=Vouching(trusted),
             clients=self.clients,
+            bodytimeout_s=settings.uploads.bodytimeout_s,
             date=b"Sun, 06 Nov 1994 08:49:37 GMT",
         )
 

@@ -149,11 +149,33 @@ class App:
             slot = places.find(head.path, self._endpoints)
         try:
             file = self._store.find(slot.key)
+        except BlockingIOError:
+            return self._get_cold(head, link, slot, attached=attached)
         except Refused as refused:
-            upload = self._resumable.unfinished(head, link, slot)
-            if refused.refusal is not errors.NOT_FOUND or upload is None:
-                raise
-            return self._with_shared(upload, head)
+            return self._get_missing(head, link, slot, refused)
+        return self._get_found(head, link, slot, file, attached=attached)
+
+    async def _get_cold(self, head: Head, link: Link, slot: Slot, *, attached: bool) -> Reply:
+        """Have a thread look for the file."""
+        try:
+            file = await self._store.fetch(slot.key)
+        except Refused as refused:
+            return await self._get_missing(head, link, slot, refused)
+        answer = self._get_found(head, link, slot, file, attached=attached)
+        return answer if isinstance(answer, Reply) else await answer
+
+    def _get_missing(
+        self, head: Head, link: Link, slot: Slot, refused: Refused
+    ) -> Coroutine[None, None, Reply]:
+        """Answer for an unfinished upload, if that is asked about. Raises `refused` if it is not."""
+        upload = self._resumable.unfinished(head, link, slot)
+        if refused.refusal is not errors.NOT_FOUND or upload is None:
+            raise refused
+        return self._with_shared(upload, head)
+
+    def _get_found(
+        self, head: Head, link: Link, slot: Slot, file: File, *, attached: bool
+    ) -> Reply | Coroutine[None, None, Reply]:
         try:
             known = self._store.known(slot.key, file)
         except Refused:

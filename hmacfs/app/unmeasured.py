@@ -97,9 +97,9 @@ class Counted:
         """Return the context in which a thread stores."""
         return self._to.in_thread()
 
-    def guard(self, *, wait: bool) -> AbstractContextManager[bool]:
-        """Return the context of a write."""
-        return self._to.guard(wait=wait)
+    def guard(self, count: int = 0, *, wait: bool) -> AbstractContextManager[bool]:
+        """Return the context of a write of `count` bytes."""
+        return self._to.guard(count, wait=wait)
 
     def take(self, data: memoryview) -> None:
         """Count `data` and pass it on. Raises Refused."""

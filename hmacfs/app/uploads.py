@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from hmacfs import auth, errors, metrics, transfer
 from hmacfs.app import doors, places
@@ -19,7 +19,6 @@ from hmacfs.policy import buffers
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from hmacfs._descriptor import Descriptor
     from hmacfs.app.resumable import Resumable
     from hmacfs.config.settings import Settings
     from hmacfs.model import Endpoint, Grant, Head, Slot
@@ -37,13 +36,6 @@ class Link(ResumableLink, Protocol):
     @property
     def peer(self) -> str:
         """Address and port of the client, or "unix"."""
-
-
-class _Unreserved(NamedTuple):
-    """A part of which no byte is reserved; see `transfer.Part`."""
-
-    file: Descriptor
-    length: int
 
 
 class Uploads:
@@ -105,6 +97,8 @@ class Uploads:
     async def _measured(self, head: Head, link: ResumableLink, slot: Slot, grant: Grant, size: int) -> Reply:
         started = self._now()
         content_type = grant.content_type or _sent_type(head)
+        if self._resumable.is_under_way(slot):  # one for each token: else each would hold space
+            await self._resumable.make_way(head, slot)
         try:
             begun = await self._store.begin(slot, size)
         except Refused as refused:
@@ -114,10 +108,14 @@ class Uploads:
             link.grant(grant.dialect, grant.owner)
             plan = buffers.for_upload(Facts(length=head.length))
             promise = Promise(head.fields[b"repr-digest"]) if b"repr-digest" in head.fields else None
-            sink = transfer.FileSink(part.file, part.length, digests=promise.running if promise else ())
+            sink = transfer.FileSink(
+                part.file, part.length, digests=promise.running if promise else (), room=part.room
+            )
             poured = link.pour(sink, plan)
             held = None if poured.done() else self._resumable.hold(head, link, slot, grant, part)
             try:
+                if held is not None:
+                    await self._resumable.outdo(held, head, slot)
                 digest = await sink.whole(poured)
                 sha256 = promise.kept() if promise else None
                 await self._commit(part, slot, grant, digest, content_type=content_type, sha256=sha256)
@@ -137,14 +135,14 @@ class Uploads:
         """
         started = self._now()
         try:
-            begun = await self._store.begin(slot, 0 if grant is None else self._most)
+            begun = await self._store.begin(slot, self._most, announced=False)
         except Refused as refused:
             grant, size = await self._repeat_unmeasured(refused, head, link, slot, grant)
             return self._reply(head, slot, grant, size, started)
         with begun as part, Counted(link, self._allowance if grant is None else None) as counted:
             link.grant(*((_UNJUDGED, "") if grant is None else (grant.dialect, grant.owner)))
             promise = Promise(head.fields.get(b"repr-digest", b""))
-            sink = transfer.FileSink(part.file, self._most, digests=promise.running)
+            sink = transfer.FileSink(part.file, self._most, digests=promise.running, room=part.room)
             await counted.pour(sink, buffers.for_upload(Facts(length=None)))
             size = counted.size
             if grant is None:
@@ -194,7 +192,7 @@ class Uploads:
 
         Its length can only be that of what stands there, so the token is judged by that at once.
         """
-        size = self._store.size_of(slot.key) if refused.refusal is errors.EXISTS else None
+        size = await self._store.size_of(slot.key) if refused.refusal is errors.EXISTS else None
         if size is None:
             raise refused
         if grant is None:
@@ -225,15 +223,15 @@ class Uploads:
 
     async def _form(self, head: Head, link: Link, form: doors.Form) -> Reply:
         started, grant = self._now(), form.grant
-        reserve = self._most if head.length is None else min(head.length, self._most)
+        most = self._most if head.length is None else min(head.length, self._most)
+        announced = grant is not None and head.length is not None
         with (
-            await self._store.begin(None, 0 if grant is None else reserve) as part,
+            await self._store.begin(None, most, announced=announced) as part,
             Counted(link, self._allowance if grant is None else None) as counted,
         ):
             link.grant(*((_UNJUDGED, "") if grant is None else (grant.dialect, grant.owner)))
             plan = buffers.for_upload(Facts(length=head.length))
-            room = part if grant is not None else _Unreserved(part.file, self._most)
-            name, size, digest = await transfer.receive_form(counted, room, form.boundary, plan)
+            name, size, digest = await transfer.receive_form(counted, part, form.boundary, plan)
             if grant is None:
                 grant = auth.form(_of_length(head, counted.size), form.endpoint, now=started)
                 link.grant(grant.dialect, grant.owner)

@@ -424,6 +424,25 @@ class Uploads:
             meaning="How long an unfinished upload is kept after its last use.",
         ),
     ] = 86_400
+    max_unfinished: Annotated[
+        int,
+        Key(
+            kind=Kind.COUNT,
+            least=1,
+            most=100_000,
+            meaning="Most unfinished uploads of one owner, as its token names it; more get 429.",
+        ),
+    ] = 100
+    bodytimeout_s: Annotated[
+        float,
+        Key(
+            kind=Kind.DURATION,
+            name="bodytimeout",
+            least=1,
+            meaning="How long the body of one request may take in all, however steadily it comes; then 408, "
+            "and what has come is kept for whoever goes on.",
+        ),
+    ] = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ class Exchange:
     __slots__ = (
         "body",
         "body_ended",
+        "body_until",
         "dialect",
         "head",
         "head_bytes",
@@ -42,6 +43,7 @@ class Exchange:
         self.head_bytes = 0
         self.body: Body | None = None
         self.body_ended = 0.0  # monotonic time; 0 if the body came with its head, or is still coming
+        self.body_until = 0.0  # when a body that is still coming has taken too long, by the loop's clock
         self.dialect = ""
         self.owner = ""  # whom the token names as uploader
         self.keep = True  # whether another request may follow

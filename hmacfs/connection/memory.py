@@ -7,7 +7,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Final
 
-from hmacfs import _hot, metrics
+from hmacfs import _core, _hot, metrics
 from hmacfs.http import lines
 from hmacfs.policy import memory
 from hmacfs.transfer import NO_FILE
@@ -56,7 +56,10 @@ class Memory:
             if len(self._seen) > memory.SEEN_TARGETS:
                 del self._seen[next(iter(self._seen))]
             return
-        kept, file = reply.kept(), reply.file
+        file = reply.file
+        if file.size <= memory.BODY_BYTES and not _core.is_cached(file.descriptor, 0, file.size):
+            return  # what is not in the kernel's memory is not waited for here
+        kept = reply.kept()
         with contextlib.suppress(OSError):  # no descriptor is left, or the disk fails: the cold path will see
             if file.size > memory.BODY_BYTES:
                 self._admit(target, kept, file, None)

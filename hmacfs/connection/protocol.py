@@ -460,7 +460,9 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         elif body.flowing and not gone:
             self._enter(Event.POURED)
             self._window = body.received
-            self._begin_window(body, service.loop.time())
+            now = service.loop.time()
+            self._exchange.body_until = now + service.bodytimeout_s
+            self._begin_window(body, now)
             if not here:
                 self._resume()
         return poured
@@ -471,7 +473,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         if body.left >= ADAPTED_FROM_BYTES:
             seconds = self._acquaintance.treatment(self._exchange, self._known_as).window_s(seconds)
         self._window_s = seconds
-        self.deadline = now + seconds
+        self.deadline = min(now + seconds, self._exchange.body_until)
 
     def _receive(self, pending: bytes, body: Body, sink: transfer.FileSink) -> bool:
         """Receive a body that begins with `pending` without the transport, if that is worth it.
@@ -529,7 +531,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
     def _take_now(self, body: Body, sink: transfer.Sink, data: memoryview) -> bool:
         """Store what of `data` belongs to `body`, and keep the rest; False if the sink must be waited for."""
         try:
-            with sink.guard(wait=False) as now:
+            with sink.guard(len(data), wait=False) as now:
                 if now:
                     self._pending = body.take(data) or b""
                 return now
@@ -764,7 +766,8 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         """Refuse the body if its client is too slow; a slow disk is not the client's fault."""
         received = body.received
         least = _least(self._service.timeouts.min_rate * self._window_s)
-        if not (self._aside or body.waits_for_disk) and received - self._window < least:
+        slow = received - self._window < least or now >= self._exchange.body_until
+        if slow and not (self._aside or body.waits_for_disk):
             self._end_body(Refused(errors.BODY_TOO_SLOW))
         else:
             self._acquaintance.progress(self._exchange, self._known_as, received, time.monotonic())

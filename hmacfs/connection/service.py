@@ -44,6 +44,8 @@ class Service:
     """The worker's receive slab; valid only inside one `buffer_updated`."""
     head_limits: heads.Limits
     timeouts: Timeouts
+    bodytimeout_s: float
+    """How long the body of one request may take in all."""
     max_pipelined: int
     """Requests of one connection answered in one turn of the loop."""
     max_connections: int

@@ -83,20 +83,20 @@ class Boxes:
 class Claim:
     """A plain PUT under way at another worker."""
 
-    __slots__ = ("_key", "_neighbours", "_slot", "_ticket", "length", "terms")
+    __slots__ = ("_key", "_neighbours", "_slot", "length", "terms", "ticket")
 
     def __init__(self, neighbours: Neighbours, slot: int, key: str, offer: Offer) -> None:
         """Note that the worker in `slot` offers it, in answer to a question about `key`."""
         self._neighbours = neighbours
         self._slot = slot
         self._key = key
-        self._ticket = offer.ticket
+        self.ticket = offer.ticket
         self.length = offer.length
         self.terms = Terms(key="", owner=offer.owner, content_type=offer.content_type)
 
     def end(self) -> asyncio.Future[None]:
         """End it; done when what has come stands in the store. Refused BUSY if that is not known in time."""
-        return self._neighbours.take(self._slot, self._key, self._ticket)
+        return self._neighbours.take(self._slot, self._key, self.ticket)
 
 
 class _Question:

@@ -66,3 +66,11 @@ class Pace:
         self._factor = FIRST_FACTOR if self._steps >= STEADY_STEPS else 2 * self._factor
         self._steps = 0
         self._good_at = max(self._good_at, now) + min(self._factor * waited_s, LONGEST_PAUSE_S)
+
+    def note_aside(self, now: float, waited_s: float) -> None:
+        """Take into account that a thread has waited so long for what the loop did before.
+
+        So the pause lasts as long as the storage is slow, and the loop need not find out by waiting itself.
+        """
+        if waited_s >= LONG_S:
+            self._good_at = max(self._good_at, now + min(FIRST_FACTOR * waited_s, LONGEST_PAUSE_S))

@@ -25,6 +25,7 @@ from hmacfs.store.files import unheard
 from hmacfs.store.index import Identity, Index
 from hmacfs.store.publish import Publisher
 from hmacfs.store.resilience import Resilience, untold
+from hmacfs.store.room import Room
 from hmacfs.store.rules import Known
 from hmacfs.store.sessions import Sessions
 from hmacfs.store.upload import NANO, Answering
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from hmacfs.model import Dependency, File, Record, Slot
     from hmacfs.store.condition import Outcome
     from hmacfs.store.files import Tree
-    from hmacfs.store.part import Part
+    from hmacfs.store.part import Draft, Part
     from hmacfs.store.reconcile import Reconciled
     from hmacfs.store.resilience import Tell
     from hmacfs.store.rules import Rules
@@ -48,6 +49,8 @@ T = TypeVar("T")
 # Reservations, removals and the closing of dropped files; syncs have threads of their own, so
 # that a few large files being synced do not keep small ones from beginning.
 THREADS: Final = 8
+# Files and names that the kernel does not know of yet: downloads must not wait behind uploads.
+OPEN_THREADS: Final = 4
 
 
 class Store:
@@ -75,13 +78,21 @@ class Store:
         self._recent = recent.Recent()
         self._resilience = Resilience(rules, tell)
         self._publisher = Publisher(
-            tree, writer, quick, rules.durability, clock_ns, self._resilience.delays, self._copy
+            tree,
+            writer,
+            quick,
+            rules.durability,
+            clock_ns,
+            self._resilience.delays,
+            copy=self._copy,
+            waited=self._waited_aside,
         )
         self._pace = pace.Pace()
         self._waited_ns = tree.waited_ns()  # what of it `_pace` knows
         self._sealed: list[Upload] = []  # what this turn of the loop has brought, to be published at its end
         self._pool = ThreadPoolExecutor(THREADS, "hmacfs-store")
         self._reading = ThreadPoolExecutor(1, "hmacfs-lookup")
+        self._opening = ThreadPoolExecutor(OPEN_THREADS, "hmacfs-open")
         self._upkeep = ThreadPoolExecutor(1, "hmacfs-upkeep")
         self._attending = ThreadPoolExecutor(1, "hmacfs-attend")
         self._stop = threading.Event()
@@ -135,6 +146,7 @@ class Store:
         self._publisher.close()
         self._pool.shutdown()
         self._reading.shutdown()
+        self._opening.shutdown()
         self._reader.close()
         self.sessions.close()
         self._tree.close()
@@ -191,13 +203,24 @@ class Store:
         return self._resilience.refuses(dependency)
 
     def find(self, key: str) -> File:
-        """Open a file for reading; quick. The caller closes it. Raises Refused."""
-        return self._tree.open(key)
+        """Open a file for reading. The caller closes it. Raises Refused; BlockingIOError: use `fetch`."""
+        return self._tree.open(key, cached=True)
 
-    def size_of(self, key: str) -> int | None:
-        """Give the bytes of a file that stands at `key`; None if there is none. Quick. Raises Refused."""
+    async def fetch(self, key: str) -> File:
+        """Open a file for reading, on a thread if a disk is asked. The caller closes it. Raises Refused."""
         try:
-            found = self._tree.look(key)
+            return self.find(key)
+        except BlockingIOError:
+            # One that nothing waits for any more is closed with its last reference.
+            return await self._run(self._opening, self._tree.open, key)
+
+    async def size_of(self, key: str) -> int | None:
+        """Give the bytes of a file that stands at `key`; None if there is none. Raises Refused."""
+        try:
+            try:
+                found = self._tree.look(key, cached=True)
+            except BlockingIOError:
+                found = await self._run(self._opening, self._tree.look, key)
         except OSError as error:
             self._tree.note_denial(key, error)
             raise faults.reading(error) from None
@@ -237,7 +260,7 @@ class Store:
         Raises Refused as `find` and `learn` otherwise do.
         """
         try:
-            file = self.find(key)
+            file = await self.fetch(key)
             try:
                 known = self.known(key, file) or await self.learn(key, file)
             finally:
@@ -253,7 +276,7 @@ class Store:
 
         Raises Refused as `find` does, BUSY, or what a failing disk amounts to.
         """
-        file = self.find(slot.key)
+        file = await self.fetch(slot.key)
         file.descriptor.close()
         try:
             found = await self._run(self._reading, self._reader.lookup, slot.key, file.mtime_ns)
@@ -265,27 +288,30 @@ class Store:
             raise faults.writing(error) from error
         return found
 
-    async def begin(self, slot: Slot | None, length: int) -> Part:
-        """Reserve `length` bytes for an upload to `slot`; a form sets the part's slot later.
+    async def begin(self, slot: Slot | None, length: int, *, announced: bool = True) -> Part:
+        """Begin an upload of `length` bytes to `slot`; a form sets the part's slot later.
+
+        If the length is not `announced` it is a bound, and room is taken as the bytes come.
 
         Raises Refused: EXISTS, DISK_FULL, NAME_TOO_LONG, BUSY, STORAGE_FAILED, STORAGE_UNAVAILABLE.
-        The part is to be used as a context, which also notes what became of it. A form of unknown
-        size reserves its bound and tells `commit` the size.
+        The part is to be used as a context, which also notes what became of it. Where only a bound is known
+        `commit` is told the size.
         """
         if self._resilience.troubled:
             self._resilience.admit()
         try:
             if self._pace.on_loop(time.monotonic(), length):
+                began = time.monotonic()
                 try:
-                    file = self._reserve(slot, length)
+                    draft = self._reserve(slot, length, announced=announced)
                 finally:
-                    self._is_quick()
+                    self._is_quick(time.monotonic() - began)
             else:
-                file = await self._reserve_aside(slot, length)
+                draft = await self._reserve_aside(slot, length, announced=announced)
         except OSError as error:
-            file = await self._try_again(error, slot, length)
+            draft = await self._try_again(error, slot, length, announced=announced)
         return parts.Part(
-            file, slot, length, publish=self._publish, drop=self._drop, refused=self._resilience.fail
+            draft, slot, length, publish=self._publish, drop=self._drop, refused=self._resilience.fail
         )
 
     async def remove(self, slot: Slot) -> None:
@@ -350,47 +376,62 @@ class Store:
             raise Refused(errors.NOT_FOUND)
         return Known(facts.content_type, expires, facts.sha256)
 
-    def _reserve(self, slot: Slot | None, length: int) -> Descriptor:
-        return parts.reserve(self._tree, slot, length, min_free_bytes=self._rules.min_free_bytes)
+    def _reserve(self, slot: Slot | None, length: int, *, announced: bool) -> Draft:
+        return parts.reserve(
+            self._tree, slot, length, announced=announced, min_free_bytes=self._rules.min_free_bytes
+        )
 
-    async def _reserve_aside(self, slot: Slot | None, length: int) -> Descriptor:
+    async def _reserve_aside(self, slot: Slot | None, length: int, *, announced: bool) -> Draft:
         # A reservation that nothing waits for any more is closed with its last reference.
-        return await self._run(self._pool, self._reserve, slot, length)
+        return await self._run(self._pool, self._reserve_timed, slot, length, announced=announced)
 
     def _copy(self, file: Descriptor, key: str, length: int) -> Descriptor:
         """Return a copy of an open file where it can be named `key`. Raises Refused DISK_FULL, OSError."""
         copy = Descriptor(self._tree.unnamed(key))
         try:
-            room = self._rules.min_free_bytes
-            parts.take_room(self._tree, copy.fileno(), length, min_free_bytes=room)
+            room = Room(self._tree, copy, start=0, most=length, min_free_bytes=self._rules.min_free_bytes)
+            room.take_all()
             self._tree.copy(file.fileno(), copy.fileno(), length)
         except BaseException:
             copy.close()
             raise
         return copy
 
-    async def _try_again(self, error: OSError, slot: Slot | None, length: int) -> Descriptor:
+    def _reserve_timed(self, slot: Slot | None, length: int, *, announced: bool) -> Draft:
+        began = time.monotonic()
+        try:
+            return self._reserve(slot, length, announced=announced)
+        finally:
+            if length <= pace.SMALL_BYTES:
+                self._waited_aside(time.monotonic() - began)
+
+    def _waited_aside(self, seconds: float) -> None:
+        """Note how long a thread took for what the loop would do if the storage were quick."""
+        if seconds >= pace.STALL_S:
+            self._pace.note_aside(time.monotonic(), seconds)
+
+    async def _try_again(self, error: OSError, slot: Slot | None, length: int, *, announced: bool) -> Draft:
         """Reserve after that has failed, if it may pass by itself. Raises Refused."""
         for delay_s in self._resilience.delays():
             if error.errno not in faults.PASSING:
                 break
             await asyncio.sleep(delay_s)
             try:
-                return await self._reserve_aside(slot, length)
+                return await self._reserve_aside(slot, length, announced=announced)
             except OSError as again:
                 error = again
         refused = faults.writing(error)
         self._resilience.fail(refused)
         raise refused
 
-    def _is_quick(self, index_s: float = 0.0) -> bool:
+    def _is_quick(self, took_s: float = 0.0) -> bool:
         """Take into account what the loop has waited for since this was last asked; say if it may go on.
 
-        `index_s` is the time that the index has taken.
+        `took_s` is the time that the last step has taken, the index or anything else in it.
         """
         now = time.monotonic()
-        if index_s >= pace.STALL_S:
-            self._pace.note(now, index_s)
+        if took_s >= pace.STALL_S:
+            self._pace.note(now, took_s)
         waited_ns = self._tree.waited_ns()
         if waited_ns != self._waited_ns:
             self._pace.note(now, (waited_ns - self._waited_ns) / NANO)
@@ -410,8 +451,10 @@ class Store:
 
     def _publish_soon(self, upload: Upload) -> None:
         """Publish `upload` on the loop, together with all others of this turn."""
+        began = time.monotonic()
         with Answering((upload,)):
             self._publisher.seal(upload)
+            self._is_quick(time.monotonic() - began)
             if not self._sealed:
                 upload.answer.get_loop().call_soon(self._end_turn)
             self._sealed.append(upload)

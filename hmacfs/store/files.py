@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import functools
 import os
 import re
@@ -18,7 +17,7 @@ from hmacfs import _core, _drafts, errors
 from hmacfs._descriptor import Descriptor
 from hmacfs.errors import Refused
 from hmacfs.model import File
-from hmacfs.store import faults
+from hmacfs.store import faults, locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -146,12 +145,17 @@ class Tree:
                 return fd, path[len(home) + 1 :]
         return self.root_fd, path
 
-    def open(self, key: str) -> File:
-        """Open a regular file for reading; quick enough for the event loop. Raises Refused."""
+    def open(self, key: str, *, cached: bool = False) -> File:
+        """Open a regular file for reading. Raises Refused.
+
+        `cached`: without asking a disk, for the event loop; BlockingIOError if one must be asked.
+        """
         path = path_of(key)
         try:
-            fd = _core.open_beneath(*self._at(path), READING)
+            fd = _opener(cached=cached)(*self._at(path), READING)
         except OSError as error:
+            if cached and error.errno == errno.EAGAIN:
+                raise
             self.note_denial(key, error)
             raise faults.reading(error) from None
         try:
@@ -169,10 +173,13 @@ class Tree:
         if error.errno in faults.DENIED:
             self.denied(key, error.strerror or str(error))
 
-    def look(self, key: str) -> os.stat_result | None:
-        """Give what stands at `key`, whatever it is and not following it; None if nothing does."""
+    def look(self, key: str, *, cached: bool = False) -> os.stat_result | None:
+        """Give what stands at `key`, whatever it is and not following it; None if nothing does.
+
+        `cached` as with `open`.
+        """
         try:
-            with lent(_core.open_beneath(*self._at(bytes_of(key)), _PLACE)) as fd:
+            with lent(_opener(cached=cached)(*self._at(bytes_of(key)), _PLACE)) as fd:
                 return os.fstat(fd)
         except FileNotFoundError:
             return None
@@ -219,12 +226,15 @@ class Tree:
             if error.errno not in {errno.EOPNOTSUPP, errno.ENOSYS}:
                 raise
 
-    def link(self, fd: int, key: str) -> None:
-        """Give the unnamed file its name, making missing parents. FileExistsError if it is taken."""
+    def link(self, fd: int, key: str, *, wait: bool = True) -> None:
+        """Give the unnamed file its name, making missing parents. FileExistsError if it is taken.
+
+        Unless it may `wait` for removers, BlockingIOError if that must be; else Refused BUSY after too long.
+        """
         root, path = self._at(path_of(key))
         directory, _, name = path.rpartition(b"/")
         above, _, last = directory.rpartition(b"/")
-        tries = _FREE_TRIES + _LOCKED_TRIES
+        tries = _FREE_TRIES + (_LOCKED_TRIES if wait else 0)
         for attempt in range(tries):
             alone = _ALONE if attempt < _FREE_TRIES else self.locked(REMOVE_LOCK)
             try:
@@ -234,6 +244,8 @@ class Tree:
                     _drafts.name_file(fd, root, above or b".", last or b".", name, self.directory_mode)
             except FileNotFoundError:  # nothing is above, or an empty parent was removed in between
                 if attempt == tries - 1:
+                    if not wait:
+                        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
                     raise
             else:
                 return
@@ -299,16 +311,17 @@ class Tree:
         return _core.open_beneath(fd, rest or b".", _DIRECTORY)
 
     @contextlib.contextmanager
-    def locked(self, name: str, *, wait: bool = True) -> Iterator[bool]:
-        """Hold a lock among all processes of this storage; False if it was not to be had at once."""
-        with lent(self._lock_file(name)) as fd:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                held = False
+    def locked(self, name: str, *, wait: bool = True, patience_s: float = locks.PATIENCE_S) -> Iterator[bool]:
+        """Hold a lock among all processes of this storage; False if it may not `wait` and others hold it.
+
+        Raises Refused BUSY if they hold it for longer than `patience_s`.
+        """
+        with lent(self._lock_file(name)) as fd:  # closing lets go, even if this process is killed
+            if wait:
+                with locks.held(fd, locks.EXCLUSIVE, patience_s=patience_s):
+                    yield True
             else:
-                held = True
-            yield held  # closing lets go, even if this process is killed
+                yield locks.try_lock(fd, locks.EXCLUSIVE)
 
     def make_locks(self, names: Iterable[str]) -> None:
         """Make lock files that will be needed: a disk without inodes must not keep us from removing."""
@@ -343,6 +356,10 @@ class Tree:
                 # An inherited set-group-id bit stays: it is how a web server's group gets to read.
                 os.fchmod(fd, self.directory_mode | mode & stat.S_ISGID)
             return os.dup(fd)
+
+
+def _opener(*, cached: bool) -> Callable[[int, bytes, int], int]:
+    return _core.open_cached if cached else _core.open_beneath
 
 
 @contextlib.contextmanager

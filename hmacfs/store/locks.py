@@ -33,12 +33,17 @@ def held(fd: int, kind: int, *, patience_s: float = PATIENCE_S) -> Iterator[None
 
     Raises Refused BUSY if others hold it for longer than `patience_s`, and OSError.
     """
-    if not try_lock(fd, kind):
-        _wait(fd, kind, patience_s)
+    take(fd, kind, patience_s=patience_s)
     try:
         yield
     finally:
         unlock(fd)
+
+
+def take(fd: int, kind: int, *, patience_s: float = PATIENCE_S) -> None:
+    """Take the lock, until `unlock`. Raises as `held`."""
+    if not try_lock(fd, kind):
+        _wait(fd, kind, patience_s)
 
 
 def try_lock(fd: int, kind: int) -> bool:
@@ -60,6 +65,6 @@ def _wait(fd: int, kind: int, patience_s: float) -> None:
     pause_s = _FIRST_PAUSE_S
     while not try_lock(fd, kind):
         if time.monotonic() >= deadline:
-            raise Refused(errors.BUSY, "another request holds this upload")
+            raise Refused(errors.BUSY, "others have held a lock of the storage for too long")
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

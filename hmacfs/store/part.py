@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from hmacfs import errors
 from hmacfs._descriptor import Descriptor
 from hmacfs.errors import Refused
-from hmacfs.policy import space
+from hmacfs.store.room import Room
 from hmacfs.store.upload import Upload
 
 if TYPE_CHECKING:
@@ -21,42 +20,43 @@ if TYPE_CHECKING:
     from hmacfs.store.upload import Stored
 
 
-def reserve(tree: Tree, slot: Slot | None, length: int, *, min_free_bytes: int) -> Descriptor:
-    """Open an unnamed file with room for `length` bytes; blocks. Leaves nothing behind if it fails.
+class Draft(NamedTuple):
+    """An unnamed file, and the room taken for it."""
 
-    Without a slot (a form tells its name late) only the space is looked at.
+    file: Descriptor
+    room: Room | None
+    """None if all that may come has room already."""
+
+
+def reserve(
+    tree: Tree, slot: Slot | None, length: int, *, announced: bool = True, min_free_bytes: int
+) -> Draft:
+    """Open an unnamed file for `length` bytes, with room for the first of them; blocks.
+
+    Leaves nothing behind if it fails. If `length` is only a bound and not `announced`, room is taken as the
+    bytes come. Without a slot (a form tells its name late) only the space is looked at.
     Raises Refused DISK_FULL, and OSError: FileExistsError before a byte of the body is read.
     """
     file = Descriptor(tree.unnamed(None if slot is None else slot.key))
     try:
-        take_room(tree, file.fileno(), length, min_free_bytes=min_free_bytes)
+        room = Room(tree, file, start=0, most=length, min_free_bytes=min_free_bytes)
+        room.begin(length if announced else 0)
     except BaseException:
         file.close()
         raise
-    return file
-
-
-def take_room(tree: Tree, fd: int, length: int, *, start: int = 0, min_free_bytes: int) -> None:
-    """See to it that `length` bytes from `start` on find room beside the margin. Raises Refused DISK_FULL."""
-    spare_bytes = tree.free_bytes(fd) - length - min_free_bytes
-    if spare_bytes < 0:
-        raise Refused(errors.DISK_FULL)
-    if space.must_reserve(length, spare_bytes):
-        tree.reserve(fd, length, start)
-        # Once more, now that it is taken: others may have passed the first look at the same time.
-        if tree.free_bytes(fd) < min_free_bytes:
-            raise Refused(errors.DISK_FULL)
+    return Draft(file, None if room.end == length else room)
 
 
 class Part:
-    """The unnamed file of one upload; `file` is open for reading and writing, empty, `length` reserved.
+    """The unnamed file of one upload; `file` is open for reading and writing, and empty.
 
-    Leaving it as a context drops it unless it was committed. `slot` may be set as long as it is None.
+    At most `length` bytes may be written, each after `room` was taken for it. Leaving it as a context drops
+    it unless it was committed. `slot` may be set as long as it is None.
     """
 
     def __init__(  # noqa: PLR0913 - only the store makes one
         self,
-        file: Descriptor,
+        draft: Draft,
         slot: Slot | None,
         length: int,
         *,
@@ -64,8 +64,8 @@ class Part:
         drop: Callable[[Descriptor], None],
         refused: Callable[[Refused], None],
     ) -> None:
-        """Own `file`; `publish` takes it over, or `drop` closes it. `refused` is told if it is left so."""
-        self.file = file
+        """Own `draft`; `publish` takes its file over, or `drop` closes it. `refused` hears of a refusal."""
+        self.file, self.room = draft
         self._given_up = False
         self.slot = slot
         self.length = length
@@ -103,7 +103,7 @@ class Part:
         """Publish the file and wait until that lasts as long as the site's durability promises.
 
         `size` is the file's size where only a bound was known at the beginning; the default is
-        the length that was reserved. `expires` is wall-clock time, `digest` the content's BLAKE3.
+        `length`. `expires` is wall-clock time, `digest` the content's BLAKE3.
         Raises Refused: SIZE_MISMATCH if the file is of another size, EXISTS if the name is taken,
         DISK_FULL, BUSY, STORAGE_FAILED. Refused or cancelled, the file is dropped; a cancellation
         that comes too late leaves it whole.

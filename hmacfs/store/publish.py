@@ -68,13 +68,16 @@ class Publisher:
         durability: Durability,
         clock_ns: Callable[[], int],
         delays: Callable[[], Iterator[float]],
+        *,
         copy: Callable[[Descriptor, str, int], Descriptor],
+        waited: Callable[[float], None],
     ) -> None:
         """Publish into `tree` and `index`; `quick` is the loop's own connection, which never waits.
 
         The publisher closes both, not the tree. `delays` gives the waits before each further try of
         what may pass by itself. `copy` gives an unnamed copy of an open file of so many bytes on the file
-        system of a key; it raises Refused or OSError.
+        system of a key; it raises Refused or OSError. `waited` is told, by a thread, how long rows and
+        names took there that the loop could have added and given.
         """
         self._tree = tree
         self._index = index
@@ -83,6 +86,7 @@ class Publisher:
         self._clock_ns = clock_ns
         self._delays = delays
         self._copy = copy
+        self._waited = waited
         self._directories = Directories(tree)
         self._syncs = ThreadPoolExecutor(SYNC_THREADS, "hmacfs-sync")
         self._writer = ThreadPoolExecutor(1, "hmacfs-index")
@@ -262,10 +266,13 @@ class Publisher:
     def _publish(self, batch: list[Upload], added: list[bool] | None, *, full: bool = False) -> None:
         """Give a batch its rows, unless it has them, and its names, and tell whoever waits for them."""
         left = _Left([], [])
+        began = time.monotonic()
         with Answering(batch):
             if added is None:
                 added = self._index.add_rows(upload.row() for upload in batch)
             left = self._name(batch, added, self._delays(), _Left([], []), full=full)
+        if not full:
+            self._waited((time.monotonic() - began) / len(batch))
         _tell([upload for upload in batch if upload not in left.misplaced])
         for upload in left.misplaced:
             self._carry_soon(upload)
@@ -296,7 +303,7 @@ class Publisher:
             elif (error := self._link(upload, delays)) is None:
                 linked.append(upload)
                 continue
-            elif error.errno == errno.EXDEV and not upload.carried:
+            elif isinstance(error, OSError) and error.errno == errno.EXDEV and not upload.carried:
                 left.misplaced.append(upload)
                 continue
             else:
@@ -313,9 +320,11 @@ class Publisher:
                 upload.fail(error)
         return left
 
-    def _link(self, upload: Upload, delays: Iterator[float] | None) -> OSError | None:
+    def _link(self, upload: Upload, delays: Iterator[float] | None) -> Exception | None:
         try:
-            self._tree.link(upload.file.fileno(), upload.slot.key)
+            self._tree.link(upload.file.fileno(), upload.slot.key, wait=delays is not None)
+        except Refused as refused:
+            return refused
         except OSError as error:
             left = self._link_again(upload, error, delays)
             if left is not None:
@@ -340,12 +349,12 @@ class Publisher:
         return error
 
     def _withdraw(self, upload: Upload) -> None:
-        with contextlib.suppress(OSError):  # a broken disk; the upload has not been acknowledged
+        with contextlib.suppress(OSError, Refused):  # a broken disk; the upload has not been acknowledged
             self._tree.unlink(upload.slot.key, mtime_ns=upload.mtime_ns)
         self._prune(upload.slot)
 
     def _prune(self, slot: Slot) -> None:
-        with contextlib.suppress(OSError):  # an empty directory harms nobody
+        with contextlib.suppress(OSError, Refused):  # an empty directory harms nobody
             self._tree.prune(slot.key, frozenset((slot.endpoint.directory,)))
 
 

@@ -22,6 +22,8 @@ class Rules:
     directory_mode: int
     session_s: float
     """How long an unfinished upload may be out of use before it is dropped."""
+    most_unfinished: int
+    """How many unfinished uploads an owner may have."""
     directories: frozenset[str]
     """The endpoints' directories: they stay when they become empty."""
     automatic_retry: bool

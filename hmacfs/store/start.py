@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -70,7 +71,7 @@ def prepare(tree: Tree, path: str) -> None:
     """
     try:
         tree.open_private()
-        with tree.locked(LOCK):  # workers start together
+        with tree.locked(LOCK, patience_s=math.inf):  # workers start together
             # A full disk is no reason not to serve what is there; uploads find out by themselves.
             with contextlib.suppress(_Full):
                 _try_out(tree, path)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 NANO: Final = 1_000_000_000
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _UNGUARDED: Final = contextlib.nullcontext(enter_result=True)
+_NOT_NOW: Final = contextlib.nullcontext(enter_result=False)
 
 
 class Sink(Protocol):
@@ -39,14 +40,25 @@ class Sink(Protocol):
     def in_thread(self) -> contextlib.AbstractContextManager[None]:
         """Return the context in which a thread stores."""
 
-    def guard(self, *, wait: bool) -> contextlib.AbstractContextManager[bool]:
-        """Return the context of a write; it gives whether the write may be made now.
+    def guard(self, count: int = 0, *, wait: bool) -> contextlib.AbstractContextManager[bool]:
+        """Return the context of a write of `count` bytes; it gives whether the write may be made now.
 
         Unless it may `wait`, that can be False; after a bounded wait it is refused. Raises Refused.
         """
 
     def take(self, data: memoryview) -> None:
         """Consume `data`, which is only lent, within `guard`. Raises Refused."""
+
+
+class Room(Protocol):
+    """What of a file may be written to."""
+
+    @property
+    def end(self) -> int:
+        """Up to where space is taken."""
+
+    def reach(self, end: int) -> None:
+        """Take space up to `end`, and some way beyond; blocks. Raises Refused DISK_FULL, OSError."""
 
 
 class Part(Protocol):
@@ -58,7 +70,11 @@ class Part(Protocol):
 
     @property
     def length(self) -> int:
-        """Bytes reserved: no more may be written."""
+        """No more bytes may be written."""
+
+    @property
+    def room(self) -> Room | None:
+        """What of the file may be written to; None: all of it."""
 
 
 class Fence(Protocol):
@@ -119,7 +135,7 @@ class Unguarded:
             self.storing = None
             storing.set_result(None)
 
-    def guard(self, *, wait: bool) -> contextlib.AbstractContextManager[bool]:  # noqa: ARG002 - the protocol's
+    def guard(self, count: int = 0, *, wait: bool) -> contextlib.AbstractContextManager[bool]:  # noqa: ARG002 - the protocol's
         """Return the context of a write: nobody else has this file."""
         return _UNGUARDED
 
@@ -127,14 +143,24 @@ class Unguarded:
 class FileSink(Unguarded):
     """Writes a body to a file, counts it and digests it while it is hot in the cache."""
 
-    __slots__ = ("_digests", "_intake", "_limit", "_waited_ns")
+    __slots__ = ("_digests", "_intake", "_limit", "_room", "_waited_ns")
 
     def __init__(
-        self, file: Descriptor, limit: int, *, start: int = 0, digests: Sequence[Digest] = ()
+        self,
+        file: Descriptor,
+        limit: int,
+        *,
+        start: int = 0,
+        digests: Sequence[Digest] = (),
+        room: Room | None = None,
     ) -> None:
-        """Write to `file` from `start` on, up to `limit`; `digests` take in the same, beside BLAKE3."""
+        """Write to `file` from `start` on, up to `limit`; `digests` take in the same, beside BLAKE3.
+
+        Only where `room` was taken before, by a thread; None: it is there.
+        """
         super().__init__()
         self._intake = _core.Intake(file, buffers.WRITE_BYTES, start)
+        self._room = room
         self._digests: Sequence[Digest] = (blake3(), *digests)
         self._limit = limit
         self._waited_ns = 0
@@ -149,18 +175,33 @@ class FileSink(Unguarded):
         """How long the last write was waiting."""
         return self._waited_ns / NANO
 
+    def guard(self, count: int = 0, *, wait: bool) -> contextlib.AbstractContextManager[bool]:
+        """Return the context of a write: nobody else has this file, but it may need more room first."""
+        return _UNGUARDED if wait or self._has_room(count) else _NOT_NOW
+
     def take(self, data: memoryview) -> None:
         """Write `data`. Raises Refused: size_mismatch past the limit, disk_full, storage_failed."""
         self._take(data, 0)
 
     def take_quickly(self, data: memoryview) -> int:
-        """Write as much of `data` as the disk takes before it counts as slow; give how much. As `take`."""
+        """Write as much of `data` as has room and the disk takes before it counts as slow; give how much.
+
+        Raises as `take`.
+        """
         return self._take(data, int(latency.ALARM_S * NANO))
+
+    def _has_room(self, count: int) -> bool:
+        return self._room is None or self._intake.moved + count <= self._room.end
 
     def _take(self, data: memoryview, patience_ns: int) -> int:
         if self._intake.moved + len(data) > self._limit:
             raise Refused(errors.SIZE_MISMATCH, f"more than {self._limit} bytes came")
         count = self._waited_ns = 0
+        if self._room is not None and not self._has_room(len(data)):
+            if patience_ns:
+                data = data[: self._room.end - self._intake.moved]
+            else:
+                self._reach(self._room, self._intake.moved + len(data))
         while count < len(data):
             # Piece by piece, so that what was copied is still in the core's cache when it is digested.
             piece = data[count : count + buffers.PIECE_BYTES]
@@ -176,6 +217,13 @@ class FileSink(Unguarded):
             if stored < len(piece):
                 break
         return count
+
+    @staticmethod
+    def _reach(room: Room, end: int) -> None:
+        try:
+            room.reach(end)
+        except OSError as error:
+            raise refused(error) from error
 
     async def whole(self, poured: asyncio.Future[None]) -> bytes:
         """Wait for a body that is being poured in here, all of the file; give its BLAKE3 digest.
@@ -201,18 +249,28 @@ class SharedSink(FileSink):
 
     __slots__ = ("_fence", "_guarded")
 
-    def __init__(
-        self, file: Descriptor, limit: int, fence: Fence, *, start: int, digests: Sequence[Digest] = ()
+    def __init__(  # noqa: PLR0913 - what a file is written with
+        self,
+        file: Descriptor,
+        limit: int,
+        fence: Fence,
+        *,
+        start: int,
+        digests: Sequence[Digest] = (),
+        room: Room | None = None,
     ) -> None:
         """Write to `file` from `start` on, up to `limit`, behind `fence`."""
-        super().__init__(file, limit, start=start)
+        super().__init__(file, limit, start=start, room=room)
         self._digests = digests
         self._fence = fence
         self._guarded = False
 
     @contextlib.contextmanager
-    def guard(self, *, wait: bool) -> Iterator[bool]:
+    def guard(self, count: int = 0, *, wait: bool) -> Iterator[bool]:
         """Hold the fence during a write. Raises Refused: somebody has taken over, or it cannot be held."""
+        if not (wait or self._has_room(count)):
+            yield False
+            return
         try:
             with self._fence.guard(wait=wait) as held:
                 self._guarded = held

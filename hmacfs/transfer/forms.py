@@ -40,7 +40,7 @@ class Form:
             max_header_size=FORM_HEADER_BYTES,
         )
         self._current: MultipartSegment | None = None
-        self.sink = FileSink(part.file, part.length)
+        self.sink = FileSink(part.file, part.length, room=part.room)
         self.name: str | None = None
 
     @property
@@ -57,9 +57,9 @@ class Form:
         """Return the context in which a thread stores."""
         return self.sink.in_thread()
 
-    def guard(self, *, wait: bool) -> AbstractContextManager[bool]:
+    def guard(self, count: int = 0, *, wait: bool) -> AbstractContextManager[bool]:
         """Return the context of a write."""
-        return self.sink.guard(wait=wait)
+        return self.sink.guard(count, wait=wait)
 
     def take(self, data: memoryview) -> None:
         """Parse `data` and write what belongs to the file. Raises Refused."""

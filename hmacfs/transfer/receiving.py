@@ -133,17 +133,19 @@ class Receiving:
         moved = 0
         try:
             # Before the first read: what was read and may not be stored yet would have to be kept.
-            with self._sink.guard(wait=False) as now:
+            with self._sink.guard(1, wait=False) as now:
                 while now and moved < limit and not self._lane.slow:
                     data, why = self._draw(self._turns.slab, size, limit - moved)
                     count = self._store(data)
                     moved += count
                     if self._settle(count, why):
                         return moved, why == _core.WAIT
+                    if self._first:  # the disk is slow, or room must be taken
+                        break
         except Refused as broken:  # somebody has taken over
             self._end(broken)
             return moved, False
-        if now:
+        if now and not self._first:
             self._turns.again(self)
         else:  # the lock may be held for as long as a flush takes
             self._step_aside()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import select
 import signal
 import threading
 import time
@@ -204,12 +206,49 @@ def test_another_token_for_the_same_file_may_have_it(server: Server, workers: tu
         assert refusal(old.end()) == (409, "upload_taken_over")
 
 
-def test_a_second_plain_put_races_it_as_ever(server: Server, workers: tuple[int, int]) -> None:
+@pytest.mark.parametrize("here", [True, False], ids=["the same worker", "the other worker"])
+def test_a_second_plain_put_takes_its_place(server: Server, workers: tuple[int, int], *, here: bool) -> None:
     rel, target = slot()
     old = Silent(server, workers[0], target)
-    assert server.request("PUT", target, fields={"Content-Type": TYPE}, body=BODY).status == 201
-    assert old.go_on().status == 201  # the same bytes are stored, whoever brought them
+    with resuming.connect_to(server, workers[0 if here else 1]) as sock:
+        sock.sendall(serving.head("PUT", target, {"Content-Type": TYPE}, SIZE) + BODY)
+        assert serving.read_answer(sock, "PUT").status == 201
+    assert refusal(old.end()) == (409, "upload_taken_over")
     assert server.get(rel).body == BODY
+
+
+def test_of_many_that_begin_at_once_the_newest_stays(server: Server, workers: tuple[int, int]) -> None:
+    """Each is known to the others before it asks for them, so that of any two one ends."""
+    for _ in range(5):
+        rel, target = slot()
+        head = serving.head("PUT", target, {"Content-Type": TYPE}, SIZE)
+        with contextlib.ExitStack() as stack:
+            socks = [
+                stack.enter_context(resuming.connect_to(server, workers[number % 2])) for number in range(6)
+            ]
+            for sock in socks:
+                sock.sendall(head + BODY[:-1])
+            ended: list[Answer] = []
+            waiting = list(socks)
+            while len(waiting) > 1:
+                for sock in select.select(waiting, [], [], serving.PATIENCE_S)[0]:
+                    ended.append(serving.read_answer(sock, "PUT"))
+                    waiting.remove(sock)
+            assert [refusal(answer) for answer in ended] == [(409, "upload_taken_over")] * 5
+            waiting[0].sendall(BODY[-1:])
+            assert serving.read_answer(waiting[0], "PUT").status == 201
+        assert server.get(rel).body == BODY
+
+
+@pytest.mark.parametrize("enabled", ["true", "false"])
+def test_one_token_holds_one_upload_whatever_the_switches_say(tmp_path: Path, enabled: str) -> None:
+    rest = f"{languages.CONFIG}[uploads]\nresumable_uploads_enabled = {enabled}\n"
+    with serving.running(tmp_path, rest=rest, server=languages.SERVER, workers=2) as server:
+        _, target = slot()
+        olds = [Silent(server, server.workers[number % 2], target, HAVE + number) for number in range(4)]
+        for old in olds[:-1]:
+            assert refusal(old.end()) == (409, "upload_taken_over")
+        assert olds[-1].go_on().status == 201
 
 
 def test_of_several_the_longest_is_gone_on_with(server: Server, workers: tuple[int, int]) -> None:

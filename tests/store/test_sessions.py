@@ -295,7 +295,7 @@ def test_a_dropped_upload_never_was(store: Store, root: Path) -> None:
         assert (await store.sessions.look(NAME, mine)).offset == 0
 
     asyncio.run(main())
-    assert left(root) == [NAME, f"{NAME}.note"]
+    assert left(root) == [f"{NAME}.note"]
 
 
 def test_to_drop_a_finished_upload_leaves_its_file(store: Store, root: Path) -> None:
@@ -392,7 +392,7 @@ def test_the_sweep_takes_what_is_over_and_counts_what_was_unfinished(
         assert await store.sweep_sessions() == 1
 
     asyncio.run(main())
-    assert left(root) == [young, f"{young}.note"]
+    assert left(root) == [f"{young}.note"]
     assert (root / "upload/U/it").read_bytes() == b""
 
 

@@ -29,6 +29,7 @@ class Part:
 
     file: Descriptor
     length: int
+    room: None = None
 
 
 def field(name: str, content: bytes, filename: str | None = None) -> bytes:

@@ -27,6 +27,7 @@ PLAN = Plan(slab=1 << 15, budget=1 << 20)
 class Part:
     file: Descriptor
     length: int
+    room: None = None
 
 
 class Link:

@@ -24,7 +24,7 @@ from hmacfs.transfer import SharedSink
 
 if TYPE_CHECKING:
     from hmacfs.app.resumable.engine import Engine, Link
-    from hmacfs.model import Endpoint, Grant, Head, Reply, Slot
+    from hmacfs.model import Endpoint, Grant, Head, Reply, Slot, Span
     from hmacfs.resume import Ask, Limits, State
     from hmacfs.store.sessions import Allowed, Found
 
@@ -61,6 +61,7 @@ class Chunks:
             key=slot.key,
             owner=auth.fingerprint(head),
             uploader=grant.owner,
+            holder=grant.owner or auth.fingerprint(head),
             content_type=grant.content_type,
             expires=grant.expires,
             most=length,
@@ -89,10 +90,12 @@ class Chunks:
         with writing:
             await sessions.expect(writing, found.length, span.length)
             link.grant(ask.door)
-            sink = SharedSink(writing.file, span.stop, writing.fence, start=span.start)
-            await link.pour(sink, buffers.for_upload(Facts(length=head.length)))
-            if sink.moved != span.stop:
-                raise Refused(errors.CHUNK_MISPLACED, f"chunk {ask.chunk} has {span.length} bytes")
+            sink = SharedSink(writing.file, span.stop, writing.fence, start=span.start, room=writing.room)
+            try:
+                await _fill(sink, span, head, link)
+            except Refused:
+                await sessions.let_go(writing)
+                raise
             found = await sessions.keep_chunk(writing)
             self._engine.count(span.length)
         found = await self._finish(ask, ask.session, found, allowed)
@@ -157,6 +160,13 @@ class Chunks:
 
     def _limits(self, found: Found) -> Limits:
         return dataclasses.replace(self._engine.limits(found.terms.most), chunk=found.terms.chunk)
+
+
+async def _fill(sink: SharedSink, span: Span, head: Head, link: Link) -> None:
+    """Receive all of a chunk. Raises Refused CHUNK_MISPLACED if it is of another length."""
+    await link.pour(sink, buffers.for_upload(Facts(length=head.length)))
+    if sink.moved != span.stop:
+        raise Refused(errors.CHUNK_MISPLACED, f"the chunk has {span.length} bytes")
 
 
 def _whoever_shows(owner: str) -> Allowed:

@@ -32,6 +32,8 @@ NAMELESS: Final = "upload"
 """Name of a file for which neither token nor client has one."""
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 _ID_BYTES: Final = 16
+PARTS: Final = 256
+"""Most uploads that are joined: each takes two descriptors meanwhile."""
 
 
 class Collection:
@@ -82,7 +84,7 @@ class Collection:
         found = await self._engine.sessions.peek(name, lambda _terms, _length: True)
         key = found.terms.key
         # The file alone says so if the power was cut before the upload's last word was noted for good.
-        if not (found.complete or (key and self._engine.store.size_of(key) is not None)):
+        if not (found.complete or (key and await self._engine.store.size_of(key) is not None)):
             raise Refused(errors.NOT_FOUND)
         location = _reference(
             f"{endpoint.prefix}{name}", places.stored(key, (endpoint,), name=found.terms.name)
@@ -105,6 +107,7 @@ class Collection:
             key="" if ask.partial else slot.key,
             owner=_owner(endpoint, held),
             uploader=held.owner,
+            holder=held.owner,
             content_type=held.content_type or sent_type(head, ask),
             expires=held.expires,
             metadata=ask.metadata,
@@ -125,8 +128,8 @@ class Collection:
         Asked again, it goes on where it was, and gives the answer of the first time: that may have been lost.
         """
         sessions, allowed = self._engine.sessions, target.allowed
-        if len(set(names)) != len(names):
-            raise Refused(errors.UPLOAD_PARTS)
+        if len(set(names)) != len(names) or len(names) > PARTS:
+            raise Refused(errors.UPLOAD_PARTS, f"each once, and {PARTS} at most")
         with contextlib.ExitStack() as held:
             parts = await self._hold(held, target, names)
             if parts:
@@ -137,27 +140,36 @@ class Collection:
                     raise resume.too_large(ask, self._engine.limits(terms.most))
                 await sessions.begin(target.name, terms, length)
             link.grant(ask.door)
-            with await sessions.take_over(target.name, allowed) as writing:
-                if parts:
-                    await sessions.join(writing, parts)
-                await self._engine.finish(ask, writing, target, None)
+            # Nobody else may publish it, or the parts would stay and could be joined once more.
+            [writing] = await sessions.hold([target.name], allowed)
+            with writing:
+                try:
+                    if parts:
+                        await sessions.join(writing, parts)
+                    await self._engine.finish(ask, writing, target, None)
+                except Refused:
+                    with contextlib.suppress(Refused):  # what went wrong first is told
+                        await sessions.discard([writing] if parts else [])
+                    raise
                 terms, state = writing.found.terms, self._engine.state(writing.found, complete=True)
-        for name in names:
             with contextlib.suppress(Refused):  # the file is stored, whatever becomes of the rest
+                await sessions.discard(parts)  # before anybody else has them
+        for name in () if parts else names:
+            with contextlib.suppress(Refused):
                 await sessions.drop(name, allowed)
         reply = resume.created(ask, state, target.location, self._engine.limits(terms.most))
         return self._engine.concluded(reply, state, target, terms)
 
     async def _hold(self, held: contextlib.ExitStack, target: Target, names: list[str]) -> list[Writing]:
-        """Take over the parts of `target` until `held` ends; none if they are joined already, and no more.
+        """Take the parts of `target` for itself until `held` ends; none if they are joined already.
 
-        Raises Refused NOT_FOUND.
+        Raises Refused NOT_FOUND; BUSY while another request has one of them so.
         """
         sessions, allowed = self._engine.sessions, target.allowed
         if await self._is_joined(target):
             return []
         try:
-            return [held.enter_context(await sessions.take_over(name, allowed)) for name in names]
+            return [held.enter_context(part) for part in await sessions.hold(names, allowed)]
         except Refused as refused:  # perhaps another request for the same was quicker by this much
             if refused.refusal is not errors.NOT_FOUND or not await self._is_joined(target):
                 raise
@@ -165,7 +177,9 @@ class Collection:
 
     async def _is_joined(self, target: Target) -> bool:
         sessions = self._engine.sessions
-        return sessions.has(target.name) and (await sessions.look(target.name, target.allowed)).is_whole
+        if not await sessions.knows(target.name):
+            return False
+        return (await sessions.look(target.name, target.allowed)).is_whole
 
     async def _cancel(self, ask: Ask, link: Link, target: Target) -> Reply:
         """Drop an upload; also its file, if that is complete: its owner takes it back."""

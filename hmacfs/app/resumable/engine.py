@@ -149,14 +149,14 @@ class Engine:
     ) -> Reply:
         """Begin an upload, in place of any of its name, and take what the request brings of it.
 
-        Raises Refused as `append`, EXISTS, BUSY.
+        Raises Refused as `append`, EXISTS, TOO_MANY_UPLOADS, BUSY.
         """
         self._check(ask, head, Found(terms, 0, length, complete=False, used_s=self.now()))
+        if ask.act is Act.CREATE and not head.has_body and ask.ends is None and length != 0:
+            found = await self.sessions.renew(target.name, terms, length)
+            link.grant(ask.door)
+            return resume.created(ask, self.state(found), target.location, self.limits(terms.most))
         with await self.sessions.start(target.name, terms, length, head.length or 0) as writing:
-            if ask.act is Act.CREATE and not head.has_body and ask.ends is None and length != 0:
-                link.grant(ask.door)
-                state, limits = self.state(writing.found), self.limits(terms.most)
-                return resume.created(ask, state, target.location, limits)
             return await self._take(ask, head, link, target, writing, created=ask.act is Act.CREATE)
 
     async def append(self, ask: Ask, head: Head, link: Link, target: Target) -> Reply:
@@ -277,7 +277,12 @@ class Engine:
         if alone:
             digests[_BLAKE3] = blake3()
         sink = transfer.SharedSink(
-            writing.file, _limit(ask, found), writing.fence, start=found.offset, digests=[*digests.values()]
+            writing.file,
+            _limit(ask, found),
+            writing.fence,
+            start=found.offset,
+            digests=[*digests.values()],
+            room=writing.room,
         )
         checked = bool(sent) or ask.trailer
         if checked:  # of a body that breaks off nothing tells whether it is right

@@ -49,7 +49,8 @@ class Resumable:
         self._endpoints = endpoints
         self._engine = engine = Engine(settings, store, row, now)
         uploads = settings.uploads
-        self._slots = Slots(engine, underway, whole) if uploads.resumable_uploads_enabled else None
+        self._plain = Slots(engine, underway, whole)
+        self._slots = self._plain if uploads.resumable_uploads_enabled else None
         self._joins = settings.streaming.connection_multiplexing
         self._collection = Collection(engine, endpoints, joins=self._joins)
         self._chunks = None
@@ -92,9 +93,22 @@ class Resumable:
             return []
         return [resume.limit(self._engine.limits())]
 
-    def hold(self, head: Head, link: Link, slot: Slot, grant: Grant, part: Part) -> Held | None:
+    def hold(self, head: Head, link: Link, slot: Slot, grant: Grant, part: Part) -> Held:
         """Let the owner of a plain PUT that is coming take it over, until it is released."""
-        return None if self._slots is None else self._slots.hold(head, link, slot, grant, part)
+        return self._plain.hold(head, link, slot, grant, part)
+
+    def is_under_way(self, slot: Slot) -> bool:
+        """Whether any plain PUT to `slot` may be under way, at whichever worker; quick."""
+        return self._plain.is_under_way(slot)
+
+    async def make_way(self, head: Head, slot: Slot) -> None:
+        """End those plain PUTs to `slot` that the token of `head` may end. Raises Refused BUSY."""
+        await self._plain.make_way(head, slot)
+
+    async def outdo(self, held: Held, head: Head, slot: Slot) -> None:
+        """End those of them that are older than `held`, or `held` itself if one is newer."""
+        with contextlib.suppress(Refused):  # it was told to end, and does so later
+            await self._plain.outdo(held, head, slot)
 
     async def salvage(self, broken: Refused, head: Head, slot: Slot, grant: Grant, part: Part) -> None:
         """Keep what has come of a plain PUT, if it broke off in a way that leaves it worth keeping."""

@@ -76,6 +76,18 @@ class Slots:
         terms = functools.partial(self._terms_of_put, head, slot, grant, part.length)
         return self._underway.hold(slot.key, part.length, link, terms)
 
+    def is_under_way(self, slot: Slot) -> bool:
+        """Whether any plain PUT to `slot` may be under way, at whichever worker; quick."""
+        return self._underway.has(slot.key)
+
+    async def make_way(self, head: Head, slot: Slot) -> None:
+        """End those plain PUTs to `slot` that the token of `head` may end. Raises Refused BUSY."""
+        await self._underway.take_over(slot.key, functools.partial(self._owns, head, slot))
+
+    async def outdo(self, held: Held, head: Head, slot: Slot) -> None:
+        """End those that are older than `held`, or `held` itself if one is newer. Raises Refused BUSY."""
+        await self._underway.outdo(held, functools.partial(self._owns, head, slot))
+
     async def salvage(self, broken: Refused, head: Head, slot: Slot, grant: Grant, part: Part) -> None:
         """Keep what has come of a plain PUT that broke off. Raises Refused."""
         terms = self._terms_of_put(head, slot, grant, part.length)
@@ -85,7 +97,7 @@ class Slots:
 
     async def forget(self, slot: Slot) -> None:
         """Drop what is left of a broken upload after another has stored the file."""
-        if self._engine.sessions.has(name_of(slot)):
+        if await self._engine.sessions.knows(name_of(slot)):
             with contextlib.suppress(Refused):  # the file is stored, whatever becomes of the rest
                 await self._engine.sessions.clear(name_of(slot))
 
@@ -94,13 +106,13 @@ class Slots:
 
         What has come is an upload then, unless it became a file at the last moment. Raises Refused BUSY.
         """
-        if not self._underway.has(slot.key) or self._engine.store.size_of(slot.key) is not None:
+        if not self._underway.has(slot.key) or await self._engine.store.size_of(slot.key) is not None:
             return
         if auth.fingerprint(head):
             await self._underway.take_over(slot.key, target.allowed)
 
     async def _tell(self, ask: Ask, slot: Slot, target: Target) -> Reply:
-        if (size := self._engine.store.size_of(slot.key)) is None:
+        if (size := await self._engine.store.size_of(slot.key)) is None:
             return await self._engine.tell(ask, target)
         state = State(offset=size, length=size, complete=True, expires=0)
         reply = resume.told(ask, state, self._engine.limits())
@@ -122,7 +134,7 @@ class Slots:
         if length is None:
             raise Refused(errors.LENGTH_REQUIRED)
         all_comes = ask.ends or length in {head.body_length, ask.body}
-        if all_comes and engine.store.size_of(slot.key) is not None:
+        if all_comes and await engine.store.size_of(slot.key) is not None:
             return await self._put(ask, head, link, slot, grant)  # perhaps the same once more
         if length > engine.most:
             raise resume.too_large(ask, engine.limits())
@@ -132,14 +144,14 @@ class Slots:
     async def _put(self, ask: Ask, head: Head, link: Link, slot: Slot, grant: Grant | None) -> Reply:
         """Store a whole file as a plain PUT does, and answer in the language of the request."""
         reply = await self._whole(head, link, slot, grant)
-        size = self._engine.store.size_of(slot.key) or 0
+        size = await self._engine.store.size_of(slot.key) or 0
         reply.fields += resume.finished_fields(ask, State(offset=size, length=size, complete=True, expires=0))
         return reply
 
     async def _cancel(self, ask: Ask, link: Link, slot: Slot, target: Target) -> Reply:
         """Drop an upload. Raises Refused EXISTS once its file stands, which no PUT URL takes back."""
         engine = self._engine
-        stands = engine.store.size_of(slot.key) is not None
+        stands = await engine.store.size_of(slot.key) is not None
         if stands or (await engine.sessions.drop(target.name, target.allowed)).complete:
             raise Refused(errors.EXISTS, "the upload is complete, and its file stays")
         link.grant(ask.door)
@@ -154,6 +166,7 @@ class Slots:
             key=slot.key,
             owner=auth.fingerprint(head),
             uploader=grant.owner,
+            holder=grant.owner,
             content_type=grant.content_type or sent_type(head, ask),
             expires=grant.expires,
             metadata=ask.metadata,

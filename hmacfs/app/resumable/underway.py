@@ -9,8 +9,8 @@ argument.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import secrets
+import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 from hmacfs import errors
@@ -22,11 +22,15 @@ if TYPE_CHECKING:
     from hmacfs.app.resumable.engine import Link
     from hmacfs.store.sessions import Terms
 
-_FIRST_TICKET_BITS: Final = 62
+_CHANCE_BITS: Final = 16
 
 
 class Claimable(Protocol):
     """A plain PUT under way, as whoever may want it sees it."""
+
+    @property
+    def ticket(self) -> int:
+        """Tells it from all others; of two, that of the newer is the greater, whichever worker it is at."""
 
     @property
     def terms(self) -> Terms:
@@ -72,8 +76,8 @@ class Held:
         self._released = False
         self.key = key
         self.length = length
-        self.ticket = next(underway.tickets)
-        """Tells it from all others, of before and of other workers."""
+        self.ticket = underway.ticket()
+        """Tells it from all others; of two, that of the newer is the greater, whichever worker it is at."""
 
     @property
     def terms(self) -> Terms:
@@ -87,8 +91,12 @@ class Held:
             if self._released:  # by itself, while the other workers were asked
                 self._ended.set_result(None)
             else:
-                self._link.break_off(Refused(errors.UPLOAD_TAKEN_OVER))
+                self.yield_to_newer()
         return self._ended
+
+    def yield_to_newer(self) -> None:
+        """Break it off, unless all has come already."""
+        self._link.break_off(Refused(errors.UPLOAD_TAKEN_OVER))
 
     def release(self) -> None:
         """Note that it is through: what came is published, salvaged or dropped."""
@@ -105,7 +113,16 @@ class Underway:
         """Know of none."""
         self._held: dict[str, list[Held]] = {}
         self._elsewhere = elsewhere
-        self.tickets = itertools.count(secrets.randbits(_FIRST_TICKET_BITS))
+        self._last_ticket = 0
+
+    def ticket(self) -> int:
+        """Return what tells a PUT that begins now from all others, and whether it is the newer of two.
+
+        The clock is that of the machine (clock_gettime(2), CLOCK_MONOTONIC), and so of all workers.
+        """
+        ticket = time.monotonic_ns() << _CHANCE_BITS | secrets.randbits(_CHANCE_BITS)
+        self._last_ticket = max(ticket, self._last_ticket + 1)
+        return self._last_ticket
 
     def hold(self, key: str, length: int, link: Link, terms: Callable[[], Terms]) -> Held:
         """Let the owner of a PUT of `length` bytes to `key` find it until it is released.
@@ -137,8 +154,24 @@ class Underway:
 
     async def take_over(self, key: str, allowed: Callable[[Terms, int], bool]) -> None:
         """End those that are `allowed`, at all workers. Raises Refused BUSY if one does not end in time."""
+        if owned := [claim.end() for claim in await self._find(key, allowed)]:
+            await asyncio.gather(*owned)
+
+    async def outdo(self, held: Held, allowed: Callable[[Terms, int], bool]) -> None:
+        """End those to the same place that are older than `held` and `allowed`; end it if one is newer.
+
+        It is known to the others by now: so of any two, one finds the other. Raises as `take_over`.
+        """
+        if len(self._held[held.key]) == 1 and not (self._elsewhere and self._elsewhere.has(held.key)):
+            return
+        rivals = [claim for claim in await self._find(held.key, allowed) if claim.ticket != held.ticket]
+        if any(claim.ticket > held.ticket for claim in rivals):
+            held.yield_to_newer()
+        if older := [claim.end() for claim in rivals if claim.ticket < held.ticket]:
+            await asyncio.gather(*older)
+
+    async def _find(self, key: str, allowed: Callable[[Terms, int], bool]) -> list[Claimable]:
         found: list[Claimable] = [*self.here(key)]
         if self._elsewhere is not None:
             found += await self._elsewhere.find(key)
-        if owned := [claim.end() for claim in found if allowed(claim.terms, claim.length)]:
-            await asyncio.gather(*owned)
+        return [claim for claim in found if allowed(claim.terms, claim.length)]

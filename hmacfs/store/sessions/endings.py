@@ -86,8 +86,8 @@ class Endings:
             if not (note.named and applies(note)):
                 return False
             unfinished = note.is_open
-            if unfinished:
-                file = self._keeping.folder.bytes_of(name)
+            file = self._keeping.folder.find_bytes(name) if unfinished else None
+            if file is not None:
                 try:
                     keep_others_out(file.fileno())
                 finally:
@@ -109,6 +109,7 @@ class Endings:
             seen += 1
             if seen % BATCH == 0 and stop.wait(REST_S):
                 break
+        self._keeping.quota.sweep(self._keeping.is_over)
         return dropped
 
     def _has_ended(self, writing: Writing, key: str) -> bool:

@@ -10,6 +10,7 @@ from hmacfs.errors import Refused
 from hmacfs.model import Durability
 from hmacfs.store import faults
 from hmacfs.store.files import CLOSED
+from hmacfs.store.paced import Paced
 from hmacfs.store.sessions.endings import Endings
 from hmacfs.store.sessions.folder import Folder
 from hmacfs.store.sessions.keeping import Keeping
@@ -51,9 +52,10 @@ class Sessions:
         resilience: Resilience,
     ) -> None:
         """Keep them below `tree`; `publish` gives a whole file its name."""
+        self._paced = Paced(pool)
         self.folder = Folder(tree)
         """Where they lie; whoever looks after the storage opens it."""
-        self._keeping = Keeping(self.folder, tree, clock_ns)
+        self._keeping = Keeping(self.folder, tree, clock_ns, self._paced)
         self._progress = Progress(self._keeping)
         self._endings = Endings(self._keeping)
         self._ledger = Ledger(self._keeping, self._progress, self._endings)
@@ -62,14 +64,15 @@ class Sessions:
         self._resilience = resilience
 
     def close(self) -> None:
-        """Let go of the directory; no step is under way any more."""
-        self._keeping.folder.close()
+        """Let go of the directories; no step is under way any more."""
+        self._keeping.close()
 
     def adopt(self, rules: Rules) -> None:
         """Go by other rules from the next step on."""
         self._keeping.durable = rules.durability is Durability.FULL
         self._keeping.lives_s = rules.session_s
         self._keeping.min_free_bytes = rules.min_free_bytes
+        self._keeping.most_unfinished = rules.most_unfinished
 
     @property
     def lives_s(self) -> float:
@@ -77,18 +80,31 @@ class Sessions:
         return self._keeping.lives_s
 
     def has(self, name: str) -> bool:
-        """Whether there is an upload of this name, finished or not; quick."""
+        """Whether there is an upload of this name, finished or not. Blocks."""
         return self._keeping.folder.has(name)
 
+    async def knows(self, name: str) -> bool:
+        """Whether there is an upload of this name, finished or not."""
+        return await self._paced.run(self.has, name)
+
     async def begin(self, name: str, terms: Terms, length: int | None) -> bool:
-        """Begin an upload; give whether there was none of this name. Raises Refused EXISTS."""
+        """Begin an upload; give whether there was none of this name.
+
+        Raises Refused EXISTS, TOO_MANY_UPLOADS.
+        """
         self._admit()
         return await self._run(self._ledger.begin, name, terms, length)
+
+    async def renew(self, name: str, terms: Terms, length: int | None) -> Found:
+        """Begin an upload in place of any of this name, which brings no byte yet. Raises as `start`."""
+        self._admit()
+        return await self._patiently(self._ledger.renew, name, terms, length)
 
     async def start(self, name: str, terms: Terms, length: int | None, count: int) -> Writing:
         """Begin an upload in place of any of this name, to write its first `count` bytes; a context.
 
-        For whoever has a right to the place. Raises Refused EXISTS; BUSY while the file is being published.
+        For whoever has a right to the place. Raises Refused EXISTS, TOO_MANY_UPLOADS; BUSY while the file is
+        being published.
         """
         self._admit()
         return await self._patiently(self._ledger.start, name, terms, length, count)
@@ -170,9 +186,24 @@ class Sessions:
         return await self._run(self._progress.digest, writing, algorithm)
 
     async def join(self, writing: Writing, sources: Sequence[Writing]) -> Found:
-        """Put other uploads together into this one, or go on with that. Raises Refused UPLOAD_TAKEN_OVER."""
+        """Put other uploads together into this one, or go on with that.
+
+        Raises Refused UPLOAD_TAKEN_OVER, and DISK_FULL before anything is copied.
+        """
         await self._run(self._progress.join, writing, sources)
         return await self.keep(writing)
+
+    async def hold(self, names: Sequence[str], allowed: Allowed) -> list[Writing]:
+        """Take several uploads over, and let nobody else join, publish or drop them; contexts.
+
+        Raises as `take_over`; BUSY while somebody else has one of them so.
+        """
+        return await self._patiently(self._ledger.hold, names, allowed)
+
+    async def discard(self, held: Sequence[Writing]) -> None:
+        """Drop uploads that `hold` has given."""
+        for writing in held:
+            await self._run(self._keeping.discard, writing)
 
     async def publish(
         self, writing: Writing, slot: Slot, digest: bytes | None, sha256: bytes | None = None

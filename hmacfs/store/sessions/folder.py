@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from hmacfs import errors
 from hmacfs._descriptor import Descriptor
 from hmacfs.errors import Refused
+from hmacfs.policy import space
 from hmacfs.store.files import CLOSED
 from hmacfs.store.sessions.note import Note
 
@@ -53,7 +54,7 @@ class Folder:
             os.close(self.fd)
 
     def has(self, name: str) -> bool:
-        """Whether there is such an upload, or that cannot be told; quick enough for the event loop."""
+        """Whether there is such an upload, or that cannot be told."""
         try:
             os.stat(name + _NOTE, dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -61,6 +62,19 @@ class Folder:
         except OSError:
             return True
         return True
+
+    def is_open(self, name: str) -> bool:
+        """Whether there is such an upload, and it is not complete."""
+        try:
+            with self.note(name) as note:
+                return note.is_open
+        except Refused:
+            return False
+
+    def has_inodes(self) -> bool:
+        """Whether one more upload would leave inodes enough to others."""
+        room = os.fstatvfs(self.fd)
+        return space.leaves_inodes(room.f_favail, room.f_files)
 
     def draft(self, text: bytes, now_ns: int, *, durable: bool) -> Note:
         """Write a note whole, before it gets its name; if it is closed without one, nothing is left."""
@@ -74,27 +88,20 @@ class Folder:
             undo.pop_all()
         return Note(Descriptor(fd))
 
-    def begin(
-        self, name: str, note: Note, *, durable: bool, come: Descriptor | None = None
-    ) -> Descriptor | None:
-        """Begin an upload by giving a draft its name; give its bytes, None if there is one of this name.
+    def begin(self, name: str, note: Note, come: Descriptor | None = None) -> None:
+        """Begin an upload by giving a draft its name. Raises FileExistsError if there is one of this name.
 
-        `come` is an unnamed file with what has come of it already; nobody is told of it without that.
+        `come` is an unnamed file with what has come of it already; nobody is told of it without that. Else
+        there is no file of bytes before there is a byte. `sync` makes the names last.
         """
-        with contextlib.ExitStack() as undo:
-            with note.locked():  # who asks meanwhile waits until the bytes are there
-                try:
-                    self._link(note.fd, name + _NOTE)
-                except FileExistsError:
-                    return None
-                file = Descriptor(self._make(name)) if come is None else come.duplicate()
-                undo.callback(file.close)
-                if come is not None:
-                    self.adopt(file.fileno(), name, durable=False)
-            if durable:
-                os.fsync(self.fd)  # for both names
-            undo.pop_all()
-        return file
+        with note.locked():  # who asks meanwhile waits until the bytes are there
+            self._link(note.fd, name + _NOTE)
+            if come is not None:
+                self.adopt(come.fileno(), name, durable=False)
+
+    def sync(self) -> None:
+        """Bring the names to stable storage."""
+        os.fsync(self.fd)
 
     def note(self, name: str) -> Note:
         """Open the note of an upload. Raises Refused NOT_FOUND if there is none."""
@@ -103,14 +110,21 @@ class Folder:
         except FileNotFoundError:
             raise Refused(errors.NOT_FOUND) from None
 
-    def bytes_of(self, name: str) -> Descriptor:
-        """Open the bytes of an upload that has a note; empty if none have come."""
+    def bytes_of(self, name: str, *, durable: bool) -> Descriptor:
+        """Open the bytes of an upload that has a note, under its lock; empty if none have come."""
+        file = self.find_bytes(name)
+        if file is None:
+            file = Descriptor(self._make(name))
+            if durable:
+                os.fsync(self.fd)
+        return file
+
+    def find_bytes(self, name: str) -> Descriptor | None:
+        """Open the bytes of an upload; None if there is no file of them."""
         try:
             return Descriptor(os.open(name, _OPEN, dir_fd=self.fd))
-        except FileNotFoundError:  # a process was killed as it began the upload, or ended it
-            file = Descriptor(self._make(name))
-            os.fsync(self.fd)
-            return file
+        except FileNotFoundError:
+            return None
 
     def look(self, name: str) -> os.stat_result | None:
         """Give what is known of the bytes of an upload; None if there is no file of them."""

@@ -8,13 +8,17 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from hmacfs.store.room import Room
 from hmacfs.store.sessions.note import Fence, State
+from hmacfs.store.sessions.quota import Quota
 from hmacfs.store.upload import NANO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hmacfs._descriptor import Descriptor
     from hmacfs.store.files import Tree
+    from hmacfs.store.paced import Paced
     from hmacfs.store.sessions.folder import Folder
     from hmacfs.store.sessions.note import Note
     from hmacfs.store.sessions.writing import Writing
@@ -23,8 +27,12 @@ if TYPE_CHECKING:
 class Keeping:
     """The place of one storage's unfinished uploads, and the site's rules for them."""
 
-    def __init__(self, folder: Folder, tree: Tree, clock_ns: Callable[[], int]) -> None:
-        """Keep them in `folder`; `clock_ns` gives wall-clock nanoseconds."""
+    def __init__(self, folder: Folder, tree: Tree, clock_ns: Callable[[], int], paced: Paced) -> None:
+        """Keep them in `folder`; `clock_ns` gives wall-clock nanoseconds.
+
+        `paced` says where small steps are made.
+        """
+        self.paced = paced
         self.folder = folder
         self.tree = tree
         self.clock_ns = clock_ns
@@ -33,6 +41,22 @@ class Keeping:
         self.lives_s = 0.0
         """How long an upload may be out of use before it is dropped."""
         self.min_free_bytes = 0
+        self.most_unfinished = 0
+        """How many unfinished uploads an owner may have."""
+        self.quota = Quota(tree, folder.is_open)
+
+    def close(self) -> None:
+        """Let go of the directories."""
+        self.quota.close()
+        self.folder.close()
+
+    def room(self, file: Descriptor, start: int, most: int) -> Room:
+        """Return the room in `file` from `start` on, never beyond `most`; none is taken yet."""
+        return Room(self.tree, file, start=start, most=most, min_free_bytes=self.min_free_bytes)
+
+    def bytes_of(self, name: str) -> Descriptor:
+        """Open the bytes of an upload that has a note, under its lock; empty if none have come."""
+        return self.folder.bytes_of(name, durable=self.durable)
 
     def sync(self, writing: Writing) -> None:
         """Bring the bytes to stable storage, if the site promises that.

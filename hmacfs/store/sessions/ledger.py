@@ -19,7 +19,7 @@ from hmacfs.store.sessions.note import Fence, State
 from hmacfs.store.sessions.writing import Found, Writing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from hmacfs._descriptor import Descriptor
     from hmacfs.store.sessions.endings import Endings
@@ -39,15 +39,23 @@ class Ledger:
         self._endings = endings
 
     def begin(self, name: str, terms: Terms, length: int | None, come: Descriptor | None = None) -> bool:
-        """Begin an upload; give whether there was none of this name. Raises Refused EXISTS, DISK_FULL.
+        """Begin an upload; give whether there was none of this name.
 
-        `come` is an unnamed file with what has come of it already.
+        `come` is an unnamed file with what has come of it already. Raises Refused EXISTS, DISK_FULL,
+        TOO_MANY_UPLOADS.
         """
         with self._draft(terms, length) as note:
-            file = self._keeping.folder.begin(name, note, durable=self._keeping.durable, come=come)
-        if file is not None:
-            file.close()
-        return file is not None
+            try:
+                self._name(name, note, terms, come)
+            except FileExistsError:
+                return False
+        return True
+
+    def renew(self, name: str, terms: Terms, length: int | None) -> Found:
+        """Begin an upload in place of any of this name, which brings no byte yet. Raises as `start`."""
+        with self._draft(terms, length) as note:
+            self._replace(name, note, terms)
+            return Found(terms, 0, length, complete=False, used_s=note.used_s())
 
     def start(self, name: str, terms: Terms, length: int | None, count: int) -> Writing:
         """Begin an upload in place of any of this name, to write its first `count` bytes.
@@ -55,18 +63,17 @@ class Ledger:
         One step, so that of several who do so each has an upload of its own, which the next one takes away
         whole. Raises Refused as `begin`, and BlockingIOError while one of this name is being published.
         """
-
-        def is_stale(_note: Note) -> bool:
-            self._refuse_stored(terms)  # the one before this was published meanwhile
-            return True
-
         with contextlib.ExitStack() as undo:
             note = undo.enter_context(self._draft(terms, length))
-            while (file := self._keeping.folder.begin(name, note, durable=self._keeping.durable)) is None:
-                self._endings.drop_if(name, is_stale)
+            fence = Fence.of_writer(note, self._keeping.paced)  # before anybody else can claim it
+            self._replace(name, note, terms)
+            with note.locked():
+                if not note.named:  # a newer one has begun meanwhile
+                    raise Refused(errors.UPLOAD_TAKEN_OVER)
+                file = self._keeping.bytes_of(name)
             undo.callback(file.close)
             found = Found(terms, 0, length, complete=False, used_s=note.used_s())
-            writing = Writing(name, note, file, Fence.of_writer(note), found)
+            writing = Writing(name, note, file, fence, found)
             self._progress.expect(writing, length, count)
             undo.pop_all()
         return writing
@@ -101,6 +108,8 @@ class Ledger:
 
         Raises Refused as `take_over` does.
         """
+        if (found := self._untouched(name, allowed)) is not None:
+            return found
         with self.take_over(name, allowed) as writing:
             self._progress.keep(writing)
             return writing.found
@@ -121,7 +130,7 @@ class Ledger:
         with contextlib.ExitStack() as undo:
             note = undo.enter_context(self._keeping.folder.note(name))
             self._admit(name, note, allowed)
-            fence = Fence(note)
+            fence = Fence(note, paced=self._keeping.paced)
             fence.claim()  # before we wait, so that who writes now lets us in
             with note.locked():
                 content = self._now(name, note)  # once more: it may have ended meanwhile
@@ -129,7 +138,7 @@ class Ledger:
                     raise Refused(errors.UPLOAD_TAKEN_OVER)
                 file, size = None, content.length or 0
                 if content.is_open:
-                    file = self._keeping.folder.bytes_of(name)
+                    file = self._keeping.bytes_of(name)
                     undo.callback(file.close)
                     size = self._extent(file.fileno(), note, content)
                     steps.give_back(file.fileno(), content)
@@ -161,12 +170,12 @@ class Ledger:
         with contextlib.ExitStack() as undo:
             note = undo.enter_context(self._keeping.folder.note(name))
             content = self._admit(name, note, allowed)
-            fence = Fence(note, content.cell_at(number))
+            fence = Fence(note, content.cell_at(number), self._keeping.paced)
             with note.locked():
                 content = note.read()
                 if not content.is_open or fence.settled:
                     return None
-                file = self._keeping.folder.bytes_of(name)
+                file = self._keeping.bytes_of(name)
                 undo.callback(file.close)
                 if alone:
                     try:
@@ -180,22 +189,83 @@ class Ledger:
             undo.pop_all()
         return Writing(name, note, file, fence, found)
 
+    def hold(self, names: Sequence[str], allowed: Allowed) -> list[Writing]:
+        """Take several uploads over, and let nobody else join, publish or drop them while they are held.
+
+        Raises as `take_over`, and BlockingIOError while one is held so by another.
+        """
+        held: dict[str, Writing] = {}
+        with contextlib.ExitStack() as undo:
+            for name in sorted(names):  # so that of two who want the same, one gets all
+                writing = held[name] = undo.enter_context(self.take_over(name, allowed))
+                if not writing.is_complete:
+                    ends.keep_others_out(writing.fd)
+                if not writing.note.named:  # whoever held it before has dropped it
+                    raise Refused(errors.NOT_FOUND)
+            undo.pop_all()
+        return [held[name] for name in names]
+
     def drop(self, name: str, allowed: Allowed) -> Found:
         """Drop an upload and give what it was; what is published stays.
 
         Raises as `take_over`, and BlockingIOError while it is being published.
         """
+        if (found := self._untouched(name, allowed, drop=True)) is not None:
+            return found
         with self.take_over(name, allowed) as writing:
             return self._endings.drop(writing)
+
+    def _untouched(self, name: str, allowed: Allowed, *, drop: bool = False) -> Found | None:
+        """Give what is known of an upload of which no byte has come; None if one may have.
+
+        It has no file of bytes, and needs none to be looked at or, if asked, dropped. Raises as `peek`.
+        """
+        folder = self._keeping.folder
+        with folder.note(name) as note:
+            self._admit(name, note, allowed)
+            if folder.look(name) is not None:
+                return None
+            with note.locked():
+                content = self._now(name, note)
+                if not content.is_open or folder.look(name) is not None:
+                    return None
+                note.touch(self._keeping.clock_ns())
+                if drop:
+                    self._keeping.remove(name, note)
+                return Found.of(note, content, 0)
+
+    def _name(self, name: str, note: Note, terms: Terms, come: Descriptor | None = None) -> None:
+        """Give the note of a new upload its name. Raises FileExistsError, Refused TOO_MANY_UPLOADS."""
+        keeping = self._keeping
+        with keeping.quota.counting(terms.holder, name, keeping.most_unfinished):
+            keeping.folder.begin(name, note, come)
+        if keeping.durable:
+            keeping.folder.sync()
+
+    def _replace(self, name: str, note: Note, terms: Terms) -> None:
+        """Give the note of a new upload its name, in place of any other's. Raises as `start`."""
+
+        def is_stale(_note: Note) -> bool:
+            self._refuse_stored(terms)  # the one before this was published meanwhile
+            return True
+
+        while True:
+            try:
+                self._name(name, note, terms)
+            except FileExistsError:
+                self._endings.drop_if(name, is_stale)
+            else:
+                return
 
     def _draft(self, terms: Terms, length: int | None) -> Note:
         """Write the note of a new upload. Raises Refused EXISTS, DISK_FULL."""
         self._refuse_stored(terms)
-        if self._keeping.tree.free_bytes() - (length or 0) < self._keeping.min_free_bytes:
+        keeping = self._keeping
+        if keeping.tree.free_bytes() - (length or 0) < keeping.min_free_bytes:
             raise Refused(errors.DISK_FULL)
-        return self._keeping.folder.draft(
-            notes.written(terms, length), self._keeping.clock_ns(), durable=self._keeping.durable
-        )
+        if not keeping.folder.has_inodes():
+            raise Refused(errors.DISK_FULL, "too few inodes are free for unfinished uploads")
+        return keeping.folder.draft(notes.written(terms, length), keeping.clock_ns(), durable=keeping.durable)
 
     def _refuse_stored(self, terms: Terms) -> None:
         if terms.key and self._keeping.tree.look(terms.key) is not None:

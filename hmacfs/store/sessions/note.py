@@ -18,6 +18,7 @@ import json
 import os
 import secrets
 import struct
+import time
 import uuid
 from array import array
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from hmacfs._descriptor import Descriptor
+    from hmacfs.store.paced import Paced
 
 # Magic, nonce, length (-1: not known), state, bytes of the terms, boot of the last writer, doubt (-1: none).
 _HEAD: Final = struct.Struct("<8sQqII16sq8x")
@@ -71,6 +73,8 @@ class Terms:
     """What a later request must show, as the room above makes it: never a secret itself."""
     uploader: str = ""
     """Uploader as the XMPP server or the token names it."""
+    holder: str = ""
+    """Whose unfinished uploads are counted; "" where there is one for each file anyhow."""
     content_type: str | None = None
     """Type to serve; None if none was told."""
     expires: float | None = None
@@ -263,18 +267,22 @@ def _terms(text: bytes) -> Terms:
 class Fence:
     """One writer's right to write: a nonce in a cell of the note, and the note's lock during each write."""
 
-    __slots__ = ("_at", "_nonce", "_note")
+    __slots__ = ("_at", "_nonce", "_note", "_paced")
 
-    def __init__(self, note: Note, at: int = _NONCE_AT) -> None:
-        """Prepare to claim the cell at `at` of `note`: that of the whole upload, or one chunk's."""
+    def __init__(self, note: Note, at: int = _NONCE_AT, paced: Paced | None = None) -> None:
+        """Prepare to claim the cell at `at` of `note`: that of the whole upload, or one chunk's.
+
+        `paced` says whether the loop may hold it during a write.
+        """
         self._note = note
+        self._paced = paced
         self._at = at
         self._nonce = _CELL.pack(secrets.randbits(63) | 1)  # never an empty cell, nor STORED
 
     @classmethod
-    def of_writer(cls, note: Note) -> Self:
+    def of_writer(cls, note: Note, paced: Paced | None = None) -> Self:
         """Give the right of whoever has just written `note`, which has no name yet."""
-        fence = cls(note)
+        fence = cls(note, paced=paced)
         fence._nonce = os.pread(note.fd, _CELL.size, _NONCE_AT)
         return fence
 
@@ -303,17 +311,29 @@ class Fence:
         Unless it may `wait`, it is not while another is taking over. Raises Refused UPLOAD_TAKEN_OVER, BUSY
         after too long a wait, and OSError. The note stays open until the write is over.
         """
-        with self._note.file.use() as fd, contextlib.ExitStack() as held:
+        if not wait and self._paced is not None and not self._paced.on_loop():
+            yield False
+            return
+        with self._note.file.use() as fd:
+            began = time.monotonic()
             if wait:
-                held.enter_context(locks.held(fd, locks.SHARED))
-            elif locks.try_lock(fd, locks.SHARED):
-                held.callback(locks.unlock, fd)
-            else:
+                locks.take(fd, locks.SHARED)
+            elif not locks.try_lock(fd, locks.SHARED):
                 yield False
                 return
-            if not self.holds:
-                raise Refused(errors.UPLOAD_TAKEN_OVER)
-            yield True
+            try:
+                if not self.holds:
+                    raise Refused(errors.UPLOAD_TAKEN_OVER)
+                self._time(began, aside=wait)
+                yield True
+            finally:
+                began = time.monotonic()
+                locks.unlock(fd)
+                self._time(began, aside=wait)
+
+    def _time(self, began: float, *, aside: bool) -> None:
+        if self._paced is not None:
+            self._paced.note(began, aside=aside)
 
 
 @functools.cache

@@ -5,15 +5,14 @@ Blocks. Raises Refused, and OSError for what the storage does.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from typing import TYPE_CHECKING, Final
 
-from hmacfs import errors
+from hmacfs import _core, errors
 from hmacfs.errors import Refused
-from hmacfs.model import MiB
-from hmacfs.policy import space
-from hmacfs.store import part as parts
+from hmacfs.model import KiB, MiB, Span
 from hmacfs.store.sessions.writing import Found
 
 if TYPE_CHECKING:
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 # So much is joined before a newer request gets its chance to take over.
 PIECE_BYTES: Final = 64 * MiB
 BLOCK_BYTES: Final = 512  # of st_blocks (stat(3type))
+# What a file may take beyond its size without a reservation: its last block, and those that tell where it is.
+SLACK_BYTES: Final = 64 * KiB
 
 
 class Progress:
@@ -38,7 +39,8 @@ class Progress:
     def expect(self, writing: Writing, length: int | None, count: int) -> None:
         """Prepare for `count` bytes more, and note how long the file will be if nobody has said so before.
 
-        Raises Refused DISK_FULL, UPLOAD_TAKEN_OVER.
+        0 if it is not known how many they are: then room is taken as they come. Raises Refused DISK_FULL,
+        UPLOAD_TAKEN_OVER.
         """
         found = writing.found
         if length is not None and found.length is None:
@@ -46,20 +48,21 @@ class Progress:
                 writing.note.set_length(length)
             self._keeping.sync_note(writing.note)
             writing.found = found._replace(length=length)
+        most = found.terms.most if found.length is None else found.length
+        writing.room = self._keeping.room(writing.file, found.offset, found.offset + count if count else most)
         if count:
-            parts.take_room(
-                self._keeping.tree,
-                writing.fd,
-                count,
-                start=found.offset,
-                min_free_bytes=self._keeping.min_free_bytes,
-            )
+            writing.room.begin(count)
 
     def let_go(self, writing: Writing) -> None:
-        """Give the room back that was reserved for what now does not come, unless a newer request has it."""
+        """Give the room back that was taken for what now does not come, unless a newer request has it."""
         with writing.note.locked():
-            if not writing.is_complete and writing.fence.holds:
-                give_back(writing.fd, writing.note.read())
+            if writing.is_complete or not writing.fence.holds:
+                return
+            content = writing.note.read()
+            if not content.terms.chunk:
+                give_back(writing.fd, content)
+            elif writing.room is not None:  # of a chunk that is not whole nothing stays
+                drop_span(writing.fd, Span(writing.found.offset, writing.room.end))
 
     def keep(self, writing: Writing) -> None:
         """Make what was written last, as far as the site promises.
@@ -69,6 +72,8 @@ class Progress:
         if writing.is_complete:
             return
         size = os.fstat(writing.fd).st_size  # before the sync: whatever comes behind it is not meant
+        if writing.room is not None and writing.room.end > size:  # nobody had said how much would come
+            self.let_go(writing)
         self._keeping.sync(writing)
         if not writing.note.named:
             raise Refused(errors.UPLOAD_TAKEN_OVER)
@@ -117,11 +122,13 @@ class Progress:
             os.ftruncate(writing.fd, writing.found.offset)
 
     def join(self, writing: Writing, sources: Sequence[Writing]) -> None:
-        """Put the bytes of `sources` together in their order. Raises Refused UPLOAD_TAKEN_OVER.
+        """Put the bytes of `sources` together in their order, after all of the room for them was taken.
 
-        What stands there already is of a join before. By copy_file_range(2), which shares the bytes where the
-        file system can.
+        Raises Refused UPLOAD_TAKEN_OVER, DISK_FULL. What stands there already is of a join before. By
+        copy_file_range(2), which shares the bytes where the file system can.
         """
+        length = sum(source.found.offset for source in sources)
+        self._keeping.room(writing.file, min(writing.found.offset, length), length).take_all()
         start = 0
         for source in sources:
             at = min(max(writing.found.offset - start, 0), source.found.offset)
@@ -139,5 +146,20 @@ class Progress:
 def give_back(fd: int, content: Content) -> None:
     """Give back what a request before this one has reserved and not used; chunks may come in any order."""
     found = os.fstat(fd)
-    if not content.terms.chunk and found.st_blocks * BLOCK_BYTES > found.st_size + space.SMALL_BYTES:
+    if not content.terms.chunk and found.st_blocks * BLOCK_BYTES > found.st_size + SLACK_BYTES:
         os.ftruncate(fd, found.st_size)
+
+
+def drop_span(fd: int, span: Span) -> None:
+    """Give the space of a span of a file back, where the file system can; nobody else may write meanwhile.
+
+    Beyond the end of a file there are no holes, and to cut it would take the room of other chunks as well.
+    """
+    if span.length:
+        if os.fstat(fd).st_size < span.stop:
+            os.ftruncate(fd, span.stop)
+        try:
+            _core.punch_hole(fd, span.length, span.start)
+        except OSError as error:
+            if error.errno not in {errno.EOPNOTSUPP, errno.ENOSYS}:
+                raise

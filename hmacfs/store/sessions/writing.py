@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from hmacfs._descriptor import Descriptor
+    from hmacfs.store.room import Room
     from hmacfs.store.sessions.note import Content, Fence, Note
 
 Allowed: TypeAlias = "Callable[[Terms, int | None], bool]"
@@ -68,7 +69,7 @@ class Writing:
     As a context it lets go of it in the end. What is in the file stays.
     """
 
-    __slots__ = ("_file", "fence", "found", "name", "note")
+    __slots__ = ("_file", "fence", "found", "name", "note", "room")
 
     def __init__(self, name: str, note: Note, file: Descriptor | None, fence: Fence, found: Found) -> None:
         """Own `note` and `file`, which is None for an upload that is complete."""
@@ -78,6 +79,8 @@ class Writing:
         self.fence = fence
         self.found = found
         """What stood there when it was taken over; then, when it was last kept."""
+        self.room: Room | None = None
+        """What of the file may be written to, once bytes are expected."""
 
     def __enter__(self) -> Self:
         """Give the hold itself."""
