@@ -73,7 +73,9 @@ def _candidates(head: Head, name: str) -> tuple[bytes, ...]:
     if not sent:
         guessed = media.guess(name).encode()
         return *_NO_TYPE, guessed, _bare(guessed)
-    return (sent, _bare(sent)) if text.is_plain_type(sent) else ()
+    if not text.is_plain_type(sent):
+        return ()
+    return (sent, _bare(sent)) if b";" in sent else (sent,)  # nearly all are of one kind: one MAC for them
 
 
 def _bare(content_type: bytes) -> bytes:
