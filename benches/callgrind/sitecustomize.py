@@ -17,13 +17,17 @@ def open_beneath(dir_fd: int, path: bytes, flags: int, mode: int = 0) -> int:
     return os.open(path, flags, mode, dir_fd=dir_fd)
 
 
-def begin_file(root: int, path: bytes | None, drafts: int, mode: int) -> int:
+def begin_file(root: int, path: bytes | None, home: bytes, mode: int) -> int:
     """Do as `_drafts.begin_file`, trusting the path and the umask."""
     if path is not None:
         with contextlib.suppress(FileNotFoundError):
             os.close(os.open(path, os.O_PATH | os.O_NOFOLLOW, dir_fd=root))
             raise FileExistsError(path)
-    return os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode, dir_fd=drafts)
+    flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
+    try:
+        return os.open(home, flags, mode, dir_fd=root)
+    except FileNotFoundError:
+        return os.open(".", flags, mode, dir_fd=root)
 
 
 def name_file(  # noqa: PLR0913, PLR0917 - as the real one
