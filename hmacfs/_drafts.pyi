@@ -6,8 +6,8 @@ def waited_ns() -> int:
 def begin_file(root: int, path: bytes | None, home: bytes, mode: int) -> int:
     """Open a file without a name in the directory `home` if nothing stands at `path` (None: not asked).
 
-    Both are below `root`, in which the file is opened if there is no `home` yet. It vanishes when it is closed
-    without having been named. Raises OSError, FileExistsError for one.
+    Both are below `root`, in which the file is opened if there is no `home` yet. It vanishes when it is
+    closed without having been named. Raises OSError, FileExistsError for one.
     """
 
 def name_file(file: int, root: int, above: bytes, directory: bytes, name: bytes, mode: int) -> None:

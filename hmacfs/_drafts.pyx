@@ -98,8 +98,8 @@ cdef int begin(int root, const char *path, const char *home, mode_t mode) noexce
 def begin_file(int root, bytes path, bytes home not None, int mode) -> int:
     """Open a file without a name in the directory `home` if nothing stands at `path` (None: not asked).
 
-    Both are below `root`, in which the file is opened if there is no `home` yet. It vanishes when it is closed
-    without having been named. Raises OSError, FileExistsError for one.
+    Both are below `root`, in which the file is opened if there is no `home` yet. It vanishes when it is
+    closed without having been named. Raises OSError, FileExistsError for one.
     """
     cdef const char *place = checked(home)
     cdef const char *name = NULL

@@ -133,8 +133,13 @@ class Tree:
 
     def home(self, key: str) -> bytes:
         """Give the endpoint's directory that `key` lies in; b"" if that is the root, or none."""
-        path = os.fsencode(key)
-        return next((home for home in self._homes if path.startswith(home + b"/")), b"")
+        return self._home(os.fsencode(key))
+
+    def _home(self, path: bytes) -> bytes:
+        for home in self._homes:
+            if path.startswith(home) and path[len(home) : len(home) + 1] == b"/":
+                return home
+        return b""
 
     def _at(self, path: bytes) -> tuple[int, bytes]:
         """Give the directory below which `path` is looked up without following links, and the rest of it."""
@@ -200,7 +205,7 @@ class Tree:
         if key is None:
             return _drafts.begin_file(self.root_fd, None, b".", self.file_mode)
         root, path = self._at(path_of(key))
-        _, home = self._at(self.home(key))
+        _, home = self._at(self._home(path_of(key)))
         return _drafts.begin_file(root, path, home or b".", self.file_mode)
 
     def copy(self, source: int, target: int, length: int) -> None:

@@ -72,6 +72,7 @@ class Health:
                     link = (0, 0)
             homes[home] = Directory(link)
         self._homes = homes
+        self._mounted = set()
 
     def check(self, rules: Rules, inodes: Sequence[tuple[int, ...]]) -> list[Check]:
         """Tell what could make uploads and downloads fail now; `inodes` are those of each worker's index.
@@ -135,7 +136,7 @@ class Health:
         if device != self._root[0]:
             self._mounted.add(home)
         elif home in self._mounted:
-            return f"the file system that was mounted at {path} is gone: mount it again"
+            return f"the file system that was mounted at {path} is gone: mount it again, or reload hmacfs"
         return ""
 
     def _index_files(self, inodes: Sequence[tuple[int, ...]]) -> str:

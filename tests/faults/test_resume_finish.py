@@ -18,7 +18,7 @@ import tracing
 from hmacfs.model import KiB, MiB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.slow
 
@@ -102,14 +102,43 @@ def assert_published(server: serving.Server, upload: resuming.Tus | resuming.Iet
     assert answer.fields["content-type"] == resuming.TYPE
 
 
+@contextlib.contextmanager
+def apart(where: Path) -> Iterator[None]:
+    """Have unfinished uploads on another file system than the finished ones."""
+    place = where / "store/.hmacfs"
+    place.mkdir(parents=True)
+    disks.run("mount", "-t", "tmpfs", "-o", "size=64m,mode=700", "none", str(place))
+    try:
+        yield
+    finally:
+        disks.umount(place)
+
+
+# Those of an upload whose parts lie on another file system.
+CARRYING = ("hmacfs.store.publish Publisher._carry", "hmacfs.store.files Tree.copy")
+
+
 def test_a_worker_is_killed_at_each_step(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    kill_at(STEPS, tmp_path, figure)
+
+
+@pytest.mark.usefixtures("administrator")
+def test_a_worker_is_killed_at_each_step_between_file_systems(
+    tmp_path: Path, figure: Callable[[str], None]
+) -> None:
+    with apart(tmp_path):
+        kill_at((*STEPS, *CARRYING), tmp_path, figure)
+
+
+def kill_at(steps: tuple[str, ...], where: Path, figure: Callable[[str], None]) -> None:
+    """Kill a worker at each of these steps, and finish the upload that it was ending."""
     body = resuming.body_of("steps", SIZE)
-    deadly = tmp_path / "deadly"
-    (tmp_path / "sitecustomize.py").write_text(DEADLY.format(deadly=str(deadly), steps=STEPS))
-    environ = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    deadly = where / "deadly"
+    (where / "sitecustomize.py").write_text(DEADLY.format(deadly=str(deadly), steps=steps))
+    environ = {"PYTHONPATH": os.pathsep.join([str(where), os.environ.get("PYTHONPATH", "")])}
     missing = {}
-    for step in STEPS:
-        with serving.start(tmp_path, configuration(tmp_path), environ=environ) as server:
+    for step in steps:
+        with serving.start(where, configuration(where), environ=environ) as server:
             for upload in (resuming.Tus(SIZE), resuming.Ietf(SIZE)):
                 begun(server, upload, body)
                 deadly.write_text(step)
@@ -119,6 +148,7 @@ def test_a_worker_is_killed_at_each_step(tmp_path: Path, figure: Callable[[str],
                 missing[step, type(upload).__name__] = finish(server, upload, body)
                 assert_published(server, upload, body)
                 assert finish(server, upload, body) == 0
+            assert server.stop() == 0
     figure(f"{len(missing)} deaths; the next request finished each upload, without a byte sent again")
     assert not any(missing.values())
 
