@@ -397,8 +397,9 @@ class Reader:
                 self._ledger.accuse(f"GET {stored.path}{beside}", f"{status} ({way}): {reason}")
             return
         self._ledger.note_answer(str(status))
-        missing = status == 404 and (gone or file.may_be_gone)
-        shorter = status == 416 and len(file.contents) > 1
+        again = len(file.contents) > 1  # what stands there may have changed on the way
+        missing = status == 404 and (gone or file.may_be_gone or again)
+        shorter = status == 416 and again
         if not (missing or shorter or status in self._refusals):
             self._ledger.accuse(f"{status} to GET", f"{stored.path} ({way}): {answer.body[:200]!r}")
 

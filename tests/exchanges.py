@@ -270,11 +270,15 @@ class Client:
     def _answer(self, link: Link, request: Request) -> Answer | None:
         try:
             answer = link.read(request.method)
-        except (OSError, BrokenError) as error:
+        except TimeoutError as error:
             link.close()
-            if isinstance(error, TimeoutError):
-                raise TimeoutError(f"{request.method} {request.target} ({link.way.value})") from error
+            raise TimeoutError(f"{request.method} {request.target} ({link.way.value})") from error
+        except (OSError, BrokenError):
+            link.close()
             return None
+        except BaseException:
+            link.close()
+            raise
         self._keep(link)
         return serving.resolved(request.target, answer)
 
@@ -322,10 +326,16 @@ class Client:
                 if link is not None and piece:
                     with contextlib.suppress(OSError):
                         link.send(piece)
-        return tuple(
-            None if link is None else self._answer(link, request)
-            for link, request in zip(links, requests, strict=True)
-        )
+        with contextlib.ExitStack() as if_one_fails:
+            for link in links:
+                if link is not None:
+                    if_one_fails.callback(link.close)
+            answers = tuple(
+                None if link is None else self._answer(link, request)
+                for link, request in zip(links, requests, strict=True)
+            )
+            if_one_fails.pop_all()
+        return answers
 
     def _pipeline(self, requests: tuple[Request, ...]) -> Answers:
         """Send all on a connection of their own, end the sending side, and read the answers."""

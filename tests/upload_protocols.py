@@ -83,6 +83,8 @@ class Stored(NamedTuple):
 
     content: Content
     path: str
+    found: bool = False
+    """Whether its upload was refused or not answered, and it was found to stand there all the same."""
 
 
 Answers: TypeAlias = "tuple[Answer | None, ...]"
@@ -190,15 +192,17 @@ def to_slot(slot: Slot, write: Write, chance: random.Random) -> Steps:
     at: int | None = 0
     for _ in range(TRIES):
         if at is None and chance.random() < 0.7:
-            told = yield from ask("HEAD", target, {**fields})
+            told = yield from ask("HEAD", target, fields)
             at = 0 if told is not None and told.status == 404 else _offset(told, len(data))
+            if at == len(data):
+                return [Stored(slot.content, slot.path, found=True)]
         elif at is None:
             at = 0
-        if at is not None and at < len(data):
+        if at is not None:
             (answer,) = yield Round((write(target, fields, data, at, chance),))
             at = _offset(answer, len(data))
-        if at == len(data):
-            return [Stored(slot.content, slot.path)]
+            if at == len(data):
+                return [Stored(slot.content, slot.path)]
     return []
 
 
