@@ -235,9 +235,7 @@ def settle(site: Site) -> None:
         assert time.monotonic() < deadline, left
 
 
-def test_a_worker_that_ends_slowly_begins_nothing_more(
-    tmp_path: Path, program: Callable[[str], str]
-) -> None:
+def test_a_worker_that_ends_slowly_begins_nothing_more(tmp_path: Path, program: Callable[[str], str]) -> None:
     """Its clock went on, and started work on a store that was closed by then: `background-failed`."""
     slow = ("-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:delay_exit=1500000")
     with serving.start(tmp_path, serving.configuration(tmp_path / "store")) as server:
