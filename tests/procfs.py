@@ -32,10 +32,10 @@ def rss_bytes(pid: int) -> int:
 def descriptors(pid: int) -> dict[int, str]:
     """Give what a process has open, and on which numbers; what only keeps closed numbers occupied aside."""
     found = {}
-    for link in Path(f"/proc/{pid}/fd").iterdir():
+    for number in os.listdir(folder := f"/proc/{pid}/fd"):  # noqa: PTH208 - there may be thousands, asked often
         with contextlib.suppress(FileNotFoundError):  # it was of this very listing, or was just closed
-            if not (target := str(link.readlink())).startswith(trapping.TRAP):
-                found[int(link.name)] = target
+            if not (target := os.readlink(f"{folder}/{number}")).startswith(trapping.TRAP):  # noqa: PTH115
+                found[int(number)] = target
     return found
 
 

@@ -19,6 +19,7 @@ import resuming
 import selfsigned
 import serving
 import shims
+import tracing
 import trapping
 import wire
 
@@ -232,3 +233,15 @@ def settle(site: Site) -> None:
     deadline = time.monotonic() + serving.PATIENCE_S
     while left := {name: value for name in COUNTED if (value := site.server.scrape()[name])}:
         assert time.monotonic() < deadline, left
+
+
+@pytest.mark.xfail(reason="the worker's clock goes on while its store is closed")
+def test_a_worker_that_ends_slowly_begins_nothing_more(tmp_path: Path, program: Callable[[str], str]) -> None:
+    """Its clock went on, and started work on a store that was closed by then: `background-failed`."""
+    slow = ("-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:delay_exit=1500000")
+    with serving.start(tmp_path, serving.configuration(tmp_path / "store")) as server:
+        assert server.put(serving.fresh(), b"so that the index has a log to sync").status == 201
+        with tracing.attached(program("strace"), tmp_path / "log", *slow, process=server.workers[0]) as trace:
+            assert server.stop() == 0
+        assert trace.calls()
+        assert not wire.failures(server)

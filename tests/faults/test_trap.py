@@ -24,8 +24,6 @@ SOME = (
     "tests/server/test_chunked_upload.py",
     "tests/server/test_downloads.py",
     "tests/server/test_forms.py",
-    "tests/server/test_tls.py",
-    "tests/server/test_tus.py",
     "tests/server/test_uploads.py",
 )
 USES = {
