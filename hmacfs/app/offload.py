@@ -10,16 +10,16 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from hmacfs.config.settings import Server
 
-# What may stand in a field as it is; spaces at its end would be cut off (RFC 9110 5.5).
-_LITERAL: Final = re.compile(r"[\x20-\x7e]*[\x21-\x7e]")
+# What may stand in a field as it is, but for "%"; spaces at its end would be cut off (RFC 9110 5.5).
+_LITERAL: Final = re.compile(r"[ -$&-~]*[!-$&-~]")
 
 
 class Offload:
     """One way of telling a proxy which file to send.
 
     X-Accel-Redirect names a location of nginx's own, percent-encoded. X-Sendfile names a path of the file
-    system; Apache's mod_xsendfile (0.12) takes it literally, so that names which cannot stand in a head are
-    left to us.
+    system, which Apache's mod_xsendfile takes literally (0.12) or unescapes (1.0): names on which the two
+    differ, or which cannot stand in a head, are left to us.
     """
 
     __slots__ = ("_literal", "_prefix", "field")

@@ -5,53 +5,21 @@ from __future__ import annotations
 import collections
 import re
 import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import children
 import pytest
+import uploading
 from storage import names, rows
 
 from hmacfs.model import Durability
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-UPLOAD = """
-import asyncio, os, sys, threading
-sys.path[:0] = sys.argv[1:3]
-import storage
-from hmacfs.model import Durability
-from hmacfs.errors import Refused
-from hmacfs.store import Store
+    from uploading import Uploader
 
-async def main(store):
-    try:
-        await storage.put(store, storage.slot("U/deep/it"))
-        os.write(1, b"created\\n")
-    except Refused as refused:
-        os.write(1, refused.refusal.code.encode() + b"\\n")
-
-def list_fds():
-    try:
-        return set(os.listdir("/proc/self/fd"))
-    except OSError:  # of the call that was to fail: the storage has made fewer than the first time
-        return list_fds()
-
-store = Store.open(sys.argv[3], storage.rules(durability=Durability(sys.argv[4])))
-pools = (store._publisher._syncs, store._publisher._writer)
-threads = [pool.submit(threading.get_native_id).result() for pool in pools]
-print(threading.get_native_id(), *threads, flush=True)
-fds = list_fds()
-sys.stdin.readline()  # until strace is attached
-asyncio.run(main(store))
-store._pool.submit(int).result()  # whatever is being closed is closed
-if left := {fd for fd in list_fds() - fds if os.path.exists("/proc/self/fd/" + fd)}:
-    print("left open:", *(os.readlink("/proc/self/fd/" + fd) for fd in left), flush=True)
-store.close()
-"""
 CALLS = (
     "write,openat,openat2,newfstatat,fstat,statx,fstatfs,fchmod,mkdirat,linkat,unlinkat,lseek,read,pread64,"
     "pwrite64,fsync,fdatasync,fallocate,ftruncate,utimensat,fcntl,flock"
@@ -75,26 +43,29 @@ class Ran(NamedTuple):
     code: int
 
 
-def upload(strace: str, root: Path, durability: Durability, thread: int | None, *options: str) -> Ran:
-    """Upload one file in a child, with strace on all of its threads (None) or on one."""
-    log = root.with_suffix(".log")
-    with children.running(
-        [sys.executable, "-c", UPLOAD, str(ROOT), str(ROOT / "tests"), str(root), durability],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as child:
-        threads = child.stdout.readline().split()
-        whom = ["-f", "-p", str(child.pid)] if thread is None else ["-p", threads[thread]]
-        with children.running(
-            [strace, "-y", "-o", str(log), *whom, "-e", f"trace={CALLS}", *options],
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as tracer:
-            assert "attached" in tracer.stderr.readline()
-            said, _ = child.communicate("go\n")
-            tracer.communicate()
-    return Ran(said, log.read_text(), child.returncode)
+@pytest.fixture(scope="module")
+def uploader() -> Iterator[Uploader]:
+    with uploading.running() as uploader:
+        yield uploader
+
+
+@pytest.fixture
+def upload(uploader: Uploader, program: Callable[[str], str]) -> Callable[..., Ran]:
+    """Give a function that uploads one file, with strace on all threads (None) or on one."""
+    strace = program("strace")
+
+    def run(root: Path, durability: Durability, thread: int | None, *options: str) -> Ran:
+        log = root.with_suffix(".log")
+        with uploader.upload(root, durability) as begun:
+            whom = ["-f", "-p", str(begun.pid)] if thread is None else ["-p", begun.threads[thread]]
+            command = [strace, "-y", "-o", str(log), *whom, "-e", f"trace={CALLS}", *options]
+            with children.running(command, stderr=subprocess.PIPE, text=True) as tracer:
+                assert "attached" in tracer.stderr.readline()
+                said, code = uploader.finish()
+                tracer.communicate()
+        return Ran(said, log.read_text(), code)
+
+    return run
 
 
 def steps(log: str, root: Path) -> list[str]:
@@ -133,10 +104,10 @@ RELAXED = [*["make directory"] * 3, "link", "answer"]
 
 @pytest.mark.parametrize(("durability", "order"), [(Durability.FULL, FULL), (Durability.RELAXED, RELAXED)])
 def test_the_answer_comes_last(
-    tmp_path: Path, program: Callable[[str], str], durability: Durability, order: list[str]
+    tmp_path: Path, upload: Callable[..., Ran], durability: Durability, order: list[str]
 ) -> None:
     root = tmp_path / "storage"
-    ran = upload(program("strace"), root, durability, None)
+    ran = upload(root, durability, None)
     assert ran.said == "created\n"
     assert steps(ran.log, root) == order
 
@@ -159,16 +130,15 @@ def calls(log: str, root: Path) -> list[tuple[str, int]]:
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
 @pytest.mark.parametrize(("durability", "thread"), WHERE)
 def test_any_one_call_may_fail(
-    tmp_path: Path, program: Callable[[str], str], durability: Durability, thread: int, error: str
+    tmp_path: Path, upload: Callable[..., Ran], durability: Durability, thread: int, error: str
 ) -> None:
     """Each call of one upload fails once: never a false "created", never anything left behind."""
-    strace = program("strace")
-    sound = upload(strace, tmp_path / "sound", durability, thread)
+    sound = upload(tmp_path / "sound", durability, thread)
     assert sound.said == "created\n"
     for call, when in calls(sound.log, tmp_path / "sound"):
         root = tmp_path / f"{call}-{when}"
         option = f"inject={call}:error={error}:when={when}"
-        ran = upload(strace, root, durability, thread, "-e", option)
+        ran = upload(root, durability, thread, "-e", option)
         assert ran.code == 0, option
         found = names(root)
         if ran.said == "created\n":
@@ -185,19 +155,18 @@ def test_any_one_call_may_fail(
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("durability", "thread"), WHERE)
 def test_a_kill_at_any_call_leaves_all_or_nothing(
-    tmp_path: Path, program: Callable[[str], str], durability: Durability, thread: int
+    tmp_path: Path, upload: Callable[..., Ran], durability: Durability, thread: int
 ) -> None:
     """And the next start works: the same upload succeeds, or the file of the first one is whole."""
-    strace = program("strace")
-    sound = upload(strace, tmp_path / "sound", durability, thread)
+    sound = upload(tmp_path / "sound", durability, thread)
     for call, when in calls(sound.log, tmp_path / "sound"):
         root = tmp_path / f"{call}-{when}"
         option = f"inject={call}:signal=KILL:when={when}"
-        ran = upload(strace, root, durability, thread, "-e", option)
+        ran = upload(root, durability, thread, "-e", option)
         if "upload/U/deep/it" in names(root):
             mtime_ns = (root / "upload/U/deep/it").stat().st_mtime_ns
             assert ("upload/U/deep/it", mtime_ns) in rows(root), option
             assert (root / "upload/U/deep/it").read_bytes() == b"body", option
         else:
             assert ran.said == "", option
-            assert upload(strace, root, durability, thread).said == "created\n", option
+            assert upload(root, durability, thread).said == "created\n", option
