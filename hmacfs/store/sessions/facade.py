@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from concurrent.futures import ThreadPoolExecutor
 
+    from hmacfs._descriptor import Descriptor
     from hmacfs.model import Slot
     from hmacfs.store.facade import Rules
     from hmacfs.store.files import Tree
@@ -49,10 +50,14 @@ class Sessions:
         pool: ThreadPoolExecutor,
         publish: Callable[[Upload], Awaitable[Stored]],
         resilience: Resilience,
+        drop: Callable[[Descriptor], None],
     ) -> None:
-        """Keep them below `tree`; `publish` gives a whole file its name. Raises OSError."""
+        """Keep them below `tree`; `publish` gives a whole file its name. Raises OSError.
+
+        `drop` closes a file that has no name any more.
+        """
         self._paced = Paced(pool)
-        self._keeping = Keeping(Folder(tree), tree, clock_ns, self._paced)
+        self._keeping = Keeping(Folder(tree), tree, clock_ns, paced=self._paced, drop_file=drop)
         self._progress = Progress(self._keeping)
         self._endings = Endings(self._keeping)
         self._ledger = Ledger(self._keeping, self._progress, self._endings)
