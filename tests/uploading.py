@@ -1,8 +1,8 @@
-"""Uploads in processes of their own, so that strace sees nothing else: one is forked for each that is asked for.
+"""Uploads in processes of their own, of which strace sees nothing else: one is forked for each order.
 
 To start Python and to import the store takes ten times as long as the upload; here that is done once.
 `python uploading.py` gets each order as a message on its standard input: root and durability, and the
-descriptors that become the upload's own input and output. It answers with the process id, then with the status.
+descriptors that become the upload's own input and output. It answers with process id and, later, status.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _begin(order: str, asked: int, tell: int) -> int:
         os.close(fd)
     try:
         _upload(*order.split("\0"))
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - of a child that must not go on as its parent
         traceback.print_exc()
         sys.stderr.flush()
         return 1

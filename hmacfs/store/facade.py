@@ -97,7 +97,12 @@ class Store:
         self._attending = ThreadPoolExecutor(1, "hmacfs-attend")
         self._stop = threading.Event()
         self.sessions = Sessions(
-            tree, clock_ns, pool=self._pool, publish=self._publish, resilience=self._resilience
+            tree,
+            clock_ns,
+            pool=self._pool,
+            publish=self._publish,
+            resilience=self._resilience,
+            drop=self._drop,
         )
         """Uploads that may take many requests."""
         self.sessions.adopt(rules)

@@ -27,12 +27,21 @@ if TYPE_CHECKING:
 class Keeping:
     """The place of one storage's unfinished uploads, and the site's rules for them."""
 
-    def __init__(self, folder: Folder, tree: Tree, clock_ns: Callable[[], int], paced: Paced) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        tree: Tree,
+        clock_ns: Callable[[], int],
+        *,
+        paced: Paced,
+        drop_file: Callable[[Descriptor], None],
+    ) -> None:
         """Keep them in `folder`; `clock_ns` gives wall-clock nanoseconds.
 
-        `paced` says where small steps are made.
+        `paced` says where small steps are made, `drop_file` closes a file that has no name any more.
         """
         self.paced = paced
+        self.drop_file = drop_file
         self.folder = folder
         self.tree = tree
         self.clock_ns = clock_ns

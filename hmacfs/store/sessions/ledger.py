@@ -73,7 +73,7 @@ class Ledger:
                 file = self._keeping.bytes_of(name)
             undo.callback(file.close)
             found = Found(terms, 0, length, complete=False, used_s=note.used_s())
-            writing = Writing(name, note, file, fence, found)
+            writing = Writing(name, note, file, fence, found, self._keeping.drop_file)
             self._progress.expect(writing, length, count)
             undo.pop_all()
         return writing
@@ -145,7 +145,7 @@ class Ledger:
                 note.touch(self._keeping.clock_ns())
             found = Found.of(note, content, size)
             undo.pop_all()
-        return Writing(name, note, file, fence, found)
+        return Writing(name, note, file, fence, found, self._keeping.drop_file)
 
     def go_on(self, name: str, allowed: Allowed, check: Callable[[Found], None], body: Body) -> Writing:
         """Take over to write `body`, if `check` finds nothing wrong with what stands.
@@ -187,7 +187,7 @@ class Ledger:
                 note.touch(self._keeping.clock_ns())
             found = Found.of(note, content, number * content.terms.chunk)
             undo.pop_all()
-        return Writing(name, note, file, fence, found)
+        return Writing(name, note, file, fence, found, self._keeping.drop_file)
 
     def hold(self, names: Sequence[str], allowed: Allowed) -> list[Writing]:
         """Take several uploads over, and let nobody else join, publish or drop them while they are held.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias
 
 from hmacfs import errors
+from hmacfs._descriptor import Descriptor
 from hmacfs.errors import Refused
 from hmacfs.store.sessions.note import NO_CHUNKS, State, Stored, Terms
 
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
-    from hmacfs._descriptor import Descriptor
     from hmacfs.store.room import Room
     from hmacfs.store.sessions.note import Content, Fence, Note
 
@@ -69,10 +70,22 @@ class Writing:
     As a context it lets go of it in the end. What is in the file stays.
     """
 
-    __slots__ = ("_file", "fence", "found", "name", "note", "room")
+    __slots__ = ("_drop", "_file", "fence", "found", "name", "note", "room")
 
-    def __init__(self, name: str, note: Note, file: Descriptor | None, fence: Fence, found: Found) -> None:
-        """Own `note` and `file`, which is None for an upload that is complete."""
+    def __init__(  # noqa: PLR0913, PLR0917 - what it holds
+        self,
+        name: str,
+        note: Note,
+        file: Descriptor | None,
+        fence: Fence,
+        found: Found,
+        drop: Callable[[Descriptor], None],
+    ) -> None:
+        """Own `note` and `file`, which is None for an upload that is complete.
+
+        `drop` closes a file that has no name any more: giving back gigabytes takes its time.
+        """
+        self._drop = drop
         self.name = name
         self.note = note
         self._file = file
@@ -91,8 +104,9 @@ class Writing:
     ) -> None:
         """Close the files."""
         self.note.file.close()
-        if self._file is not None:
-            self._file.close()
+        if self._file is not None and not self._file.closed:
+            close = Descriptor.close if os.fstat(self.fd).st_nlink else self._drop
+            close(self._file)
 
     @property
     def is_complete(self) -> bool:
