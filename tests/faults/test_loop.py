@@ -5,11 +5,7 @@ What the loop itself has called is counted, so that the verdict does not depend 
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-=======
-import contextlib
 import fcntl
->>>>>>> spc
 import json
 import os
 import threading

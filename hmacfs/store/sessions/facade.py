@@ -53,20 +53,14 @@ class Sessions:
         resilience: Resilience,
         drop: Callable[[Descriptor], None],
     ) -> None:
-<<<<<<< HEAD
-        """Keep them below `tree`; `publish` gives a whole file its name."""
-        self._paced = Paced(pool)
-        self.folder = Folder(tree)
-        """Where they lie; whoever looks after the storage opens it."""
-        self._keeping = Keeping(self.folder, tree, clock_ns, self._paced)
-=======
-        """Keep them below `tree`; `publish` gives a whole file its name. Raises OSError.
+        """Keep them below `tree`; `publish` gives a whole file its name.
 
         `drop` closes a file that has no name any more.
         """
         self._paced = Paced(pool)
-        self._keeping = Keeping(Folder(tree), tree, clock_ns, paced=self._paced, drop_file=drop)
->>>>>>> spc
+        self.folder = Folder(tree)
+        """Where they lie; whoever looks after the storage opens it."""
+        self._keeping = Keeping(self.folder, tree, clock_ns, paced=self._paced, drop_file=drop)
         self._progress = Progress(self._keeping)
         self._endings = Endings(self._keeping)
         self._ledger = Ledger(self._keeping, self._progress, self._endings)
