@@ -1,8 +1,8 @@
 """A disk that is slow in one system call: a library preloaded into the server, compiled as it is needed.
 
 The call waits before it is made, if it concerns a file below the storage; and it is counted, by the
-first thread of a process, which is the event loop of a worker, and by all others. So "the loop did not wait" is
-a count.
+first thread of a process, which is the event loop of a worker, and by all others. So that the loop did not
+wait is a count.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Sessions:
     All raise Refused: BUSY, STORAGE_FAILED, DISK_FULL, STORAGE_UNAVAILABLE, beside what they say.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - only the store makes one
         self,
         tree: Tree,
         clock_ns: Callable[[], int],
