@@ -168,8 +168,10 @@ class App:
         self, head: Head, link: Link, slot: Slot, refused: Refused
     ) -> Coroutine[None, None, Reply]:
         """Answer for an unfinished upload, if that is asked about. Raises `refused` if it is not."""
+        if refused.refusal is not errors.NOT_FOUND:
+            raise refused
         upload = self._resumable.unfinished(head, link, slot)
-        if refused.refusal is not errors.NOT_FOUND or upload is None:
+        if upload is None:
             raise refused
         return self._with_shared(upload, head)
 

@@ -33,6 +33,7 @@ class Exchange:
         "profile",
         "request_id",
         "started",
+        "unsent",
     )
 
     def __init__(self) -> None:
@@ -47,6 +48,7 @@ class Exchange:
         self.dialect = ""
         self.owner = ""  # whom the token names as uploader
         self.keep = True  # whether another request may follow
+        self.unsent = b""  # the rest of an interim answer that the socket took a part of
         self.late = False  # whether the reply outlived the turn in which it was begun
         self.noted = 0  # bytes of a large body that its client's profile knows of
         self.noted_at = 0.0  # monotonic time up to which it does

@@ -437,10 +437,16 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
     def _write_now(self, data: bytes) -> None:
         """Write straight to the socket, as the reply will be.
 
-        If it is full, the client has sent requests ahead of unread answers and is not waiting.
+        If it is full, the client has sent requests ahead of unread answers and is not waiting. What it takes a
+        part of goes out with the reply: half of an interim answer would be read as part of that.
         """
-        with contextlib.suppress(OSError):
-            os.write(self.sock, data)
+        exchange = self._exchange
+        sent = 0
+        if not exchange.unsent:
+            with contextlib.suppress(OSError):
+                sent = os.write(self.sock, data)
+        if sent or exchange.unsent:
+            exchange.unsent += data[sent:]
 
     def pour(self, sink: transfer.Sink, plan: Plan) -> asyncio.Future[None]:
         """Let the body flow into `sink`; the future ends with the body. Refused if it breaks off."""
@@ -601,6 +607,8 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
             date=service.date,
             keep_alive=self._exchange.keep,
         )
+        if self._exchange.unsent:
+            first = self._exchange.unsent + first
         pieces: tuple[bytes | Span, ...] = (first,)
         # What begins as HEAD gets no body whatever is wrong with it (RFC 9110 9.3.2).
         if replies.sends_body(reply, head) and not (head is None and raw.startswith(b"HEAD ")):

@@ -57,14 +57,15 @@ class Room:
         if spare_bytes < max(length, announced):
             raise Refused(errors.DISK_FULL)
         start, end = self.end, self.end + length
-        self.end = min(end + ahead, start + spare_bytes, max(self._most, end))
-        length = self.end - start
+        end = min(end + ahead, start + spare_bytes, max(self._most, end))
+        length = end - start
         if space.must_reserve(length, spare_bytes - length):
             with self._file.use() as fd:
                 self._tree.reserve(fd, length, start)
             # Once more, now that it is taken: others may have passed the first look at the same time.
             if self._spare_bytes() < 0:
                 raise Refused(errors.DISK_FULL)
+        self.end = end
 
     def _spare_bytes(self) -> int:
         with self._file.use() as fd:
