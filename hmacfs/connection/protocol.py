@@ -437,8 +437,8 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
     def _write_now(self, data: bytes) -> None:
         """Write straight to the socket, as the reply will be.
 
-        If it is full, the client has sent requests ahead of unread answers and is not waiting. What it takes a
-        part of goes out with the reply: half of an interim answer would be read as part of that.
+        If it is full, the client has sent requests ahead of unread answers and is not waiting. What it takes
+        a part of goes out with the reply: half of an interim answer would be read as part of that.
         """
         exchange = self._exchange
         sent = 0

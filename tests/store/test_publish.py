@@ -59,7 +59,7 @@ def test_a_committed_file_is_there(
     assert (root / place.key).read_bytes() == body
     assert rows(root) == [(place.key, (root / place.key).stat().st_mtime_ns)]
     locks = {"open.lock", "remove.lock", "sweep.lock", "reconcile.lock"}
-    assert {p.name for p in (root / ".hmacfs").iterdir()} == {"index.db", "owners", "uploads", *locks}
+    assert {p.name for p in (root / ".hmacfs").iterdir()} == {"index.db", "uploads", *locks}
 
 
 @pytest.mark.parametrize(
