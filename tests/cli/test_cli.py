@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin
 
 import pytest
 import serving
@@ -157,7 +158,7 @@ def test_a_pass_for_tus_and_its_curl_line_upload(tmp_path: Path, program: Callab
         said = subprocess.check_output([*shlex.split(line), "-s", "-i"], cwd=tmp_path, text=True, timeout=60)
         lines = (field.partition(": ") for field in said.splitlines())
         fields = {name.lower(): value for name, _, value in lines}
-        answer = server.request("GET", fields["content-location"])
+        answer = server.request("GET", urljoin("/files/", fields["content-location"]))
         assert (answer.status, answer.body) == (200, b"hello world\n")
         assert fields["content-location"].endswith("/two%20words.txt")
         assert answer.fields["content-type"] == "text/plain"
@@ -171,7 +172,7 @@ def test_sign_says_which_endpoint_is_missing(tmp_path: Path) -> None:
     assert "[[endpoint]]" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["a/../b", "/etc/passwd", "a/", "a//b", "..", "a\nb", "a/" + "n" * 256, ""])
+@pytest.mark.parametrize("name", ["a/../b", "/etc/passwd", "a/", "a//b", "..", "a\nb", "a\\b", ""])
 def test_what_the_server_would_not_take_is_not_signed(name: str, tmp_path: Path) -> None:
     done = hmacfs("sign", "--base-url", "http://x/upload/", name, "1", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
