@@ -385,7 +385,8 @@ class Worker:
 
     def _tick(self) -> None:
         """Look after everything that is due; the only timer of the worker."""
-        self._loop.call_later(TICK_S, self._tick)  # first, so that no fault below can stop the clock
+        # First, so that no fault below can stop the clock.
+        self._ticking = self._loop.call_later(TICK_S, self._tick)
         now = self._loop.time()
         service = self._service
         self._row.observe(metrics.LOOP_LAG, max(now - self._next_tick, 0.0))
@@ -510,6 +511,7 @@ class Worker:
         self._log.event("error", "background-failed", error=repr(error) if error else context["message"])
 
     async def _close(self) -> None:
+        self._ticking.cancel()  # it would begin work on what is closed
         for task in self._tasks:
             task.cancel()
         # Answers whose client is gone: their bodies have ended, but a commit may be under way.

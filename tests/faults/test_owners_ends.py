@@ -235,7 +235,6 @@ def settle(site: Site) -> None:
         assert time.monotonic() < deadline, left
 
 
-@pytest.mark.xfail(reason="the worker's clock goes on while its store is closed")
 def test_a_worker_that_ends_slowly_begins_nothing_more(tmp_path: Path, program: Callable[[str], str]) -> None:
     """Its clock went on, and started work on a store that was closed by then: `background-failed`."""
     slow = ("-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:delay_exit=1500000")
