@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import urljoin
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -56,7 +57,7 @@ def ask(sock: socket.socket, method: str, target: str, body: bytes = b"", **fiel
 def begin(server: Server, sock: socket.socket, offset: int) -> str:
     """Begin an upload that is as far as `offset`; give its URL."""
     answer = ask(sock, "POST", "/files/", Upload_Length=str(offset + 2 * len(PIECE)))
-    target = answer.fields["location"]
+    target = urljoin("/files/", answer.fields["location"])
     (found,) = server.storage.glob(f".*/uploads/{target.rpartition('/')[2]}")
     os.truncate(found, offset)
     return target

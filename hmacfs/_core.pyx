@@ -1,7 +1,7 @@
 """Mechanism: slabs, the receive step, the send loop, and two system calls that Python lacks.
 
-Gets the owners of descriptors, and numbers; gives back numbers; no defaults, no configuration, no log. A closed
-owner is refused, and what is in use is not closed meanwhile (`_descriptor`).
+Gets the owners of descriptors, and numbers; gives back numbers; no defaults, no configuration, no log. A
+closed owner is refused, and what is in use is not closed meanwhile (`_descriptor`).
 Loops run without the GIL and end with a `Step`: how far, and in a word why they stopped.
 """
 
@@ -164,7 +164,8 @@ cdef long beneath_cached(int dir_fd, const char *name, uint64_t flags) noexcept 
     return fd
 
 
-cdef long resolve(int dir_fd, const char *name, uint64_t flags, uint64_t mode, uint64_t how_else) noexcept nogil:
+cdef long resolve(int dir_fd, const char *name, uint64_t flags, uint64_t mode,
+                  uint64_t how_else) noexcept nogil:
     cdef open_how how
     how.flags = flags
     how.mode = mode

@@ -189,6 +189,7 @@ class Worker:
         self._sockets = [socket.socket(fileno=fd) for fd in boot.listeners]
         self._servers: list[tuple[asyncio.Server, socket.socket]] = []
         self._accepting = True
+        self._closing = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._dropped = 0
         self._lookalikes = lookalikes(boot.settings)
@@ -468,6 +469,9 @@ class Worker:
 
     def _start(self, job: Coroutine[None, None, None]) -> None:
         """Run `job` beside the connections; the loop itself keeps only weak references to tasks."""
+        if self._closing:  # what it would work on is closed, or about to be
+            job.close()
+            return
         task = self._loop.create_task(job)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
@@ -512,6 +516,7 @@ class Worker:
 
     async def _close(self) -> None:
         self._ticking.cancel()  # it would begin work on what is closed
+        self._closing = True
         for task in self._tasks:
             task.cancel()
         # Answers whose client is gone: their bodies have ended, but a commit may be under way.

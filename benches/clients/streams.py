@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
+from urllib.parse import urljoin
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -88,10 +89,11 @@ def exchange_on(
         begun = time.perf_counter()
         yield from send(sock, exchange.head, source.fd, range(0 if piece else size))
         answer = yield from take_answer(sock, {201} if size else {200}, drain)
+        target = urljoin(exchange.head.split(b" ", 2)[1].decode("latin-1"), answer.location)
         for offset in range(0, size, piece) if piece else ():
             span = range(offset, min(offset + piece, size))
             words = {"offset": offset, "length": len(span), "ends": int(span.stop == size)}
-            head = source.rest.format(target=answer.location, **words).encode("latin-1")
+            head = source.rest.format(target=target, **words).encode("latin-1")
             yield from send(sock, head, source.fd, span)
             yield from take_answer(sock, {201, 204}, drain)
         tally.times_s.append(time.perf_counter() - begun)

@@ -203,6 +203,8 @@ ROWS: Final = (
             ),
             _now_by("Workers that put uploads off", "breaker_open", "dependency"),
             _grow_by("Breakers opened", "breaker_opened_total", "dependency"),
+            _now("Workers that refuse uploads", "uploads_barred"),
+            _happen("Files that may not be read", "denied_files_total"),
         ),
     ),
     (

@@ -43,7 +43,7 @@ def run_pytest(
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", "-n", processes, str(folder)],
         cwd=folder,
-        env=os.environ | {"HMACFS_NO_SKIPS": no_skips},
+        env=os.environ | {"HMACFS_NO_SKIPS": no_skips, "PYTHONPATH": str(CONFTEST.parent)},
         capture_output=True,
         text=True,
         check=False,

@@ -9,6 +9,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
+import children
 import fronts
 import pytest
 import serving
@@ -42,13 +43,8 @@ def test_haproxys_check(tmp_path: Path, program: Callable[[str], str], check: st
         )
         stats = tmp_path / "stats"
         config = fronts.write(tmp_path / "haproxy.cfg", PLAIN.format(socket=stats, backend=backend))
-        with subprocess.Popen(
-            [program("haproxy"), "-db", "-f", config], stderr=subprocess.DEVNULL
-        ) as haproxy:
-            try:
-                assert state_of(stats) == state
-            finally:
-                haproxy.kill()
+        with children.running([program("haproxy"), "-db", "-f", config], stderr=subprocess.DEVNULL):
+            assert state_of(stats) == state
 
 
 def state_of(stats: Path) -> str:

@@ -24,7 +24,7 @@ def test_codes_are_unique() -> None:
 
 @pytest.mark.parametrize("refusal", errors.CATALOGUE, ids=lambda refusal: refusal.code)
 def test_refusal_is_well_formed(refusal: errors.Refusal) -> None:
-    assert re.fullmatch(r"[a-z]+(_[a-z]+)*", refusal.code)
+    assert re.fullmatch(r"[a-z]+[0-9]?(_[a-z]+)*", refusal.code)
     assert refusal.status in {*range(400, 600)} & {*HTTPStatus, 460}  # 460 is of tus
     assert refusal.words
     assert refusal.words[-1] not in ".!"

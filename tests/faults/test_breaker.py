@@ -112,7 +112,7 @@ def test_switched_off_every_upload_is_tried(tmp_path: Path, program: Callable[[s
 
 
 @pytest.mark.parametrize("durability", ["full", "relaxed"])
-@pytest.mark.parametrize("call", ["openat", "linkat"])
+@pytest.mark.parametrize("call", ["openat2", "linkat"])
 @pytest.mark.parametrize("error", ["EBUSY", "EINTR", "EAGAIN"])
 def test_what_passes_by_itself_is_tried_again(
     tmp_path: Path, program: Callable[[str], str], durability: str, call: str, error: str
@@ -129,7 +129,7 @@ def test_what_passes_by_itself_is_tried_again(
         assert opened(server, "storage") == (0, 0)
 
 
-@pytest.mark.parametrize("call", ["openat", "linkat"])
+@pytest.mark.parametrize("call", ["openat2", "linkat"])
 def test_what_does_not_pass_is_put_off_soon(tmp_path: Path, program: Callable[[str], str], call: str) -> None:
     with serving.running(tmp_path) as server:
         assert put(server).status == 201

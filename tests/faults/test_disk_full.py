@@ -237,7 +237,10 @@ def test_a_server_starts_below_the_margin(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
 def test_workers_are_replaced_on_a_full_disk(tmp_path: Path, kind: str) -> None:
-    with small_disk(tmp_path, kind, 32 * MiB) as place, serving.running(tmp_path, workers=WORKERS) as server:
+    with (
+        small_disk(tmp_path, kind, 32 * MiB) as place,
+        serving.running(tmp_path, workers=WORKERS, provokes={"worker-died", "uploads-barred"}) as server,
+    ):
         assert server.put("first/file", BODY).status == 201
         filler = fill(place, 0)
         load.kill(*server.workers)
@@ -256,10 +259,10 @@ def test_workers_are_replaced_on_a_full_disk(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
 def test_a_start_without_a_byte_to_spare_serves_what_is_there(tmp_path: Path, kind: str) -> None:
     with small_disk(tmp_path, kind, 32 * MiB) as place:
-        with serving.running(tmp_path) as server:
+        with serving.running(tmp_path, provokes={"uploads-barred", "worker-died"}) as server:
             assert server.put("first/file", BODY).status == 201
         filler = fill(place, 0)
-        with serving.running(tmp_path) as server:
+        with serving.running(tmp_path, provokes={"uploads-barred", "worker-died"}) as server:
             assert server.get("first/file").body == BODY
             assert server.put("late/file", BODY).status == 507
             assert b"[-]uploads failed" in server.operate("/readyz")[1]

@@ -456,7 +456,7 @@ def test_files_are_served_whatever_keeps_uploads_away(
         storage = place / "store"
         storage.mkdir()
         text = serving.configuration(storage)
-        with serving.start(tmp_path, text) as server:
+        with serving.start(tmp_path, text, provokes={"uploads-barred", "worker-died"}) as server:
             server.storage = storage
             assert server.put(kept, BODY, "text/plain").status == 201
             assert server.stop() == 0

@@ -74,7 +74,7 @@ def test_no_request_fails_under_load(tmp_path: Path) -> None:
 def test_reloads_in_a_row_end_with_the_last_settings_everywhere(tmp_path: Path) -> None:
     """A signal may come while the workers still take over the settings before, or while they start."""
     storage = tmp_path / "store"
-    with serving.running(tmp_path, workers=2) as server:
+    with serving.running(tmp_path, workers=2, provokes={"reload-refused", "worker-died"}) as server:
         os.kill(server.workers[0], signal.SIGKILL)
         for kilobytes in range(1, 11):
             reload(
@@ -119,7 +119,7 @@ def test_a_configuration_that_cannot_be_read_changes_nothing(tmp_path: Path, rui
 
 def test_what_needs_a_restart_is_said_and_not_half_done(tmp_path: Path) -> None:
     """A worker that is replaced later still serves the storage of its neighbours."""
-    with serving.running(tmp_path, workers=1) as server:
+    with serving.running(tmp_path, workers=1, provokes={"worker-died"}) as server:
         rel = serving.fresh()
         assert server.put(rel, b"x").status == 201
         reload(server, serving.configuration(tmp_path / "elsewhere", workers=3, listen='"127.0.0.1:1"'))

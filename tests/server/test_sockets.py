@@ -242,7 +242,7 @@ def test_the_service_manager_hears_of_everything(tmp_path: Path) -> None:
     with manager(path) as sock:
         environ = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "1000000"}
         text = serving.configuration(tmp_path / "store", workers=2)
-        with serving.start(tmp_path, text, environ=environ) as server:
+        with serving.start(tmp_path, text, environ=environ, provokes={"reload-refused"}) as server:
             assert hear(sock, "READY")["READY"] == "1"
             beats = []
             for _ in range(4):

@@ -329,7 +329,9 @@ def test_a_reload_under_load_brings_the_new_certificate_and_loses_nothing(
     live, live_key = tmp_path / "live.pem", tmp_path / "live.key"
     live.write_bytes(crt.read_bytes())
     live_key.write_bytes(key.read_bytes())
-    with serving.running(tmp_path, rest=SETTINGS.format(crt=live, key=live_key)) as server:
+    with serving.running(
+        tmp_path, rest=SETTINGS.format(crt=live, key=live_key), provokes={"worker-died"}
+    ) as server:
         site = Site(server, selfsigned.port_of(server), both, program("curl"))
         rel, body = serving.fresh(), secrets.token_bytes(20 * MiB)
         site.put(rel, body)

@@ -74,7 +74,7 @@ def test_a_killed_worker_is_replaced_and_loses_only_its_own(tmp_path: Path) -> N
 
 
 def test_connections_queued_for_a_dead_worker_wait_for_its_successor(tmp_path: Path) -> None:
-    with serving.running(tmp_path, workers=2) as server:
+    with serving.running(tmp_path, workers=2, provokes={"worker-died"}) as server:
         os.kill(server.workers[0], signal.SIGKILL)
         socks = [server.connect() for _ in range(40)]
         assert [ask(sock) for sock in socks] == [200] * 40
@@ -98,7 +98,11 @@ def test_a_scrape_is_the_sum_of_all_workers(tmp_path: Path) -> None:
 
 def test_workers_that_die_at_once_are_started_ever_more_slowly(tmp_path: Path) -> None:
     """What takes the ground from under them is real: a file stands in the place of the storage."""
-    with serving.start(tmp_path, serving.configuration(tmp_path / "store", workers=2)) as server:
+    with serving.start(
+        tmp_path,
+        serving.configuration(tmp_path / "store", workers=2),
+        provokes={"worker-died", "not-json", "uploads-barred", "background-failed"},
+    ) as server:
         storage, away = server.storage, tmp_path / "away"
         storage.rename(away)
         storage.write_bytes(b"")
@@ -123,6 +127,7 @@ def test_a_stuck_worker_is_killed_and_replaced(tmp_path: Path) -> None:
     with serving.start(
         tmp_path,
         serving.configuration(tmp_path / "store", workers=2),
+        provokes={"worker-died", "worker-stuck"},
         wrap=(sys.executable, impatient.__file__),
     ) as server:
         stuck, other = server.workers
@@ -138,6 +143,7 @@ def test_a_worker_stuck_in_its_start_is_replaced_too(tmp_path: Path) -> None:
     with serving.start(
         tmp_path,
         serving.configuration(tmp_path / "store", workers=1),
+        provokes={"worker-died", "worker-stuck"},
         wrap=(sys.executable, impatient.__file__),
     ) as server:
         (first,) = server.workers

@@ -29,7 +29,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[serving.Se
     with serving.running(where) as server:
         rel = serving.fresh()
         assert server.put(rel, b"x" * SIZE).status == 201
-        assert server.put(rel, b"x" * SIZE).status == 409
+        assert server.put(rel, b"y" * SIZE).status == 409
         assert server.get(rel).body == b"x" * SIZE
         assert server.get("no/such").status == 404
         yield server, naming(server, where / "named.toml", server.operators)
