@@ -1,9 +1,9 @@
 """The owner of one open descriptor: what needs the file holds this object, never the number.
 
 A number outlives its file: closed, it is the next file's that anybody opens. So the number stands here alone.
-It is closed once, and not before the last call that uses it on another thread has returned; after `close` every
-use is refused. A descriptor that a transport owns is not closed here but revoked, when the transport is about to
-close it.
+It is closed once, and not before the last call that uses it on another thread has returned; after `close`
+every use is refused. A descriptor that a transport owns is not closed here but revoked, when the transport is
+about to close it.
 
 The counting needs no lock of its own: it happens with the GIL held and calls no Python.
 """
@@ -72,11 +72,11 @@ cdef class Descriptor:
         return self.number
 
     def use(self) -> Use:
-        """Return a context that gives the number and keeps it open: for a thread that did not open it."""
+        """Return a context that gives the number and keeps it open: for threads that did not open it."""
         return Use(self)
 
     def duplicate(self) -> Descriptor:
-        """Return the owner of a duplicate (dup(2)), closed on exec(3). Raises OSError, ValueError if closed."""
+        """Return the owner of a duplicate (dup(2)). Raises OSError, and ValueError if it is closed."""
         cdef int number = fcntl(self.borrow(), F_DUPFD_CLOEXEC, 0)
         cdef int code = errno
         self.give_back()
