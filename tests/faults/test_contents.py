@@ -242,8 +242,8 @@ def stop(server: serving.Server, plan: Plan) -> list[dict[str, Any]]:
     return [line for line in lines if not is_explained(line)]
 
 
-# Where calls fail the log is not clean yet (a respawned worker whose index cannot be read prints a traceback, among
-# others), though no byte was ever wrong: those plans run where HMACFS_FULL=1 asks for all.
+# Where calls fail the log is not clean yet (a respawned worker whose index cannot be read prints a traceback,
+# among others), though no byte was ever wrong: those plans run where HMACFS_FULL=1 asks for all.
 RUN = [name for name in PLANS if os.environ.get("HMACFS_FULL") == "1" or "failing" not in name]
 
 

@@ -230,7 +230,7 @@ class Engine:
         for algorithm, digits in dict.fromkeys(told):
             if not hmac.compare_digest(await self.sessions.digest(writing, algorithm), digits):
                 # What has come is not the file, and nothing that may still come can make it that.
-                await self.sessions.discard(writing)
+                await self.sessions.discard([writing])
                 raise Refused(errors.DIGEST_MISMATCH)
         sha256 = dict(told).get("sha256")
         if sha256 is None and ask.wants_sha256:

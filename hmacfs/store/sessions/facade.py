@@ -256,10 +256,6 @@ class Sessions:
         """
         return await self._patiently(self._ledger.drop, name, allowed)
 
-    async def discard(self, writing: Writing) -> None:
-        """Drop an upload that is held: what has come can never become its file."""
-        await self._run(self._keeping.discard, writing)
-
     async def clear(self, name: str) -> None:
         """Drop whatever there is of this name: for whoever has a right to the place. Raises Refused BUSY."""
         await self._patiently(self._endings.clear, name)
