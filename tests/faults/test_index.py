@@ -156,8 +156,10 @@ def test_a_damaged_index_keeps_no_file_from_being_served(tmp_path: Path, start: 
     rels = stored(tmp_path, 3)
     index = tmp_path / "store/.hmacfs/index.db"
     overwrite(index, start, data)
-    with serving.running(tmp_path) as server:
-        assert str(index) in server.wait_for("uploads-barred")["error"]
+    with serving.running(tmp_path, provokes={"uploads-barred"}) as server:
+        early = [line for line in server.events if line["event"] == "uploads-barred"]
+        barred = early[0] if early else server.wait_for("uploads-barred")
+        assert str(index) in barred["error"]
         status, told = server.operate("/readyz")
         assert (status, b"aside" in told, b"[-]downloads" in told) == (503, True, False)
         for rel in rels:
