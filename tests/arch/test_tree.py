@@ -51,7 +51,7 @@ def test_the_top_level_is_there(name: str) -> None:
     assert (ROOT / name).exists()
 
 
-@pytest.mark.parametrize("name", [".ci/run", ".ci/setup"])
+@pytest.mark.parametrize("name", [".ci/bare", ".ci/run", ".ci/setup"])
 def test_scripts_can_be_run(name: str) -> None:
     assert os.access(ROOT / name, os.X_OK)
 
