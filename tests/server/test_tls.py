@@ -352,7 +352,6 @@ def test_a_reload_under_load_brings_the_new_certificate_and_loses_nothing(
         assert not wrong
         # A worker that is started now serves what was checked, not what the files have become.
         (worker,) = server.workers
-        server.provoked.add("worker-died")
         os.kill(worker, signal.SIGKILL)
         server.wait_for("worker-started", slot=0)
         assert shown(site) == der(second)
