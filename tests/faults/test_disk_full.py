@@ -98,31 +98,34 @@ def test_the_head_alone_is_refused_if_there_is_no_room(tmp_path: Path, kind: str
 
 @pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
 def test_uploads_at_once_leave_the_margin(tmp_path: Path, kind: str, figure: Callable[[str], None]) -> None:
-    """16 clients of two workers ask for twice the space there is; none goes below the margin."""
+    """16 clients of two workers ask for twice the space there is; none goes below the margin.
+
+    Space is taken as bytes come: some are refused at the head, others when there is no more for the next step.
+    """
     clients, size = 16, 4 * MiB
     with small_disk(tmp_path, kind, 40 * MiB) as place, serving.running(tmp_path, workers=WORKERS) as server:
         assert server.put("first/file", BODY).status == 201
         rels = [f"dir{n}/{size}-{n}.bin" for n in range(clients)]
         sockets = [ask(server, rel, size) for rel in rels]
         statuses = [serving.read_answer(sock).status for sock in sockets]
-        granted = statuses.count(100)
-        # All that was granted is reserved now, and not one byte of it written.
+        # Nobody has sent a byte, and the first step of each is taken.
         at_head = free_bytes(place)
         assert at_head >= MARGIN_BYTES - INDEX_BYTES
-        assert set(statuses) <= {100, 507}
-        for sock, rel, status in zip(sockets, rels, statuses, strict=True):
-            if status == 100:
-                sock.sendall(load.body_of(rel))
-                assert serving.read_answer(sock).status == 201
+        for number, (sock, rel) in enumerate(zip(sockets, rels, strict=True)):
+            if statuses[number] == 100:
+                with contextlib.suppress(ConnectionError):  # refused before all of it was sent
+                    sock.sendall(load.body_of(rel))
+                statuses[number] = serving.read_answer(sock).status
             sock.close()
-        stored = [rel for rel, status in zip(rels, statuses, strict=True) if status == 100]
+            assert free_bytes(place) >= MARGIN_BYTES - INDEX_BYTES
+        assert set(statuses) == {201, 507}
+        stored = [rel for rel, status in zip(rels, statuses, strict=True) if status == 201]
         assert server.files() == sorted(["upload/first/file", *(f"upload/{rel}" for rel in stored)])
         for rel in stored:
             assert server.get(rel).body == load.body_of(rel)
         at_end = free_bytes(place)
-        assert at_end >= MARGIN_BYTES - INDEX_BYTES
     figure(
-        f"{granted} of {clients} uploads of {size} bytes granted; free then {at_head} bytes, at the end "
+        f"{len(stored)} of {clients} uploads of {size} bytes stored; free then {at_head} bytes, at the end "
         f"{at_end} of {MARGIN_BYTES} to be kept, index included"
     )
 
@@ -242,7 +245,7 @@ def test_workers_are_replaced_on_a_full_disk(tmp_path: Path, kind: str) -> None:
         serving.running(
             tmp_path,
             workers=WORKERS,
-            provokes={"worker-died", "uploads-barred", "background-failed", "not-json"},
+            provokes={"worker-died", "uploads-barred", "background-failed"},
         ) as server,
     ):
         assert server.put("first/file", BODY).status == 201

@@ -179,7 +179,12 @@ class Collection:
         sessions = self._engine.sessions
         if not await sessions.knows(target.name):
             return False
-        return (await sessions.look(target.name, target.allowed)).is_whole
+        try:
+            return (await sessions.look(target.name, target.allowed)).is_whole
+        except Refused as refused:  # a joining that failed has dropped it meanwhile, and the parts stand
+            if refused.refusal is not errors.NOT_FOUND:
+                raise
+            return False
 
     async def _cancel(self, ask: Ask, link: Link, target: Target) -> Reply:
         """Drop an upload; also its file, if that is complete: its owner takes it back."""
