@@ -100,7 +100,7 @@ def test_the_head_alone_is_refused_if_there_is_no_room(tmp_path: Path, kind: str
 def test_uploads_at_once_leave_the_margin(tmp_path: Path, kind: str, figure: Callable[[str], None]) -> None:
     """16 clients of two workers ask for twice the space there is; none goes below the margin.
 
-    Space is taken as bytes come: some are refused at the head, others when there is no more for the next step.
+    Space is taken as bytes come: some are refused at the head, others when the next step finds none.
     """
     clients, size = 16, 4 * MiB
     with small_disk(tmp_path, kind, 40 * MiB) as place, serving.running(tmp_path, workers=WORKERS) as server:

@@ -104,7 +104,7 @@ def test_workers_that_die_at_once_are_started_ever_more_slowly(tmp_path: Path) -
         provokes={
             "worker-died",
             "uploads-barred",
-            "not-json",
+            "not-json",  # a worker that cannot open its storage still ends with a traceback
         },  # a worker without its storage ends with a traceback
     ) as server:
         storage, away = server.storage, tmp_path / "away"
