@@ -105,7 +105,7 @@ def test_workers_that_die_at_once_are_started_ever_more_slowly(tmp_path: Path) -
             "worker-died",
             "uploads-barred",
             "not-json",  # a worker that cannot open its storage still ends with a traceback
-        },  # a worker without its storage ends with a traceback
+        },
     ) as server:
         storage, away = server.storage, tmp_path / "away"
         storage.rename(away)
