@@ -289,7 +289,10 @@ def wait_stored(storage: Path, size: int, workers: tuple[int, ...] = (), *, or_l
     deadline = time.monotonic() + serving.PATIENCE_S
 
     def has_come(path: Path) -> bool:
-        found = path.stat().st_size
+        try:
+            found = path.stat().st_size
+        except FileNotFoundError:  # it has got its name, or is gone
+            return False
         return path.suffix != ".note" and (found == size or (or_longer and found > size))
 
     while not any(map(has_come, parts_of(storage))):

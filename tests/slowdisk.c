@@ -187,5 +187,7 @@ ON_PATH(CALL_unlinkat, unlinkat, (int dir, const char *path, int flags), dir, pa
 ON_PATH(CALL_unlinkat, unlink, (const char *path), AT_FDCWD, path, path)
 ON_PATH(CALL_renameat, renameat, (int from, const char *source, int to, const char *path), to, path, from, source,
         to, path)
-ON_PATH(CALL_faccessat, faccessat, (int dir, const char *path, int mode, int flags), dir, path, dir, path, mode,
-        flags)
+ON_PATH(CALL_fstatat, fstatat, (int dir, const char *path, struct stat *found, int flags), dir, path, dir, path,
+        found, flags)
+ON_PATH(CALL_fstatat, fstatat64, (int dir, const char *path, struct stat64 *found, int flags), dir, path, dir, path,
+        found, flags)

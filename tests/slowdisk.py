@@ -29,7 +29,7 @@ CALLS = (
     "fallocate",
     "unlinkat",
     "renameat",
-    "faccessat",
+    "fstatat",
 )
 """Calls by the name that Linux has for them; fdatasync counts as fsync, and so on."""
 NOTES, NOTE_BYTES = 64, 256

@@ -17,6 +17,11 @@ def open_beneath(dir_fd: int, path: bytes, flags: int, mode: int = 0) -> int:
     return os.open(path, flags, mode, dir_fd=dir_fd)
 
 
+def open_cached(dir_fd: int, path: bytes, flags: int) -> int:
+    """Open like `_core.open_cached`, trusting the path, and that the kernel knows it."""
+    return os.open(path, flags, dir_fd=dir_fd)
+
+
 def begin_file(root: int, path: bytes | None, home: bytes, mode: int) -> int:
     """Do as `_drafts.begin_file`, trusting the path and the umask."""
     if path is not None:
@@ -46,5 +51,6 @@ def name_file(  # noqa: PLR0913, PLR0917 - as the real one
 
 
 _core.open_beneath = open_beneath
+_core.open_cached = open_cached
 _drafts.begin_file = begin_file
 _drafts.name_file = name_file

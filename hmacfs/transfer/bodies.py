@@ -190,6 +190,11 @@ class FileSink(Unguarded):
         """
         return self._take(data, int(latency.ALARM_S * NANO))
 
+    @property
+    def fits(self) -> int:
+        """Bytes that may be written before room must be taken; without room one byte too many, to be refused."""
+        return (self._limit + 1 if self._room is None else self._room.end) - self._intake.moved
+
     def _has_room(self, count: int) -> bool:
         return self._room is None or self._intake.moved + count <= self._room.end
 

@@ -134,8 +134,9 @@ class Receiving:
         try:
             # Before the first read: what was read and may not be stored yet would have to be kept.
             with self._sink.guard(1, wait=False) as now:
-                while now and moved < limit and not self._lane.slow:
-                    data, why = self._draw(self._turns.slab, size, limit - moved)
+                # No more is read than has room, or each of many uploads would keep what it had read too much.
+                while now and moved < limit and not self._lane.slow and (fits := self._sink.fits):
+                    data, why = self._draw(self._turns.slab, size, min(limit - moved, fits))
                     count = self._store(data)
                     moved += count
                     if self._settle(count, why):

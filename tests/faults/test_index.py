@@ -178,7 +178,7 @@ def test_a_damage_that_shows_itself_later_is_told(tmp_path: Path) -> None:
     rels = stored(tmp_path, 300)
     overwrite(tmp_path / "store/.hmacfs/index.db", 5 * 4096, b"\xff" * (20 * 4096))
     before = storage.names(tmp_path / "store")
-    with serving.running(tmp_path) as server:
+    with serving.running(tmp_path, provokes={"uploads-barred", "background-failed"}) as server:
         for rel in rels[::10]:
             assert server.get(rel).body == BODY
         server.wait_for("uploads-barred")

@@ -33,7 +33,7 @@ LETS_GO = re.compile(r"close\(|fcntl\(.*F_SETLK, .*F_UNLCK")
 # SQLite tries for a lock again and again before it gives up.
 LOCK = re.compile(r"fcntl\(.*index\.db-shm>, F_SETLK, ")
 # Made once the file is stored: what is left of a broken upload to the same slot then waits for the sweep.
-AFTERWARDS = re.compile(r"faccessat2\(.*/uploads>")
+AFTERWARDS = re.compile(r"newfstatat\(.*/uploads>, \"[0-9a-f]+\.note\"")
 # A thread of a pool may have got a colleague, and then either may take the upload.
 TRIES = 8
 # SQLite checkpoints at 1000 pages.

@@ -30,6 +30,7 @@ STATE = {
     "clients.db-wal",
     "clients.db-shm",
     "uploads",
+    "owners",
     "open.lock",
     "remove.lock",
     "sweep.lock",

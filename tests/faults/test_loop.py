@@ -56,12 +56,11 @@ OLD = 60
 # Where storage is quick the loop does these itself, and leaves them to threads once one was slow: the first
 # may hold it up, of each kind of work that is judged by itself (`policy.pace`, `policy.latency`).
 AT_FIRST = {
-    "openat": 1,  # a draft
-    "openat2": 1,  # whether its name is free
+    "openat2": 2,  # a file without a name, and whether its name is free
     "pwrite": 1,  # of a body
     "flock": 2,  # the fence around such a write, taken and let go
     "pread": 1,  # and looked at
-    "faccessat": 1,  # whether a broken upload is left to be dropped
+    "fstatat": 1,  # whether a broken upload is left to be dropped
 }
 # Rows of the index and names as well; a row is several writes.
 RELAXED = {**AT_FIRST, "linkat": 1, "mkdirat": 1, "pwrite": 16}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,14 +17,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BODY = b"x" * 70_000
-# Space is reserved for large bodies only, as long as there is plenty.
-LARGE = b"x" * (space.SMALL_BYTES + 1)
+# Its first step is reserved where a crowd of such steps would not find room; the rest of it is a byte.
+LARGE = b"x" * (space.FIRST_BYTES + 1)
+SPARE_BYTES = space.CROWD * space.FIRST_BYTES // 2
+assert not space.must_reserve(len(BODY), SPARE_BYTES - len(BODY))
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[serving.Server]:
+    margin = shutil.disk_usage(tmp_path).free - SPARE_BYTES
     # Clients are shared now and then, which is no part of an upload.
-    with serving.running(tmp_path, rest="[performance]\nclient_profiling = false\n") as running:
+    profiles = "[performance]\nclient_profiling = false\n"
+    with serving.running(tmp_path, server=f"min_free_bytes = {margin}", rest=profiles) as running:
         yield running
 
 

@@ -126,7 +126,7 @@ def test_every_way_in_ends_with_a_file(
             tmp_path, server=f'durability = "{durability}"', rest=resuming.ENDPOINTS
         ) as server:
             assert server.put(rel, b"small", "text/plain").status == 201
-            assert server.put(rel, b"small", "text/plain").status == 409
+            assert server.put(rel, b"another", "text/plain").status == 409
             assert server.get(rel).fields["content-type"] == "text/plain"
             for language in LANGUAGES:
                 assert (storage / upload(server, language)).read_bytes() == BODY

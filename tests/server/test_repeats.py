@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import languages
 import pytest
+import resuming
 import serving
 import wire
 from wire import Wire
@@ -139,14 +140,17 @@ def test_an_answer_that_was_lost(server: Server) -> None:
 
 
 def test_two_at_once(server: Server) -> None:
+    """The newer takes the place of the older, which is told so; and may then be sent once more."""
     rel, body = serving.fresh(), os.urandom(MiB)
     target, fields = signed("v", rel, len(body))
     with Wire(server) as one, Wire(server) as other:
         for client in (one, other):
             client.send(serving.head("PUT", target, fields, len(body)) + body[:-1])
-        for client in (one, other):
-            client.send(body[-1:])
-        assert [client.expect().status for client in (one, other)] == [201, 201]
+            resuming.wait_stored(server.storage, len(body) - 1, server.workers)
+        assert languages.refusal(one.expect()) == (409, "upload_taken_over")
+        other.send(body[-1:])
+        assert other.expect().status == 201
+    assert send(server, target, fields, body).status == 201
 
 
 def test_another_token_stays_refused(server: Server) -> None:

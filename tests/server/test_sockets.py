@@ -289,6 +289,6 @@ def test_each_worker_has_a_socket_of_its_own_and_they_stay(tmp_path: Path) -> No
 
 
 def inodes(port: int) -> set[str]:
-    """Give the sockets that listen on `port`."""
+    """Return the inodes of the sockets that listen on `port` of 127.0.0.1: others may use it elsewhere."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return {line[9] for line in lines if line[3] == "0A" and int(line[1].rpartition(":")[2], 16) == port}
+    return {line[9] for line in lines if line[3] == "0A" and line[1] == f"0100007F:{port:04X}"}
