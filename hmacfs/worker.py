@@ -32,7 +32,7 @@ from hmacfs.neighbours import Neighbours
 from hmacfs.policy import buffers, classes, lending
 from hmacfs.policy import memory as bounds
 from hmacfs.policy.trust import Trusted
-from hmacfs.store import READING, Acquaintances, Rules, Store
+from hmacfs.store import READING, Acquaintances, Rules, StorageError, Store
 
 if TYPE_CHECKING:
     import ssl
@@ -141,7 +141,11 @@ def run(control_fd: int) -> int:
     _core.keep_freed_bytes(bounds.FREED_BYTES)
     loop = uvloop.new_event_loop()
     try:
-        loop.run_until_complete(Worker(loop, pipe, boot).serve())
+        worker = Worker(loop, pipe, boot)
+        loop.run_until_complete(worker.serve())
+    except StorageError as error:  # it was sound when the server started: the supervisor tries again
+        log.open_log(boot.settings.logging, fall_back=True).event("error", "storage-lost", error=str(error))
+        return 1
     finally:
         loop.close()
     return 0

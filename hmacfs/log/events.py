@@ -34,6 +34,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "background-failed": "A task beside the requests, or a callback, failed; `error` says how.",
         "breaker-opened": "A worker puts uploads off, because `dependency` keeps failing; `error` says how.",
         "breaker-closed": "A worker takes uploads again: one of them found `dependency` well.",
+        "storage-lost": "A new worker cannot open the storage and ends; `error` says why. Another follows.",
         "uploads-barred": "A worker refuses uploads until the storage is mended; `error` says what is wrong.",
         "uploads-resumed": "A worker takes uploads again: what they need of the storage is there.",
         "file-denied": "A file that the server's user may not read was answered 404: `path` and `error` say "

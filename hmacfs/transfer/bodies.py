@@ -192,7 +192,7 @@ class FileSink(Unguarded):
 
     @property
     def fits(self) -> int:
-        """Bytes that may be written before room must be taken; without room one byte too many, to be refused."""
+        """Bytes that may be written before room must be taken; else one beyond the limit, to be refused."""
         return (self._limit + 1 if self._room is None else self._room.end) - self._intake.moved
 
     def _has_room(self, count: int) -> bool:

@@ -24,7 +24,13 @@ HALF = 4 * KiB
 # Many uploads are made sooner without syncs; what the sweep looks at are their times.
 SERVER = 'durability = "relaxed"\nsweep_interval = "1s"\n'
 # One upload stays silent in the middle of its body for as long as all the others take.
-REST = f'{resuming.ENDPOINTS}[uploads]\nsessiontimeout = "1h"\nmax_unfinished = 100000\n[timeouts]\nreadtimeout = "10m"\n'
+REST = f"""{resuming.ENDPOINTS}
+[uploads]
+sessiontimeout = "1h"
+max_unfinished = 100000
+[timeouts]
+readtimeout = "10m"
+"""
 LONG_S = 7200
 
 
