@@ -42,7 +42,7 @@ CONFIG = """
 listen_address = {listen}
 storage_path = "{storage}"
 workers = {workers}
-min_free_bytes = "1MB"
+min_free_bytes = "{min_free}"
 {server}
 [metrics]
 listen_address = "127.0.0.1:0"
@@ -208,10 +208,17 @@ def configuration(  # noqa: PLR0913 - the parts of a configuration
     server: str = "",
     rest: str = "",
     secret: str = SECRET,
+    min_free: str = "1MB",
 ) -> str:
     """Give a configuration for a test: system-chosen ports, JSON log."""
     return CONFIG.format(
-        storage=storage, workers=workers, listen=listen, server=server, rest=rest, secret=secret
+        storage=storage,
+        workers=workers,
+        listen=listen,
+        server=server,
+        rest=rest,
+        secret=secret,
+        min_free=min_free,
     )
 
 

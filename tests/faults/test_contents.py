@@ -8,7 +8,6 @@ that expire.
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import re
 import signal

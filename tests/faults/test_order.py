@@ -28,7 +28,8 @@ def server(tmp_path: Path) -> Iterator[serving.Server]:
     margin = shutil.disk_usage(tmp_path).free - SPARE_BYTES
     # Clients are shared now and then, which is no part of an upload.
     profiles = "[performance]\nclient_profiling = false\n"
-    with serving.running(tmp_path, server=f"min_free_bytes = {margin}", rest=profiles) as running:
+    text = serving.configuration(tmp_path / "store", rest=profiles, min_free=str(margin))
+    with serving.start(tmp_path, text) as running:
         yield running
 
 
