@@ -225,7 +225,7 @@ class Running:
             try:
                 status, _, body = self.fetch(where.target("1k"))
                 break
-            except ConnectionError:
+            except (ConnectionError, TimeoutError):  # the socket listens before a slow worker accepts
                 if not self.pids or time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)

@@ -33,6 +33,9 @@ SILENT_S: Final = 3.0
 BURIAL_S: Final = 0.01
 # A worker whose loop has not turned for so long answers nobody and never will.
 STUCK_S: Final = 60.0
+# So many times longer for its start: it may be recovering a long log of the index from a slow disk: one that is
+# killed meanwhile would begin anew, for ever.
+START_TIMES: Final = 3
 
 
 class Member:
@@ -179,7 +182,8 @@ class Fleet:
         for member in self._members:
             if member.process is None:
                 continue
-            if now_s - self._beat_s(member) > self._stuck_s:
+            patience_s = self._stuck_s * (1 if member.serves else START_TIMES)
+            if now_s - self._beat_s(member) > patience_s:
                 self._log.event("error", "worker-stuck", slot=member.slot, pid=member.process.pid)
                 member.process.kill()
 
