@@ -174,7 +174,9 @@ def test_a_full_disk_is_507_and_recovers(small_disk: Path) -> None:
             with contextlib.suppress(Refused):
                 assert part.room is not None
                 part.room.reach(2 * MiB)
-        assert 1 <= sum(part.room is not None and part.room.end == 2 * MiB for part in held) <= 3
+        assert held
+        # None, if all have looked before any has taken.
+        assert sum(part.room is not None and part.room.end == 2 * MiB for part in held) <= 3
         room = os.statvfs(small_disk)
         assert room.f_bavail * room.f_frsize >= MiB
         for part in held:
