@@ -19,9 +19,9 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS_S
 
 
-def pss_bytes(pid: int) -> int:
-    """Give a process's share of the memory it uses."""
-    return _field(Path(f"/proc/{pid}/smaps_rollup"), "Pss:")
+def anonymous_bytes(pid: int) -> int:
+    """Give the memory of a process that no file backs: other programs' starts and ends do not change it."""
+    return _field(Path(f"/proc/{pid}/smaps_rollup"), "Anonymous:")
 
 
 def rss_bytes(pid: int) -> int:

@@ -244,7 +244,7 @@ def test_silent_clients_cost_next_to_nothing(tmp_path: Path, program: Callable[[
         site = Site(server, selfsigned.port_of(server), crt, program("curl"))
         (worker,) = server.workers
         assert site.ask(serving.head("GET", "/health", None)).status == 200
-        files, memory = procfs.open_files(worker), procfs.pss_bytes(worker)
+        files, memory = procfs.open_files(worker), procfs.anonymous_bytes(worker)
         with contextlib.ExitStack() as silent:
             for _ in range(SILENT):
                 silent.enter_context(socket.create_connection(("127.0.0.1", site.port)))
@@ -252,7 +252,7 @@ def test_silent_clients_cost_next_to_nothing(tmp_path: Path, program: Callable[[
             assert site.ask(serving.head("GET", "/health", None)).status == 200
             while procfs.open_files(worker) < files + SILENT:
                 pass
-            assert (procfs.pss_bytes(worker) - memory) / SILENT < SILENT_BYTES
+            assert (procfs.anonymous_bytes(worker) - memory) / SILENT < SILENT_BYTES
 
 
 def test_handshakes_that_stall_make_way_for_newer_ones(tmp_path: Path, program: Callable[[str], str]) -> None:
