@@ -33,8 +33,8 @@ SILENT_S: Final = 3.0
 BURIAL_S: Final = 0.01
 # A worker whose loop has not turned for so long answers nobody and never will.
 STUCK_S: Final = 60.0
-# Its start may take so many times longer: a worker that recovers a long log of the index from a slow disk, and
-# is killed meanwhile, would begin anew for ever.
+# Its start may take so many times longer: a worker that recovers a long log of the index from a slow disk
+# would begin anew for ever if it were killed meanwhile.
 START_TIMES: Final = 3
 
 

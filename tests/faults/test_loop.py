@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 FULL = os.environ.get("HMACFS_FULL") == "1"
-DELAY_S = 0.3 if FULL else 0.1
+DELAY_S = 0.3 if FULL else 0.05
 P99_MS = 20.0  # of a machine that does nothing else
 assert DELAY_S > latency.ALARM_S + pace.STALL_S
 SMALL, LARGE = bytes(2 * KiB), bytes(3 * MiB)
