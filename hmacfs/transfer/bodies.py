@@ -196,7 +196,7 @@ class FileSink(Unguarded):
         return (self._limit + 1 if self._room is None else self._room.end) - self._intake.moved
 
     def _has_room(self, count: int) -> bool:
-        return self._room is None or self._intake.moved + count <= self._room.end
+        return self._room is None or count <= self.fits
 
     def _take(self, data: memoryview, patience_ns: int) -> int:
         if self._intake.moved + len(data) > self._limit:
@@ -204,7 +204,7 @@ class FileSink(Unguarded):
         count = self._waited_ns = 0
         if self._room is not None and not self._has_room(len(data)):
             if patience_ns:
-                data = data[: self._room.end - self._intake.moved]
+                data = data[: self.fits]
             else:
                 self._reach(self._room, self._intake.moved + len(data))
         while count < len(data):

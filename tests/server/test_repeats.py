@@ -144,9 +144,10 @@ def test_two_at_once(server: Server) -> None:
     rel, body = serving.fresh(), os.urandom(MiB)
     target, fields = signed("v", rel, len(body))
     with Wire(server) as one, Wire(server) as other:
-        for client in (one, other):
-            client.send(serving.head("PUT", target, fields, len(body)) + body[:-1])
-            resuming.wait_stored(server.storage, len(body) - 1, tuple(server.workers))
+        begun = serving.head("PUT", target, fields, len(body)) + body[:-1]
+        one.send(begun)
+        resuming.wait_stored(server.storage, len(body) - 1, tuple(server.workers))
+        other.send(begun)
         assert languages.refusal(one.expect()) == (409, "upload_taken_over")
         other.send(body[-1:])
         assert other.expect().status == 201

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import children
 import pytest
+import stages
 import storage
 from storage import names, put, rows, rules, slot
 
@@ -179,8 +180,14 @@ def test_a_full_disk_is_507_and_recovers(small_disk: Path) -> None:
         assert sum(part.room is not None and part.room.end == 2 * MiB for part in held) <= 3
         room = os.statvfs(small_disk)
         assert room.f_bavail * room.f_frsize >= MiB
+        last = held.pop()
         for part in held:
             part.close()
+        assert last.room is not None
+        await stages.until(lambda: os.statvfs(small_disk).f_bavail * room.f_frsize >= 3 * MiB)
+        last.room.reach(2 * MiB)  # what the others held is free
+        assert last.room.end == 2 * MiB
+        last.close()
 
     asyncio.run(main())
     store.close()
