@@ -26,7 +26,7 @@ from hmacfs import auth
 from hmacfs.model import Endpoint, Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
 SECRET = "b1f0c6d29e7a4853a1d4f70b6c92e358"
 PATIENCE_S = 60.0
@@ -355,6 +355,13 @@ def resolved(target: str, answer: Answer) -> Answer:
         if name in answer.fields:
             answer.fields[name] = urljoin(target, answer.fields[name])
     return answer
+
+
+def until(holds: Callable[[], bool], words: object = "") -> None:
+    """Ask again and again until it holds; fail with `words` if it takes too long."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline, words
 
 
 def read_answer(sock: socket.socket, method: str = "GET") -> Answer:

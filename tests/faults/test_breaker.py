@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import serving
 import tracing
+from serving import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,12 +22,6 @@ BODY = bytes(range(256)) * 40
 FEW = 100
 # The tries of a step end within half a second; the rest is for a machine that runs other tests too.
 SOON_S = 30.0
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + serving.PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import sqlite3
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 import disks
 import pytest
 import serving
+from serving import until
 
 from hmacfs.model import MiB
 
@@ -30,12 +30,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.usefixture
 BODY = bytes(range(256)) * 16
 # As root, but without root's right to pass over permissions.
 WITHOUT_RIGHTS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
-
-
-def until(holds: Callable[[], bool], words: object = "") -> None:
-    deadline = time.monotonic() + serving.PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline, words
 
 
 def checks(server: serving.Server) -> dict[str, str]:

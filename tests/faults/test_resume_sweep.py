@@ -72,9 +72,8 @@ def test_abandoned_uploads_are_swept(
         span = running.find(sock)
         assert span is not None
         sock.sendall(running.head(span) + body[:HALF])
-        deadline = time.monotonic() + serving.PATIENCE_S
-        while len(in_use := parts_since(server, kept)) < 2:  # its bytes and its note
-            assert time.monotonic() < deadline
+        serving.until(lambda: len(parts_since(server, kept)) == 2)  # its bytes and its note
+        in_use = parts_since(server, kept)
         kept |= in_use
         began = time.monotonic()
         abandon(server, count, body)

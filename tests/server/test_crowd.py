@@ -7,12 +7,12 @@ import os
 import signal
 import socket
 import struct
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 import serving
 import tracing
+from serving import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,12 +48,6 @@ def gather(server: Server, open_: contextlib.ExitStack) -> list[socket.socket]:
         for sock in socks:
             assert serving.read_answer(sock).body == CONTENT
     return socks
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + serving.PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline
 
 
 def usual(method: str = "GET") -> bytes:

@@ -6,14 +6,13 @@ import contextlib
 import os
 import signal
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import impatient
 import procfs
 import pytest
 import serving
-from serving import PATIENCE_S, Server
+from serving import Server, until
 
 if TYPE_CHECKING:
     import socket
@@ -41,12 +40,6 @@ def everywhere(server: Server) -> dict[int, socket.socket]:
         else:
             found[owner] = sock
     return found
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline
 
 
 def test_a_killed_worker_is_replaced_and_loses_only_its_own(tmp_path: Path) -> None:
