@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PARTS = ["hmacfs", "tests", "pyproject.toml", "setup.py", "README.md", "LICENSE"]
+FOLDERS = ["hmacfs", "tests", "benches", "docs", "deploy"]
+FILES = ["pyproject.toml", "setup.py", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile"]
 
 
 def run(command: list[str], folder: Path, **env: str) -> str:
@@ -29,10 +30,9 @@ def run(command: list[str], folder: Path, **env: str) -> str:
 def built(mode: str, folder: Path) -> Path:
     """Copy the tree and compile the core in it in this mode."""
     ignored = shutil.ignore_patterns("*.so", "_*.c", "_*.html", "__pycache__", "node_modules")
-    for part in PARTS:
-        if (ROOT / part).is_dir():
-            shutil.copytree(ROOT / part, folder / part, ignore=ignored)
-        else:
-            shutil.copy(ROOT / part, folder / part)
+    for part in FOLDERS:
+        shutil.copytree(ROOT / part, folder / part, ignore=ignored)
+    for part in FILES:
+        shutil.copy(ROOT / part, folder / part)
     run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], folder, HMACFS_BUILD=mode)
     return folder

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 DATA = os.urandom(MiB) * 16
 PARTS = 4
-# Of parts of 4 MiB; the n-th is that of the n-th connection, whichever part it carries.
-CUTS = (3 * MiB, 1 * MiB, 1, 2 * MiB, 4 * MiB - 1)
+# The n-th is that of the n-th connection, whichever part of 4 MiB it carries: all are less than one part,
+# so that no connection has too little left for its cut.
+CUTS = (2 * MiB, 1 * MiB, 1, MiB // 2, 65537)
 
 
 @pytest.fixture

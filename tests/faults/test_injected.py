@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import itertools
+import random
 import re
 import sqlite3
 import time
@@ -37,7 +38,7 @@ AFTERWARDS = re.compile(r"newfstatat\(.*/uploads>, \"[0-9a-f]+\.note\"")
 # Made once a second beside the requests: while it fails, uploads are put off.
 LOOK = re.compile(r'newfstatat\(AT_FDCWD[^,]*, "[^"]*/index\.db[^"]*", ')
 # A thread of a pool may have got a colleague, and then either may take the upload.
-TRIES = 20
+TRIES = 30
 # SQLite checkpoints at 1000 pages.
 WAL_PAGES = 1100
 
@@ -50,6 +51,11 @@ class Site(NamedTuple):
     when: int
     """Which of the thread's calls of this name it is, from 1."""
     text: str
+
+    @property
+    def kind(self) -> str:
+        """What it says but for names and numbers, which differ from one PUT to the next."""
+        return re.sub(r"[0-9a-f]*[0-9]+[0-9a-f]*", "#", self.text)
 
 
 def leave_wal(path: Path) -> None:
@@ -173,6 +179,11 @@ class Subject:
             assert "retry-after" in answer.fields
         return answer.status, trace.injected()
 
+    def elsewhere(self, site: Site, wal: Callable[[Path], None]) -> Site:
+        """Look where the call is now: threads of a pool may take turns, and never meet their old places."""
+        alike = [later for later in self.sites(wal) if later.kind == site.kind]
+        return random.choice(alike or [site])
+
     def fail_each(
         self,
         sites: list[Site],
@@ -186,14 +197,16 @@ class Subject:
         assert sites
         seen = collections.Counter[str]()
         for site in sites:
+            here = site
             for _ in range(TRIES):
                 self.prepare(wal)
-                status, injected = self.fail(site, error)
+                status, injected = self.fail(here, error)
                 if injected and LOOK.match(injected[0].text):
                     self.server.wait_for("uploads-resumed")
                 elif injected and not LETS_GO.match(injected[0].text):  # another call was the one to fail
                     break
                 assert status == 201, site
+                here = self.elsewhere(site, wal)
             (call,) = injected
             if status == 201:
                 assert site in ignored or LOCK.match(call.text) or AFTERWARDS.match(call.text), call

@@ -351,8 +351,7 @@ def test_a_worker_that_does_not_move_is_not_waited_for(tmp_path: Path) -> None:
         old.close()
         assert time.monotonic() - began < DEADLINE_S + SLACK_S
         server.wait_for("worker-died", pid=stuck)
-        while len(server.workers) < 2 or server.operate("/readyz")[0] != 200:
-            pass
+        serving.until(lambda: len(server.workers) == 2 and server.operate("/readyz")[0] == 200)
         successor = next(pid for pid in server.workers if pid != other)
         old = Silent(server, successor, target)
         assert ask(server, other, "HEAD", target).fields["upload-offset"] == str(HAVE)

@@ -296,8 +296,7 @@ def test_a_slow_client_loses_nothing_to_a_draining_server(tmp_path: Path) -> Non
         client.send(serving.head("PUT", target, fields, SIZE))
         assert client.expect().status == 100
         client.send(BODY[:HAVE])
-        while not server.scrape()["hmacfs_active_uploads"]:
-            pass
+        serving.until(lambda: server.scrape()["hmacfs_active_uploads"] > 0)
         server.stop()
         assert client.expect().status == 503
     with serving.start(tmp_path, (tmp_path / "config.toml").read_text()) as server:
