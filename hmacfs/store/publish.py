@@ -315,8 +315,8 @@ class Publisher:
             if (error := failures.get(upload.slot.key)) is None:
                 upload.close()
             else:
-                self._withdraw(upload)
-                left.rows.append(upload.identity)
+                if self._withdraw(upload):
+                    left.rows.append(upload.identity)
                 upload.fail(error)
         return left
 
@@ -348,10 +348,14 @@ class Publisher:
                 return None
         return error
 
-    def _withdraw(self, upload: Upload) -> None:
-        with contextlib.suppress(OSError, Refused):  # a broken disk; the upload has not been acknowledged
+    def _withdraw(self, upload: Upload) -> bool:
+        """Take the name away again; whether it is gone, for a file that stays must keep its row."""
+        try:
             self._tree.unlink(upload.slot.key, mtime_ns=upload.mtime_ns)
+        except (OSError, Refused):  # a broken disk; the upload has not been acknowledged
+            return False
         self._prune(upload.slot)
+        return True
 
     def _prune(self, slot: Slot) -> None:
         with contextlib.suppress(OSError, Refused):  # an empty directory harms nobody

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import sqlite3
 import stat
@@ -393,6 +394,39 @@ def test_a_file_that_the_index_does_not_know_ages_by_its_mtime(root: Path, clock
 
     asyncio.run(main())
     store.close()
+
+
+@pytest.mark.parametrize("stays", [False, True])
+def test_a_file_whose_name_is_not_durable_goes_or_stays_with_its_row(
+    root: Path, monkeypatch: pytest.MonkeyPatch, *, stays: bool
+) -> None:
+    """On a disk that fails, the name of a refused upload can perhaps not be taken away either."""
+    store = Store.open(str(root), rules(durability=Durability.FULL))
+    sync, unlink = os.fsync, os.unlink
+
+    def failing_sync(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(errno.EIO, "injected")
+        sync(fd)
+
+    def failing_unlink(path: str | bytes, *, dir_fd: int | None = None) -> None:
+        if stays:
+            raise OSError(errno.EIO, "injected")
+        unlink(path, dir_fd=dir_fd)
+
+    async def main() -> None:
+        monkeypatch.setattr(os, "fsync", failing_sync)
+        monkeypatch.setattr(os, "unlink", failing_unlink)
+        with pytest.raises(Refused) as caught:
+            await put(store, slot("a/it"))
+        monkeypatch.undo()
+        assert caught.value.refusal is errors.STORAGE_FAILED
+
+    asyncio.run(main())
+    store.close()
+    kept = ["upload/a/it"] if stays else []
+    assert [name for name in names(root) if name.endswith("it")] == kept
+    assert [key for key, _ in rows(root)] == kept
 
 
 @pytest.mark.parametrize("durability", list(Durability))
