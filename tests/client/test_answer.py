@@ -72,6 +72,10 @@ def test_digest(text: str, digest: bytes | None) -> None:
         ("/\x1b[2J", None),
         ("/\xe9", None),
         ("http://[", None),
+        ("http://xn--/", None),
+        ("http://xn--0/", None),
+        ("http://[::gg]/", None),
+        ("http://a..b/", "http://a..b/"),
     ],
 )
 def test_a_link_is_absolute_and_plain(text: str, link: str | None) -> None:

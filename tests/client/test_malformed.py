@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from client import raw
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hmacfs import cli
@@ -135,6 +135,7 @@ def ended(arguments: list[str]) -> tuple[int, list[str]]:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(answers=answers)
+@example(answers=[raw.answer(301, [("Location", "http://xn--/")])])
 def test_no_answer_is_a_traceback(command: str, answers: list[bytes], tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(SIZE))
     if not (large := tmp_path / "large").exists():
