@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import hashlib
 import os
@@ -178,7 +179,8 @@ def kill(*pids: int, group: int = 0) -> None:
     if group:
         os.killpg(group, signal.SIGKILL)
     for fd in fds:
-        signal.pidfd_send_signal(fd, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it may be gone with its group
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
     for fd in fds:
         gone = select.poll()
         gone.register(fd, select.POLLIN)

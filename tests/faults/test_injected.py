@@ -37,6 +37,8 @@ LOCK = re.compile(r"fcntl\(.*index\.db-shm>, F_SETLK, ")
 AFTERWARDS = re.compile(r"newfstatat\(.*/uploads>, \"[0-9a-f]+\.note\"")
 # Made once a second beside the requests: while it fails, uploads are put off.
 LOOK = re.compile(r'newfstatat\(AT_FDCWD[^,]*, "[^"]*/index\.db[^"]*", ')
+# A string that is no name.
+BYTES = re.compile(r'"[^"]*\\[^"]*"')
 # A thread of a pool may have got a colleague, and then either may take the upload.
 TRIES = 30
 # SQLite checkpoints at 1000 pages.
@@ -54,8 +56,8 @@ class Site(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """What it says but for names and numbers, which differ from one PUT to the next."""
-        return re.sub(r"[0-9a-f]*[0-9]+[0-9a-f]*", "#", self.text)
+        """What it says but for numbers and bytes, which differ from one PUT to the next."""
+        return re.sub(r"[0-9a-f]*[0-9]+[0-9a-f]*", "#", BYTES.sub("", self.text))
 
 
 def leave_wal(path: Path) -> None:

@@ -59,10 +59,17 @@ static pthread_cond_t queued = PTHREAD_COND_INITIALIZER;
 static _Atomic int has_loop;            /* before that nobody serves; all that is opened and closed are modules */
 static _Thread_local int inside;        /* whether what runs is a report */
 
-/* Python's own, if this is Python. */
+/* Python's own, if this is Python. The next one is hidden from 3.13 on; then those behind it are there, which
+   need the interpreter's lock. */
 static int (*is_initialized)(void);
-static void (*dump_traceback)(int, void *);
 static void *(*thread_state)(void);
+static void (*dump_traceback)(int, void *);
+static int (*take_lock)(void);
+static void (*give_lock)(int);
+static void *(*frame_of)(void *), *(*caller_of)(void *), *(*code_of)(void *), *(*attribute)(void *, const char *);
+static int (*line_of)(void *);
+static const char *(*utf8)(void *);
+static void (*drop)(void *), *(*take_error)(void), (*give_error)(void *);
 
 static long raw(long call, long a, long b, long c)
 {
@@ -84,20 +91,46 @@ static int sets_traps(void)
     return has_loop && owner && !inside && getpid() == owner && is_initialized();
 }
 
+/* Take the interpreter's lock, if a stack needs it: before any of ours, so that no two wait for each other. */
+static int begin_stack(void)
+{
+    return dump_traceback || !thread_state() ? 0 : take_lock();
+}
+
+static void end_stack(int lock)
+{
+    if (!dump_traceback && thread_state())
+        give_lock(lock);
+}
+
 static void dump_stack(int file)
 {
-    void *state = thread_state();
-    if (state)
+    void *state = thread_state(), *error, *next;
+    if (state && dump_traceback)
         dump_traceback(file, state);
+    if (!state || dump_traceback)
+        return;
+    error = take_error();
+    for (void *frame = frame_of(state); frame; frame = next) {
+        void *code = code_of(frame), *path = attribute(code, "co_filename"), *name = attribute(code, "co_name");
+        dprintf(file, "  File \"%s\", line %d in %s\n", utf8(path), line_of(frame), utf8(name));
+        next = caller_of(frame);
+        drop(name);
+        drop(path);
+        drop(code);
+        drop(frame);
+    }
+    give_error(error);
 }
 
 static void report(int number, const char *what, const char *call)
 {
     char path[4096], text[4096];
     void *frames[FRAMES];
-    int error = errno, log, command;
+    int error = errno, log, command, lock;
     ssize_t length;
     inside = 1;
+    lock = begin_stack();
     pthread_mutex_lock(&report_lock);
     snprintf(path, sizeof path, "%s/%d", folder, owner);
     log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -125,6 +158,7 @@ static void report(int number, const char *what, const char *call)
         raw(SYS_close, log, 0, 0);
     }
     pthread_mutex_unlock(&report_lock);
+    end_stack(lock);
     inside = 0;
     errno = error;
 }
@@ -191,12 +225,15 @@ static void remember_stack(int number)
 {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     off_t start = (off_t)number * STACK_BYTES;
+    int python;
     inside = 1;
+    python = begin_stack();
     pthread_mutex_lock(&lock);
     lseek(stacks, start, SEEK_SET);
     dump_stack(stacks);
     stack_bytes[number] = lseek(stacks, 0, SEEK_CUR) - start;
     pthread_mutex_unlock(&lock);
+    end_stack(python);
     inside = 0;
 }
 
@@ -238,15 +275,42 @@ static int close_number(int number)
     return 0;
 }
 
+/* Find what stacks need; whether all of it is there. */
+static int find_python(void)
+{
+    struct {
+        void *function;
+        const char *name;
+    } walk[] = {
+        {&take_lock, "PyGILState_Ensure"},
+        {&give_lock, "PyGILState_Release"},
+        {&frame_of, "PyThreadState_GetFrame"},
+        {&caller_of, "PyFrame_GetBack"},
+        {&code_of, "PyFrame_GetCode"},
+        {&attribute, "PyObject_GetAttrString"},
+        {&line_of, "PyFrame_GetLineNumber"},
+        {&utf8, "PyUnicode_AsUTF8"},
+        {&drop, "Py_DecRef"},
+        {&take_error, "PyErr_GetRaisedException"},
+        {&give_error, "PyErr_SetRaisedException"},
+    };
+    is_initialized = (int (*)(void))dlsym(RTLD_DEFAULT, "Py_IsInitialized");
+    thread_state = (void *(*)(void))dlsym(RTLD_DEFAULT, "PyGILState_GetThisThreadState");
+    dump_traceback = (void (*)(int, void *))dlsym(RTLD_DEFAULT, "_Py_DumpTraceback");
+    if (!is_initialized || !thread_state || dump_traceback)
+        return is_initialized && thread_state;
+    for (unsigned at = 0; at < sizeof walk / sizeof *walk; at++)
+        if (!(*(void **)walk[at].function = dlsym(RTLD_DEFAULT, walk[at].name)))
+            return 0;
+    return 1;
+}
+
 __attribute__((constructor)) static void begin(void)
 {
     void *frames[1];
     const char *text = getenv("TRAP_MS");
     folder = getenv("TRAP_LOG");
-    is_initialized = (int (*)(void))dlsym(RTLD_DEFAULT, "Py_IsInitialized");
-    dump_traceback = (void (*)(int, void *))dlsym(RTLD_DEFAULT, "_Py_DumpTraceback");
-    thread_state = (void *(*)(void))dlsym(RTLD_DEFAULT, "PyGILState_GetThisThreadState");
-    if (!folder || !is_initialized || !dump_traceback || !thread_state)
+    if (!folder || !find_python())
         return;
     if (text)
         stays_ns = strtol(text, NULL, 10) * 1000000;
