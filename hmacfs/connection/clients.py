@@ -141,7 +141,7 @@ class Clients:
         if sight is not None:
             sight.round_trips_s += reading.round_trip_s
             sight.round_trips += 1
-        self._journal.event("debug", "line-measured", client=client, **reading._asdict())
+        self._journal.event("debug", "tcp-info", client=client, **reading._asdict())
 
     def profile(self, key: bytes | None) -> Profile:
         """Give what is known of a client; UNKNOWN if nothing is."""
@@ -185,7 +185,7 @@ class Clients:
             found, self._version = await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except (sqlite3.Error, OSError) as error:
             if not self._failed:
-                self._journal.event("warn", "clients-unshared", error=str(error))
+                self._journal.event("warn", "client-profiles-unsaved", error=str(error))
             self._failed = True
             # All the same they are known here.
             for key, sight in self._sharing.items():

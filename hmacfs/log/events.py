@@ -41,8 +41,8 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "which and why, `more` how many others there were since the last line.",
         "files-unserved": "Files that no URL can name (bytes that are not UTF-8, control bytes); they expire "
         "as others do. `count` says how many there are, `names` the first of them.",
-        "clients-unshared": "What is known of clients could not be stored or shared; `error` says why.",
-        "line-measured": "What TCP_INFO says of the line to a client, at the end of a transfer (debug).",
+        "client-profiles-unsaved": "What is known of clients could not be stored or shared; `error` says why.",
+        "tcp-info": "What TCP_INFO says of the line to a client, at the end of a transfer (debug).",
         "sweep-done": "Expired files were removed.",
         "uploads-dropped": "Unfinished uploads that nobody went on with for `sessiontimeout` were dropped.",
         "reconcile-done": "The index was brought into line with the files found.",

@@ -20,7 +20,7 @@ LabelT = TypeVar("LabelT")
 OTHER: Final = "other"
 """Label value of everything that is on no list."""
 METHODS: Final = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS", OTHER)
-SUCCESSES: Final = ("ok", "created", "partial", "not_modified", "no_content", "elsewhere")
+SUCCESSES: Final = ("ok", "created", "partial", "not_modified", "no_content", "temporary_redirect")
 REFUSALS: Final = (*dict.fromkeys(refusal.code for refusal in errors.CATALOGUE), OTHER)
 CODES: Final = (*SUCCESSES, *REFUSALS)
 RESUMABLE: Final = ("tus", "ietf", "range", "chunked")
@@ -317,7 +317,7 @@ ACTIVE_DOWNLOADS: Final = _plain(
 )
 LENT_BYTES: Final = _plain(
     Metric(
-        "hmacfs_lent_bytes",
+        "hmacfs_buffer_pool_bytes",
         Kind.GAUGE,
         "Memory lent now to transfers that wait for a slow disk.",
         "bytes",
@@ -352,7 +352,7 @@ BUFFER_CHANGES: Final = _by_change(
 )
 WEIGHED_BYTES: Final = _by_class(
     Metric(
-        "hmacfs_buffer_weighed_bytes_total",
+        "hmacfs_buffer_trial_bytes_total",
         Kind.COUNTER,
         "Bytes of fast uploads (1 MiB or more at a time), by the size of buffer in bytes that received them.",
         "bytes",
@@ -361,7 +361,7 @@ WEIGHED_BYTES: Final = _by_class(
 )
 WEIGHED_SECONDS: Final = _by_class(
     Metric(
-        "hmacfs_buffer_weighed_seconds_total",
+        "hmacfs_buffer_trial_seconds_total",
         Kind.COUNTER,
         "Processor time for receiving, digesting and writing those bytes, by the same size.",
         "seconds",

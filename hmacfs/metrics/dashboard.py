@@ -194,7 +194,7 @@ ROWS: Final = (
         "Storage and memory",
         (
             _now("Disk", "disk_free_bytes", "disk_size_bytes"),
-            _now("Lent memory", "lent_bytes"),
+            _now("Lent memory", "buffer_pool_bytes"),
             _happen(
                 "Files and uploads removed",
                 "expired_files_total",
@@ -213,8 +213,8 @@ ROWS: Final = (
             _now("Size that costs least", "optimal_buffer_size_bytes"),
             _spread("How full they are", "buffer_utilization_ratio"),
             _grow_by("Changes of size", "buffer_size_changes_total", "change"),
-            _grow_by("Fast uploads by size", "buffer_weighed_bytes_total", "size"),
-            _grow_by("Processor time of those", "buffer_weighed_seconds_total", "size"),
+            _grow_by("Fast uploads by size", "buffer_trial_bytes_total", "size"),
+            _grow_by("Processor time of those", "buffer_trial_seconds_total", "size"),
         ),
     ),
     (

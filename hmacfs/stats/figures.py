@@ -169,8 +169,8 @@ def _buckets(scrape: Scrape, name: str) -> list[Bucket]:
 
 
 def _used(scrape: Scrape) -> list[Buffer]:
-    busy_s = scrape.by("hmacfs_buffer_weighed_seconds_total", "size")
-    received = scrape.by("hmacfs_buffer_weighed_bytes_total", "size")
+    busy_s = scrape.by("hmacfs_buffer_trial_seconds_total", "size")
+    received = scrape.by("hmacfs_buffer_trial_bytes_total", "size")
     found = [
         Buffer(size=int(size), received=int(count), busy_s=busy_s.get(size, 0.0))
         for size, count in received.items()

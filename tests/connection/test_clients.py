@@ -162,7 +162,7 @@ def test_acquaintances_that_cannot_be_used_are_told_once_and_done_without(site: 
         await worker.close()
 
     asyncio.run(live())
-    assert site.logged().count("clients-unshared") == 1
+    assert site.logged().count("client-profiles-unsaved") == 1
 
 
 def test_without_profiles_nobody_is_known(site: Site) -> None:

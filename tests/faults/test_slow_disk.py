@@ -134,7 +134,7 @@ def test_downloads_stay_fast_while_writes_are_slow(
         assert statuses == [201] * WRITERS
         for rel in kept:
             assert server.get(rel).body == body
-        assert server.scrape()["hmacfs_lent_bytes"] == 0
+        assert server.scrape()["hmacfs_buffer_pool_bytes"] == 0
     taken_s.sort()
     figure(
         f"{len(taken_s)} downloads beside {WRITERS} uploads of {size} bytes, {WRITE_S} s for each write: "

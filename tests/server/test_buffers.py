@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 READ = re.compile(r"recvfrom\(.*, (\d+), MSG_DONTWAIT, ")
 BODY = bytes(16 * MiB)
 OPTIMAL = "hmacfs_optimal_buffer_size_bytes"
-WEIGHED = 'hmacfs_buffer_weighed_bytes_total{{size="{}"}}'
+WEIGHED = 'hmacfs_buffer_trial_bytes_total{{size="{}"}}'
 STATE = {"best": 256 * KiB, "weights": {str(256 * KiB): [1e9, 1.0]}}
 
 
@@ -48,7 +48,7 @@ def test_reads_are_as_large_as_the_configuration_says(
         scraped = server.scrape()
     assert scraped[OPTIMAL] == most
     assert scraped["hmacfs_buffer_utilization_ratio_count"] == 1
-    assert scraped["hmacfs_lent_bytes"] == 0
+    assert scraped["hmacfs_buffer_pool_bytes"] == 0
 
 
 @pytest.mark.parametrize(("state", "optimal"), [(json.dumps(STATE), 256 * KiB), ("no JSON", MiB)])

@@ -323,7 +323,7 @@ def test_without_ranges_a_download_is_whole(tmp_path: Path) -> None:
 def test_the_gauges_and_the_debug_log_show_lines(tmp_path: Path) -> None:
     with serving.running(tmp_path, rest='level = "debug"\n') as server:
         assert server.put(serving.fresh(), os.urandom(MiB)).status == 201
-        line = server.wait_for("line-measured")
+        line = server.wait_for("tcp-info")
         assert line["client"].startswith("127.0.0.1:")
         assert float(line["round_trip_s"]) > 0
         while "hmacfs_network_latency_seconds" not in (shown := server.scrape()):

@@ -55,8 +55,8 @@ def test_a_disk_that_does_not_answer_has_no_size() -> None:
 def test_sizes_of_buffers_that_were_used_are_compared() -> None:
     lines = []
     for number, (received, busy_s) in {65536: (9e6, 0.5), 16384: (0, 0), 262144: (4e6, 0.1)}.items():
-        lines.append(f'hmacfs_buffer_weighed_bytes_total{{size="{number}"}} {received}')
-        lines.append(f'hmacfs_buffer_weighed_seconds_total{{size="{number}"}} {busy_s}')
+        lines.append(f'hmacfs_buffer_trial_bytes_total{{size="{number}"}} {received}')
+        lines.append(f'hmacfs_buffer_trial_seconds_total{{size="{number}"}} {busy_s}')
     after = scrape.parse("\n".join([*lines, "hmacfs_optimal_buffer_size_bytes 262144", ""]))
     got = figures.between(after, after, 1.0)
     assert [(buffer.size, buffer.rate) for buffer in got.buffers] == [(65536, 18e6), (262144, 40e6)]

@@ -90,7 +90,7 @@ class Collection:
             f"{endpoint.prefix}{name}", places.stored(key, (endpoint,), name=found.terms.name)
         )
         return Reply(
-            status=307, code="elsewhere", fields=[("Location", location), ("Cache-Control", "no-store")]
+            status=307, code="temporary_redirect", fields=[("Location", location), ("Cache-Control", "no-store")]
         )
 
     async def _create(self, ask: Ask, head: Head, link: Link, endpoint: Endpoint, held: Pass) -> Reply:
