@@ -2,8 +2,9 @@
 
 Clients that send 128 KiB a second each to a disk that takes 30 ms for every write (strace delays the call),
 so that what was read must be held meanwhile. What is shown, as medians of rounds with least and most: the
-memory lent to all of them together, on the mean and at most (`hmacfs_buffer_pool_bytes`), and how much was written
-(/proc/PID/io), which must not be less for it. What TCP holds for slow downloads shows `benches.quality`.
+memory lent to all of them together, on the mean and at most (`hmacfs_buffer_pool_bytes`), and how much was
+written (/proc/PID/io), which must not be less for it. What TCP holds for slow downloads shows
+`benches.quality`.
 
     PYTHONPATH=tests python -m benches.slow [--clients 32] [--rounds 3] [--seconds 5]
 """

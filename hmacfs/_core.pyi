@@ -59,7 +59,7 @@ def draw(sock: Descriptor, slab: Slab, length: int) -> tuple[int, int]:
     """Read up to `length` bytes of a socket into `slab`; give how many, and DONE, WAIT or ENDED."""
 
 @disjoint_base
-class Intake:
+class FileWriter:
     """Where the bytes of one upload go: an open file, written in order without the GIL."""
 
     moved: int
@@ -69,7 +69,7 @@ class Intake:
         """Write `data` after what has been written so far; give how many bytes of it. Raises OSError."""
 
 @disjoint_base
-class Outflow:
+class PieceSender:
     """One answer on its way out: pieces of memory and spans of one file, in order."""
 
     moved: int

@@ -351,7 +351,7 @@ cdef Step copy_in(int file, const char *data, int64_t length, int64_t offset, in
     return step
 
 
-cdef class Intake:
+cdef class FileWriter:
     """Where the bytes of one upload go: an open file, written in order from `start` on without the GIL.
 
     Each write ends at a multiple of `piece` bytes. `moved` is how far into the file it has come, `waited_ns`
@@ -493,7 +493,7 @@ cdef Step copy_out(int sock, int file, Piece *piece, bint more, int64_t budget) 
     return step
 
 
-cdef class Outflow:
+cdef class PieceSender:
     """One answer on its way out: pieces of memory and spans of one file, in order."""
 
     cdef Descriptor sock

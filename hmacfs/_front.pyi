@@ -24,7 +24,7 @@ class Front:
         """Consume what was read, before anyone else may use the memory."""
 
 @disjoint_base
-class Crowd:
+class EpollReader:
     """The connections of one worker that keep asking for what is in memory, watched by one epoll(7)."""
 
     def __new__(cls, hot: Hot, size: int) -> Self: ...

@@ -2,7 +2,7 @@
 
 The transport calls `get_buffer` and `buffer_updated` for every read. While a connection waits for a
 request, both are served here without a Python frame; all else goes to the methods of the class that
-derives from this one. Of a connection that keeps asking for what is in memory, `Crowd` takes over the
+derives from this one. Of a connection that keeps asking for what is in memory, `EpollReader` takes over the
 reading: one look at all of them instead of a call of the transport for each.
 """
 
@@ -104,7 +104,7 @@ cdef class Front:
         return False
 
 
-cdef class Crowd:
+cdef class EpollReader:
     """The connections of one worker that keep asking for what is in memory, watched by one epoll(7).
 
     Edge-triggered: an event means that something came since the last read, so one read that does not fill

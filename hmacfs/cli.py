@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hmacfs.auth.signing import Signed
-    from hmacfs.client.place import Place
+    from hmacfs.client.place import Destination
     from hmacfs.config import Loaded, Settings
     from hmacfs.model import Endpoint
 
@@ -308,7 +308,7 @@ def _slot(
 
 def _put(options: argparse.Namespace) -> int:
     from hmacfs.client import command
-    from hmacfs.client.place import Place
+    from hmacfs.client.place import Destination
     from hmacfs.client.problem import Failed
 
     interrupts.become_exceptions()
@@ -318,17 +318,17 @@ def _put(options: argparse.Namespace) -> int:
     if loaded is None:
         return 1
 
-    def sign(name: str, size: int, kind: str) -> Place:
+    def sign(name: str, size: int, kind: str) -> Destination:
         try:
             if options.protocol == TUS:
                 url, bearer = _pass(options, loaded.settings, name, size, kind, PASS_TTL_S)
-                return Place(url=url, fields={"Authorization": bearer}, content_type=kind)
+                return Destination(url=url, fields={"Authorization": bearer}, content_type=kind)
             url, signed = _slot(options, loaded.settings, name, size, kind)
         except ValueError as error:
             raise Failed(str(error)) from error
         # The client says of each request itself how long and of what type it is.
         fields = {field: value for field, value in signed.fields if field == "Authorization"}
-        return Place(url=url, fields=fields, content_type=kind)
+        return Destination(url=url, fields=fields, content_type=kind)
 
     return command.put(options, sign)
 
@@ -388,20 +388,20 @@ def _verify(options: argparse.Namespace) -> int:
     if loaded is None:
         return 1
     path = loaded.settings.server.storage_path
-    found: Counter[store.Verdict] = Counter()
+    found: Counter[store.FileVerdict] = Counter()
     try:
         with Progress(console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("comparing", total=None)
             for record, verdict in store.verify(path, worker.rules(loaded.settings)):
                 found[verdict] += 1
                 progress.update(task, description=f"{found.total()} files compared")
-                if verdict in {store.Verdict.DIFFERENT, store.Verdict.UNREADABLE}:
+                if verdict in {store.FileVerdict.DIFFERENT, store.FileVerdict.UNREADABLE}:
                     print(f"{verdict}\t{store.printable(record.key)}")
     except (store.StorageError, sqlite3.Error) as error:
         _say(f"hmacfs: {error}")
         return 1
-    _say(", ".join(f"{found[verdict]} {verdict}" for verdict in store.Verdict))
-    return 1 if found[store.Verdict.DIFFERENT] or found[store.Verdict.UNREADABLE] else 0
+    _say(", ".join(f"{found[verdict]} {verdict}" for verdict in store.FileVerdict))
+    return 1 if found[store.FileVerdict.DIFFERENT] or found[store.FileVerdict.UNREADABLE] else 0
 
 
 def _stats(options: argparse.Namespace) -> int:

@@ -240,7 +240,7 @@ class File(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class CacheEntry:
     """What an answer from memory needs beside the file's bytes: its fields, ready made."""
 
     key: str
@@ -275,7 +275,7 @@ class Reply:
     """Whether the connection must end after this reply."""
     detail: str = ""
     """What the log says beyond the code."""
-    kept: Callable[[], Kept] | None = None
+    kept: Callable[[], CacheEntry] | None = None
     """Gives what may be kept in memory to answer requests for `file` again."""
 
     @property

@@ -1,6 +1,6 @@
 """One worker process: its sockets, its loop, its connections; told what to do by the supervisor.
 
-It owns one row of counters and one store. Everything it needs comes as a `Boot`; afterwards it hears
+It owns one row of counters and one store. Everything it needs comes as a `WorkerConfig`; afterwards it hears
 `Reload` and `Drain`. If the supervisor vanishes, it drains and ends.
 """
 
@@ -23,16 +23,24 @@ import uvloop
 
 from hmacfs import _core, _front, _hot, log, metrics, transfer
 from hmacfs.app import App
-from hmacfs.app.resumable import Underway
+from hmacfs.app.resumable import ActiveUploads
 from hmacfs.config import certificates
-from hmacfs.connection import Clients, Connection, Porch, Service, Vouching, clients, memory
+from hmacfs.connection import (
+    Acceptor,
+    ClientProfiles,
+    ClientResolver,
+    HttpProtocol,
+    WorkerContext,
+    clients,
+    memory,
+)
 from hmacfs.http import head as heads
 from hmacfs.http import reply as replies
-from hmacfs.neighbours import Neighbours
+from hmacfs.neighbours import Peers
 from hmacfs.policy import buffers, classes, lending
 from hmacfs.policy import memory as bounds
 from hmacfs.policy.trust import Trusted
-from hmacfs.store import READING, Acquaintances, Rules, StorageError, Store
+from hmacfs.store import READING, ProfileDatabase, Rules, StorageError, Store
 
 if TYPE_CHECKING:
     import ssl
@@ -40,7 +48,7 @@ if TYPE_CHECKING:
 
     from hmacfs.config.settings import Settings
     from hmacfs.model import Dependency, Lookalike
-    from hmacfs.neighbours import Post
+    from hmacfs.neighbours import ChannelFds
 
 BACKLOG: Final = 4096
 # Deadlines, the Date field, the log and the heartbeat are looked after this often. A tick over
@@ -79,7 +87,7 @@ FILES_PER_CONNECTION: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Boot:
+class WorkerConfig:
     """What a worker starts with."""
 
     slot: int
@@ -90,7 +98,7 @@ class Boot:
     """Those of them whose clients speak TLS."""
     counters: int
     """Inherited descriptor of the shared counters."""
-    post: Post
+    post: ChannelFds
     """What it inherits to talk to the other workers."""
     version: int
     """Number of these settings, to be given back in `Ready`."""
@@ -135,7 +143,7 @@ def run(control_fd: int) -> int:
     signal.pthread_sigmask(signal.SIG_SETMASK, {REOPEN})
     pipe = Pipe(control_fd)
     try:
-        boot: Boot = pipe.recv()
+        boot: WorkerConfig = pipe.recv()
     except (EOFError, OSError):
         return 0  # the supervisor ended while we began
     _core.keep_freed_bytes(bounds.FREED_BYTES)
@@ -168,14 +176,14 @@ def connection_limit(wanted: int) -> int:
 class Worker:
     """A worker's life: open, serve, drain, close."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, pipe: Pipe, boot: Boot) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, pipe: Pipe, boot: WorkerConfig) -> None:
         """Open the store and take over counters and sockets. Raises StorageError."""
         self._loop = loop
         self._pipe = pipe
         self._boot = boot
         self._settings = boot.settings
         counters = metrics.attach(boot.counters)
-        self._rows = [metrics.Row(counters, slot) for slot in range(metrics.slots_in(counters))]
+        self._rows = [metrics.CounterRow(counters, slot) for slot in range(metrics.slots_in(counters))]
         self._row = self._rows[boot.slot]
         self._row.reset_gauges()
         self._row.add(metrics.WORKER_STARTS)
@@ -220,39 +228,41 @@ class Worker:
             good_for_s=bounds.GOOD_FOR_S,
             most_age_s=replies.YEAR_S,
         )
-        connections: set[Connection] = set()
+        connections: set[HttpProtocol] = set()
         lent = transfer.Slabs(share, functools.partial(self._row.add, metrics.LENT_BYTES))
-        self._lane = transfer.Lane(loop, lent)
-        self._site = transfer.Site(
+        self._lane = transfer.DiskThreads(loop, lent)
+        self._site = transfer.BufferTuner(
             self._row,
             share.classes,
             initial=boot.settings.performance.initial_buffer_size,
             first_tried=boot.slot,
         )
-        self._turns = transfer.Turns(loop, connections, slab=memory_lent, lane=self._lane, site=self._site)
+        self._turns = transfer.Scheduler(
+            loop, connections, slab=memory_lent, lane=self._lane, site=self._site
+        )
         self._optimiser: transfer.Optimiser | None = None
         if boot.slot == 0:
             known = self._store.recall(BUFFERS)
             self._optimiser = transfer.Optimiser(self._rows, self._row, share.classes, known)
-        self._clients = Clients(
+        self._clients = ClientProfiles(
             boot.settings,
-            Acquaintances(boot.settings.server.storage_path, clients.MOST),
+            ProfileDatabase(boot.settings.server.storage_path, clients.MOST),
             self._row,
             journal=self._log,
         )
-        self._neighbours = Neighbours(loop, boot.slot, boot.post)
-        self._underway = Underway(self._neighbours)
+        self._neighbours = Peers(loop, boot.slot, boot.post)
+        self._underway = ActiveUploads(self._neighbours)
         trusted = Trusted(boot.settings.server.trusted_proxies)
-        self._service = Service(
+        self._service = WorkerContext(
             loop=loop,
-            crowd=_front.Crowd(self._hot, buffers.HEAD_BYTES),
+            crowd=_front.EpollReader(self._hot, buffers.HEAD_BYTES),
             turns=self._turns,
             connections=connections,
             app=App(boot.settings, self._store, self._row, underway=self._underway),
             log=self._log,
             row=self._row,
             hot=self._hot,
-            memory=memory.Memory(self._hot, self._log),
+            memory=memory.Admission(self._hot, self._log),
             slab=slab,
             head_limits=head_limits(boot.settings),
             timeouts=boot.settings.timeouts,
@@ -261,10 +271,10 @@ class Worker:
             max_connections=connection_limit(boot.settings.server.max_connections),
             tls=tls_context(boot.settings),
             trusted=trusted,
-            vouching=Vouching(trusted),
+            vouching=ClientResolver(trusted),
             clients=self._clients,
         )
-        self._porch = Porch(self._service, proxied=boot.settings.server.proxy_protocol)
+        self._porch = Acceptor(self._service, proxied=boot.settings.server.proxy_protocol)
         self._set_up_hot()
         self._tell_inodes()
 
@@ -307,8 +317,8 @@ class Worker:
         finally:
             await self._close()
 
-    def _connect(self) -> Connection:
-        return Connection(self._service)
+    def _connect(self) -> HttpProtocol:
+        return HttpProtocol(self._service)
 
     async def _listen(self, sock: socket.socket) -> asyncio.Server:
         """Accept from a duplicate of `sock`: the loop closes what it is given."""
@@ -351,7 +361,7 @@ class Worker:
         service.max_connections = connection_limit(settings.server.max_connections)
         service.tls = tls_context(settings)
         service.trusted = Trusted(settings.server.trusted_proxies)
-        service.vouching = Vouching(service.trusted)
+        service.vouching = ClientResolver(service.trusted)
         self._clients.adopt(settings)
         self._set_up_hot()
 
@@ -433,7 +443,7 @@ class Worker:
                 self._log.event("warn", "secret-lookalike", key=one.where, ends=one.words)
         self._lookalikes = [one for one in self._lookalikes if not one.matched]
 
-    def _expire(self, due: list[Connection]) -> None:
+    def _expire(self, due: list[HttpProtocol]) -> None:
         """See to connections whose time is over; a crowd of them in pieces, for others come first."""
         now = self._loop.time()
         for connection in due[:EXPIRED_PER_TURN]:
@@ -586,7 +596,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
     return None if pem is None else certificates.context(pem, settings.tls.min_version)
 
 
-def head_limits(settings: Settings) -> heads.Limits:
+def head_limits(settings: Settings) -> heads.HeadLimits:
     """Give what of the settings bounds a request head."""
     server = settings.server
-    return heads.Limits(head_bytes=server.max_header_bytes, fields=server.max_header_fields)
+    return heads.HeadLimits(head_bytes=server.max_header_bytes, fields=server.max_header_fields)

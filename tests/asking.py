@@ -9,7 +9,7 @@ from hmacfs.http import head as heads
 if TYPE_CHECKING:
     from hmacfs.model import Head
 
-_LIMITS = heads.Limits(head_bytes=1 << 20, fields=1000)
+_LIMITS = heads.HeadLimits(head_bytes=1 << 20, fields=1000)
 
 
 def head(line: str, *fields: str, body: int | None = None, version: str = "1.1") -> Head:

@@ -7,9 +7,12 @@ from typing import Final, NamedTuple
 
 from hmacfs import metrics
 from hmacfs.metrics.collector import OF_THE_WHOLE
-from hmacfs.metrics.columns import COLUMNS, Kind
+from hmacfs.metrics.columns import COLUMNS, MetricKind
 
-EXPORTED: Final = (*OF_THE_WHOLE, *(metric for metric in metrics.METRICS if metric.kind is not Kind.INTERNAL))
+EXPORTED: Final = (
+    *OF_THE_WHOLE,
+    *(metric for metric in metrics.METRICS if metric.kind is not MetricKind.INTERNAL),
+)
 TARGET_LABELS: Final = {"job", "instance"}
 """Those that Prometheus adds to every series."""
 
@@ -30,7 +33,7 @@ def _series() -> dict[str, Series]:
     known = {}
     for metric in EXPORTED:
         labels = frozenset(metric.labels) | TARGET_LABELS
-        if metric.kind is Kind.HISTOGRAM:
+        if metric.kind is MetricKind.HISTOGRAM:
             known[f"{metric.name}_bucket"] = Series(metric, labels | {"le"})
             known[f"{metric.name}_sum"] = known[f"{metric.name}_count"] = Series(metric, labels)
         else:

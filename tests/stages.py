@@ -26,20 +26,20 @@ def turns(  # noqa: PLR0913 - what the tests vary
     slab: int,
     lent: Callable[[int], None] = lambda _: None,
     connections: Sized = (),
-    row: metrics.Row | None = None,
+    row: metrics.CounterRow | None = None,
     sizes: Classes = SIZES,
     initial: int = MiB,
     memory: int = 16 * MiB,
-) -> transfer.Turns:
+) -> transfer.Scheduler:
     """Give what a worker's large transfers share; `lent` is told of memory that the lane lends."""
     share = lending.share(memory, 1, sizes)
-    row = row or metrics.Row(memoryview(bytearray(metrics.memory_bytes(1))), 0)
-    return transfer.Turns(
+    row = row or metrics.CounterRow(memoryview(bytearray(metrics.memory_bytes(1))), 0)
+    return transfer.Scheduler(
         loop,
         connections,
         slab=_core.Slab(slab),
-        lane=transfer.Lane(loop, transfer.Slabs(share, lent)),
-        site=transfer.Site(row, share.classes, initial=initial),
+        lane=transfer.DiskThreads(loop, transfer.Slabs(share, lent)),
+        site=transfer.BufferTuner(row, share.classes, initial=initial),
     )
 
 
@@ -66,12 +66,12 @@ class Stage:
         path: str = "",
         sizes: Classes = SIZES,
         initial: int = MiB,
-        shared: transfer.Turns | None = None,
+        shared: transfer.Scheduler | None = None,
         tcp: bool = False,
     ) -> None:
         self.loop = loop
         self.lent: list[int] = []
-        self.row = metrics.Row(memoryview(bytearray(metrics.memory_bytes(1))), 0)
+        self.row = metrics.CounterRow(memoryview(bytearray(metrics.memory_bytes(1))), 0)
         self.turns = shared or turns(
             loop, slab=slab, lent=self.lent.append, row=self.row, sizes=sizes, initial=initial
         )
@@ -87,7 +87,7 @@ class Stage:
         self.advanced: list[int] = []
         self.endings: list[Exception | transfer.Broken | None] = []
         self.ended = loop.create_future()
-        self.receiving = transfer.Receiving(
+        self.receiving = transfer.BodyTransfer(
             self.turns,
             self.sock,
             sink=self.sink,

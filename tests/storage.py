@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from hmacfs.model import Durability, Endpoint, Secret, Slot
 from hmacfs.store import Rules
-from hmacfs.store.sessions import Terms
+from hmacfs.store.sessions import UploadInfo
 from hmacfs.transfer import SharedSink
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hmacfs.store import Store, Stored
-    from hmacfs.store.sessions import Found, Writing
+    from hmacfs.store import PublishedFile, Store
+    from hmacfs.store.sessions import Found, WriteLease
 
 NOW_NS = 1_800_000_000 * 10**9
 NANO = 10**9
@@ -68,7 +68,7 @@ async def put(
     *,
     expires: float | None = None,
     sha256: bytes | None = None,
-) -> Stored:
+) -> PublishedFile:
     with await store.begin(place, len(body)) as part:
         os.write(part.file.fileno(), body)
         return await part.commit(
@@ -97,20 +97,20 @@ def terms(
     most: int = 1 << 20,
     chunk: int = 0,
     digests: tuple[tuple[str, str], ...] = (),
-) -> Terms:
+) -> UploadInfo:
     """Give what an unfinished upload is begun with."""
-    return Terms(key=key, owner="me", content_type="text/plain", most=most, chunk=chunk, digests=digests)
+    return UploadInfo(key=key, owner="me", content_type="text/plain", most=most, chunk=chunk, digests=digests)
 
 
-def anybody(_terms: Terms, _length: int | None) -> bool:
+def anybody(_terms: UploadInfo, _length: int | None) -> bool:
     return True
 
 
-def mine(terms: Terms, _length: int | None) -> bool:
+def mine(terms: UploadInfo, _length: int | None) -> bool:
     return terms.owner == "me"
 
 
-def write(writing: Writing, data: bytes) -> None:
+def write(writing: WriteLease, data: bytes) -> None:
     """Write what comes next, as a request's body is: behind the fence."""
     start = os.fstat(writing.fd).st_size if not writing.found.terms.chunk else writing.found.offset
     sink = SharedSink(writing.file, start + len(data), writing.fence, start=start)

@@ -17,13 +17,13 @@ import uvloop
 
 from hmacfs import _core, _front, _hot, config, log, metrics, transfer
 from hmacfs.app import App
-from hmacfs.app.resumable import Underway
-from hmacfs.connection import Clients, Connection, Service, Vouching, clients, memory
+from hmacfs.app.resumable import ActiveUploads
+from hmacfs.connection import ClientProfiles, ClientResolver, HttpProtocol, WorkerContext, clients, memory
 from hmacfs.model import MiB
 from hmacfs.policy import buffers
 from hmacfs.policy import memory as bounds
 from hmacfs.policy.trust import Trusted
-from hmacfs.store import READING, Acquaintances, Store
+from hmacfs.store import READING, ProfileDatabase, Store
 from hmacfs.worker import head_limits, memory_share, rules
 
 if TYPE_CHECKING:
@@ -85,13 +85,13 @@ class Workbench:
         self.loop = uvloop.new_event_loop()
         self.faults: list[str] = []
         self.loop.set_exception_handler(lambda _, context: self.faults.append(repr(context)))
-        self.row = metrics.Row(memoryview(bytearray(metrics.memory_bytes(1))), 0)
+        self.row = metrics.CounterRow(memoryview(bytearray(metrics.memory_bytes(1))), 0)
         self.log_path = where / "log"
         self.log = log.Log(path=str(self.log_path), style="json")
         self.store = Store.open(self.settings.server.storage_path, rules(self.settings))
         self._without_threads(self.store)
         self.threads = HeldThreads()
-        self.underway = Underway()
+        self.underway = ActiveUploads()
         self.service = self._service()
 
     @staticmethod
@@ -106,7 +106,7 @@ class Workbench:
             getattr(owner, name).shutdown()
             setattr(owner, name, NoThreads())
 
-    def _service(self) -> Service:
+    def _service(self) -> WorkerContext:
         settings, row = self.settings, self.row
         share = memory_share(settings, 1)
         slab = _core.Slab(share.slab)
@@ -125,15 +125,15 @@ class Workbench:
             good_for_s=bounds.GOOD_FOR_S,
             most_age_s=3600,
         )
-        connections: set[Connection] = set()
+        connections: set[HttpProtocol] = set()
         self.slabs = transfer.Slabs(share, functools.partial(row.add, metrics.LENT_BYTES))
-        self.lane = transfer.Lane(self.loop, self.slabs)
+        self.lane = transfer.DiskThreads(self.loop, self.slabs)
         self.lane._threads.shutdown()
         self.lane._threads = self.threads  # type: ignore[assignment] # an executor in all that is used
-        site = transfer.Site(row, share.classes, initial=MiB)
-        self.turns = transfer.Turns(self.loop, connections, slab=slab, lane=self.lane, site=site)
-        shared = Acquaintances(settings.server.storage_path, clients.MOST)
-        self.clients = Clients(settings, shared, row, journal=self.log)
+        site = transfer.BufferTuner(row, share.classes, initial=MiB)
+        self.turns = transfer.Scheduler(self.loop, connections, slab=slab, lane=self.lane, site=site)
+        shared = ProfileDatabase(settings.server.storage_path, clients.MOST)
+        self.clients = ClientProfiles(settings, shared, row, journal=self.log)
         trusted = Trusted(())
         hot.configure(
             leads=self.log.leads(),
@@ -145,16 +145,16 @@ class Workbench:
             idle_s=60.0,
         )
         hot.tick(b"Sun, 06 Nov 1994 08:49:37 GMT")
-        return Service(
+        return WorkerContext(
             loop=self.loop,
-            crowd=_front.Crowd(hot, buffers.HEAD_BYTES),
+            crowd=_front.EpollReader(hot, buffers.HEAD_BYTES),
             turns=self.turns,
             connections=connections,
             app=App(settings, self.store, row, underway=self.underway),
             log=self.log,
             row=row,
             hot=hot,
-            memory=memory.Memory(hot, self.log),
+            memory=memory.Admission(hot, self.log),
             slab=memoryview(slab),
             head_limits=head_limits(settings),
             timeouts=settings.timeouts,
@@ -162,7 +162,7 @@ class Workbench:
             max_connections=100,
             tls=None,
             trusted=trusted,
-            vouching=Vouching(trusted),
+            vouching=ClientResolver(trusted),
             clients=self.clients,
             bodytimeout_s=settings.uploads.bodytimeout_s,
             date=b"Sun, 06 Nov 1994 08:49:37 GMT",

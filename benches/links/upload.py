@@ -12,7 +12,7 @@ from typing import Final
 
 from benches.links.weather import Line, Link, weather
 from hmacfs.policy import chunks, estimator
-from hmacfs.policy.chunks import Algorithm, Upload
+from hmacfs.policy.chunks import Algorithm, ChunkedUpload
 from hmacfs.policy.estimator import Sample
 
 # TCP, TLS 1.3 and the question what has arrived. Slow start is left out: all chunks share a connection,
@@ -47,7 +47,7 @@ def run(link: Link, size: int, seed: str, algorithm: Algorithm, *, keeps_partial
     result = Result(size=size)
     left = size
     while left:
-        upload = Upload(size=size, left=left, keeps_partial=keeps_partial)
+        upload = ChunkedUpload(size=size, left=left, keeps_partial=keeps_partial)
         wanted = chunks.advise(algorithm, estimate.network, upload)
         began_s = line.now_s
         moved = line.send(wanted)

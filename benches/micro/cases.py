@@ -14,7 +14,7 @@ from hmacfs.policy import buffers
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LIMITS: Final = head.Limits()
+LIMITS: Final = head.HeadLimits()
 NOW: Final = time.time()
 REL: Final = "4a771ac1f0b24a4a97003b1d5e8f9e1c/picture.jpg"
 TYPE: Final = "image/jpeg"

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 from hmacfs import auth, errors, metrics, resume
 from hmacfs.app import doors, files, places
 from hmacfs.app.offload import Offload
-from hmacfs.app.resumable import Resumable, Underway
-from hmacfs.app.uploads import Link as UploadLink
-from hmacfs.app.uploads import Uploads
+from hmacfs.app.resumable import ActiveUploads, Resumable
+from hmacfs.app.uploads import SignedUploadConnection as UploadLink
+from hmacfs.app.uploads import SignedUploads
 from hmacfs.errors import Refused
 from hmacfs.http import cors
 from hmacfs.http import reply as replies
@@ -25,15 +25,15 @@ from hmacfs.model import Reply
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from hmacfs.app.resumable import Link as ResumableLink
+    from hmacfs.app.resumable import UploadConnection as ResumableLink
     from hmacfs.config.settings import Settings
     from hmacfs.model import File, Grant, Head, Slot
-    from hmacfs.store import Known, Store
+    from hmacfs.store import FileMetadata, Store
 
 ALLOW: Final = "GET, HEAD, PUT, PATCH, POST, DELETE, OPTIONS"
 
 
-class Link(UploadLink, Protocol):
+class ClientConnection(UploadLink, Protocol):
     """The client as the app sees it."""
 
     @property
@@ -48,10 +48,10 @@ class App:
         self,
         settings: Settings,
         store: Store,
-        row: metrics.Row,
+        row: metrics.CounterRow,
         *,
         now: Callable[[], float] = time.time,
-        underway: Underway | None = None,
+        underway: ActiveUploads | None = None,
     ) -> None:
         """Serve `settings` from `store`, counting in `row`; `now` is the wall clock.
 
@@ -76,10 +76,10 @@ class App:
             store,
             row,
             now,
-            underway=underway or Underway(),
+            underway=underway or ActiveUploads(),
             whole=self._store_whole,
         )
-        self._uploads = Uploads(
+        self._uploads = SignedUploads(
             settings, self._endpoints, store, row, now, resumable=self._resumable, shared=self._shared
         )
 
@@ -88,7 +88,7 @@ class App:
         """Whether a trusted proxy is told to send files itself."""
         return bool(self._offload.field)
 
-    def answer(self, head: Head, link: Link) -> Reply | Coroutine[None, None, Reply]:
+    def answer(self, head: Head, link: ClientConnection) -> Reply | Coroutine[None, None, Reply]:
         """Give the reply to `head`, or a coroutine that will. Raises Refused."""
         method = head.method
         if method == "OPTIONS":
@@ -135,7 +135,7 @@ class App:
 
     # GET and HEAD.
 
-    def _get(self, head: Head, link: Link) -> Reply | Coroutine[None, None, Reply]:
+    def _get(self, head: Head, link: ClientConnection) -> Reply | Coroutine[None, None, Reply]:
         if head.path == doors.HEALTH:
             return Reply(
                 status=200,
@@ -155,7 +155,7 @@ class App:
             return self._get_missing(head, link, slot, refused)
         return self._get_found(head, link, slot, file, attached=attached)
 
-    async def _get_cold(self, head: Head, link: Link, slot: Slot, *, attached: bool) -> Reply:
+    async def _get_cold(self, head: Head, link: ClientConnection, slot: Slot, *, attached: bool) -> Reply:
         """Have a thread look for the file."""
         try:
             file = await self._store.fetch(slot.key)
@@ -165,7 +165,7 @@ class App:
         return answer if isinstance(answer, Reply) else await answer
 
     def _get_missing(
-        self, head: Head, link: Link, slot: Slot, refused: Refused
+        self, head: Head, link: ClientConnection, slot: Slot, refused: Refused
     ) -> Coroutine[None, None, Reply]:
         """Answer for an unfinished upload, if that is asked about. Raises `refused` if it is not."""
         if refused.refusal is not errors.NOT_FOUND:
@@ -176,7 +176,7 @@ class App:
         return self._with_shared(upload, head)
 
     def _get_found(
-        self, head: Head, link: Link, slot: Slot, file: File, *, attached: bool
+        self, head: Head, link: ClientConnection, slot: Slot, file: File, *, attached: bool
     ) -> Reply | Coroutine[None, None, Reply]:
         try:
             known = self._store.known(slot.key, file)
@@ -200,7 +200,7 @@ class App:
         return self._file(head, slot, file, known, attached=attached, offloaded=offloaded)
 
     def _file(  # noqa: PLR0913 - all that a file's answer depends on
-        self, head: Head, slot: Slot, file: File, known: Known, *, attached: bool, offloaded: bool
+        self, head: Head, slot: Slot, file: File, known: FileMetadata, *, attached: bool, offloaded: bool
     ) -> Reply:
         try:
             sheet = files.describe(
@@ -237,12 +237,12 @@ class App:
 
     # DELETE and OPTIONS.
 
-    def _delete(self, head: Head, link: Link) -> Coroutine[None, None, Reply]:
+    def _delete(self, head: Head, link: ClientConnection) -> Coroutine[None, None, Reply]:
         slot = places.find(head.path, self._endpoints)
         auth.delete(head, slot, now=self._now())
         return self._remove(head, link, slot)
 
-    async def _remove(self, head: Head, link: Link, slot: Slot) -> Reply:
+    async def _remove(self, head: Head, link: ClientConnection, slot: Slot) -> Reply:
         link.grant("token")
         await self._store.remove(slot)
         self._row.add(metrics.DELETED_FILES)

@@ -32,7 +32,7 @@ FORM_OVERHEAD_BYTES: Final = 64 * KiB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
+class AuthorizedForm:
     """A POST before its body is read."""
 
     endpoint: Endpoint
@@ -42,7 +42,7 @@ class Form:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class GoUploadReply:
     """What the JSON answers tell of a stored file."""
 
     path: str
@@ -81,7 +81,7 @@ def boundary(head: Head) -> str:
     return str(options["boundary"])
 
 
-def form_reply(stored: Stored, *, client: str, now: float) -> Reply:
+def form_reply(stored: GoUploadReply, *, client: str, now: float) -> Reply:
     """Answer a stored form as the Go server does."""
     content: dict[str, str | int] = {
         "success": True,
@@ -96,7 +96,7 @@ def form_reply(stored: Stored, *, client: str, now: float) -> Reply:
     return _json(content)
 
 
-def put_reply(stored: Stored) -> Reply:
+def put_reply(stored: GoUploadReply) -> Reply:
     """Answer a stored PUT of the Go server's own dialects as it does.
 
     But for the directories in the URL: that server stores such a file under its bare name.

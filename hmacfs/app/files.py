@@ -11,7 +11,7 @@ from hmacfs.errors import Refused
 from hmacfs.http import conditional, media, multipart, ranges
 from hmacfs.http import reply as replies
 from hmacfs.http.conditional import Verdict
-from hmacfs.model import Kept, Reply, Span
+from hmacfs.model import CacheEntry, Reply, Span
 from hmacfs.resume import structured
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ ATTACHED_TYPE = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sheet:
+class Representation:
     """What the answers about one open file are made of."""
 
     file: File
@@ -64,13 +64,13 @@ def describe(  # noqa: PLR0913 - all that is known of a file
     attached: bool,
     ranges: bool,
     sha256: bytes | None = None,
-) -> Sheet:
+) -> Representation:
     """Give the sheet of an open file; `content_type` is the signed one.
 
     `attached` serves it as the Go server's /download/ does: as bytes to save, never to show; `ranges` says
     whether parts of it may be asked for.
     """
-    return Sheet(
+    return Representation(
         file=file,
         name=name,
         served_type=ATTACHED_TYPE if attached else media.safe_type(content_type, name),
@@ -83,7 +83,7 @@ def describe(  # noqa: PLR0913 - all that is known of a file
     )
 
 
-def reply(head: Head, sheet: Sheet) -> Reply:
+def reply(head: Head, sheet: Representation) -> Reply:
     """Answer a GET or HEAD of an open file. Raises Refused: precondition_failed, range_not_satisfiable."""
     file = sheet.file
     verdict = conditional.verdict(head, sheet.etag, file.mtime_ns)
@@ -92,7 +92,7 @@ def reply(head: Head, sheet: Sheet) -> Reply:
     if verdict is Verdict.NOT_MODIFIED:
         return Reply(status=304, code="not_modified", fields=sheet.unmodified(), file=file)
     fields = sheet.fields()
-    # Not in `Sheet.fields`: what is answered from memory has none, and `_asked` leaves who wants it to us.
+    # Not in `Representation.fields`: an answer from memory has none; `_asked` leaves such requests to this.
     if b"want-repr-digest" in head.fields and structured.wants_sha256(head.fields[b"want-repr-digest"]):
         fields += structured.repr_digest(sheet.sha256)
     spans = _spans(head, sheet.etag, file) if sheet.ranges else None
@@ -109,7 +109,7 @@ def reply(head: Head, sheet: Sheet) -> Reply:
     return Reply(status=206, code="partial", fields=fields, pieces=pieces, file=file)
 
 
-def offloaded(sheet: Sheet, field: str, place: str) -> Reply:
+def offloaded(sheet: Representation, field: str, place: str) -> Reply:
     """Answer a GET or HEAD with the place from which the proxy sends the file.
 
     `field` is X-Accel-Redirect for nginx, whose `place` is a path of its own, or X-Sendfile for Apache's
@@ -123,14 +123,18 @@ def offloaded(sheet: Sheet, field: str, place: str) -> Reply:
 
 
 def kept(
-    sheet: Sheet, key: str, *, shared: list[tuple[str, str]], shared_unmodified: list[tuple[str, str]]
-) -> Kept:
+    sheet: Representation,
+    key: str,
+    *,
+    shared: list[tuple[str, str]],
+    shared_unmodified: list[tuple[str, str]],
+) -> CacheEntry:
     """Give what answers the same target again.
 
     `shared` are the fields that every answer carries, but for a 304 to a request without an Origin: that
     has `shared_unmodified`.
     """
-    return Kept(
+    return CacheEntry(
         key=key,
         fields=sheet.fields(),
         unmodified=sheet.unmodified(),

@@ -10,7 +10,7 @@ from hmacfs.errors import Refused
 from hmacfs.resume import structured
 
 
-class Promise:
+class DeclaredDigests:
     """The digests of known algorithms that came with an upload."""
 
     __slots__ = ("_told", "running")

@@ -47,10 +47,10 @@ class Allowance:
             self._left += count
 
 
-class Link(Protocol):
+class MeasuredConnection(Protocol):
     """A client as far as its body goes."""
 
-    def pour(self, sink: transfer.Sink, plan: Plan) -> asyncio.Future[None]:
+    def pour(self, sink: transfer.BodySink, plan: Plan) -> asyncio.Future[None]:
         """Let the body flow into `sink`."""
 
 
@@ -59,11 +59,11 @@ class Counted:
 
     __slots__ = ("_allowance", "_link", "_sink", "size")
 
-    def __init__(self, link: Link, allowance: Allowance | None) -> None:
+    def __init__(self, link: MeasuredConnection, allowance: Allowance | None) -> None:
         """Count the body of `link`."""
         self._link = link
         self._allowance = allowance
-        self._sink: transfer.Sink | None = None
+        self._sink: transfer.BodySink | None = None
         self.size = 0
         """Bytes that have come."""
 
@@ -78,7 +78,7 @@ class Counted:
         if self._allowance is not None:
             self._allowance.give_back(self.size)
 
-    def pour(self, sink: transfer.Sink, plan: Plan) -> asyncio.Future[None]:
+    def pour(self, sink: transfer.BodySink, plan: Plan) -> asyncio.Future[None]:
         """Let the body flow into `sink`."""
         self._sink = sink
         return self._link.pour(self, plan)
@@ -109,6 +109,6 @@ class Counted:
         self._to.take(data)
 
     @property
-    def _to(self) -> transfer.Sink:
+    def _to(self) -> transfer.BodySink:
         assert self._sink is not None
         return self._sink

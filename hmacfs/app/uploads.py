@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from hmacfs import auth, errors, metrics, transfer
 from hmacfs.app import doors, places
-from hmacfs.app.promise import Promise
+from hmacfs.app.promise import DeclaredDigests
 from hmacfs.app.repeats import Comparison, Repeats
-from hmacfs.app.resumable import Link as ResumableLink
+from hmacfs.app.resumable import UploadConnection as ResumableLink
 from hmacfs.app.unmeasured import Allowance, Counted
 from hmacfs.errors import Refused
 from hmacfs.model import Facts, Reply
@@ -30,7 +30,7 @@ _UNJUDGED: Final = ""
 """The dialect of a token that is judged behind the body."""
 
 
-class Link(ResumableLink, Protocol):
+class SignedUploadConnection(ResumableLink, Protocol):
     """The client as an upload sees it."""
 
     @property
@@ -38,7 +38,7 @@ class Link(ResumableLink, Protocol):
         """Address and port of the client, or "unix"."""
 
 
-class Uploads:
+class SignedUploads:
     """The uploads of one configuration into one store."""
 
     def __init__(  # noqa: PLR0913 - what a configuration is served with
@@ -46,7 +46,7 @@ class Uploads:
         settings: Settings,
         endpoints: tuple[Endpoint, ...],
         store: Store,
-        row: metrics.Row,
+        row: metrics.CounterRow,
         now: Callable[[], float],
         *,
         resumable: Resumable,
@@ -68,7 +68,7 @@ class Uploads:
 
     # PUT.
 
-    def put(self, head: Head, link: Link) -> Coroutine[None, None, Reply]:
+    def put(self, head: Head, link: SignedUploadConnection) -> Coroutine[None, None, Reply]:
         """Return a coroutine that stores the body. Raises Refused."""
         slot = places.find(head.path, self._endpoints)
         if b"content-range" in head.fields:
@@ -107,7 +107,7 @@ class Uploads:
         with begun as part:
             link.grant(grant.dialect, grant.owner)
             plan = buffers.for_upload(Facts(length=head.length))
-            promise = Promise(head.fields[b"repr-digest"]) if b"repr-digest" in head.fields else None
+            promise = DeclaredDigests(head.fields[b"repr-digest"]) if b"repr-digest" in head.fields else None
             sink = transfer.FileSink(
                 part.file, part.length, digests=promise.running if promise else (), room=part.room
             )
@@ -141,7 +141,7 @@ class Uploads:
             return self._reply(head, slot, grant, size, started)
         with begun as part, Counted(link, self._allowance if grant is None else None) as counted:
             link.grant(*((_UNJUDGED, "") if grant is None else (grant.dialect, grant.owner)))
-            promise = Promise(head.fields.get(b"repr-digest", b""))
+            promise = DeclaredDigests(head.fields.get(b"repr-digest", b""))
             sink = transfer.FileSink(part.file, self._most, digests=promise.running, room=part.room)
             await counted.pour(sink, buffers.for_upload(Facts(length=None)))
             size = counted.size
@@ -158,7 +158,7 @@ class Uploads:
     def _reply(self, head: Head, slot: Slot, grant: Grant, size: int, started: float) -> Reply:
         if grant.dialect not in JSON_DIALECTS:
             return Reply(status=201, code="created", fields=self._shared(head))
-        stored = doors.Stored(
+        stored = doors.GoUploadReply(
             path=places.path_of(slot),
             name=slot.name,
             size=size,
@@ -205,7 +205,7 @@ class Uploads:
 
     # Forms.
 
-    def form(self, head: Head, link: Link) -> Coroutine[None, None, Reply]:
+    def form(self, head: Head, link: SignedUploadConnection) -> Coroutine[None, None, Reply]:
         """Return a coroutine that stores the file of a form. Raises Refused."""
         endpoint = doors.form_endpoint(head.path, self._endpoints)
         if endpoint is None:
@@ -219,9 +219,9 @@ class Uploads:
                 raise
         if head.length is not None and head.length > self._most + doors.FORM_OVERHEAD_BYTES:
             raise Refused(errors.TOO_LARGE, f"at most {self._most} bytes are taken")
-        return self._form(head, link, doors.Form(endpoint=endpoint, boundary=boundary, grant=grant))
+        return self._form(head, link, doors.AuthorizedForm(endpoint=endpoint, boundary=boundary, grant=grant))
 
-    async def _form(self, head: Head, link: Link, form: doors.Form) -> Reply:
+    async def _form(self, head: Head, link: SignedUploadConnection, form: doors.AuthorizedForm) -> Reply:
         started, grant = self._now(), form.grant
         most = self._most if head.length is None else min(head.length, self._most)
         announced = grant is not None and head.length is not None
@@ -237,7 +237,7 @@ class Uploads:
                 link.grant(grant.dialect, grant.owner)
             part.slot = slot = places.form_slot(form.endpoint, name)
             await self._commit(part, slot, grant, digest, size=size)
-        stored = doors.Stored(
+        stored = doors.GoUploadReply(
             path=places.path_of(slot),
             name=slot.name,
             size=size,

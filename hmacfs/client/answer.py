@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin
 
 from hmacfs.client import urls
-from hmacfs.client.problem import Failed, Passing, Problem
+from hmacfs.client.problem import Failed, Problem, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +43,7 @@ _DETAIL_LIMIT: Final = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Response:
     """One final HTTP response."""
 
     status: int
@@ -168,7 +168,7 @@ def digest_field(sha256: bytes) -> str:
     return f"sha-256=:{base64.b64encode(sha256).decode('ascii')}:"
 
 
-def trouble(answer: Answer, *, now: float) -> Failed | Passing:
+def trouble(answer: Response, *, now: float) -> Failed | TransientError:
     """Give what an answer that is no success means: an exception to raise.
 
     `now` is the wall clock, since Retry-After may be a date.
@@ -191,7 +191,7 @@ def trouble(answer: Answer, *, now: float) -> Failed | Passing:
         retry_after_s=_retry_after_s(answer.fields.get("Retry-After", ""), now),
     )
     passing = answer.status in _PASSING or (answer.status >= _SERVER_ERROR and answer.status not in _LASTING)
-    return Passing(problem) if passing else Failed(problem)
+    return TransientError(problem) if passing else Failed(problem)
 
 
 def plain(text: str) -> str:
@@ -200,7 +200,7 @@ def plain(text: str) -> str:
     return short if short.isprintable() else ascii(short)[1:-1]
 
 
-def _problem(answer: Answer) -> dict[str, str]:
+def _problem(answer: Response) -> dict[str, str]:
     """Give the texts of a problem document (RFC 9457); none if the body is something else."""
     if not answer.fields.get("Content-Type", "").lower().startswith("application/problem+json"):
         return {}

@@ -6,17 +6,17 @@ import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from hmacfs.client import answer as answers
-from hmacfs.client.problem import Failed, Passing
+from hmacfs.client.problem import Failed, TransientError
 from hmacfs.model import MiB
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from hmacfs.client.answer import Answer
-    from hmacfs.client.patience import Patience
-    from hmacfs.client.place import Place
+    from hmacfs.client.answer import Response
+    from hmacfs.client.patience import RetryPolicy
+    from hmacfs.client.place import Destination
     from hmacfs.client.source import Source
-    from hmacfs.client.wire import Wire
+    from hmacfs.client.wire import Transport
 
 T = TypeVar("T")
 
@@ -27,11 +27,16 @@ Who asks again before that makes it begin anew. A slow disk does each of the thr
 """
 
 
-class Asking:
+class UploadClient:
     """One connection's requests, in the name of the user and of the place."""
 
     def __init__(
-        self, wire: Wire, source: Source, place: Place, patience: Patience, language: Mapping[str, str]
+        self,
+        wire: Transport,
+        source: Source,
+        place: Destination,
+        patience: RetryPolicy,
+        language: Mapping[str, str],
     ) -> None:
         """Ask by `wire` about `source` at `place`; `language` are the fields that go with each request."""
         self._wire = wire
@@ -40,19 +45,19 @@ class Asking:
         self.patience = patience
         self._language = language
 
-    def another(self) -> Asking:
+    def another(self) -> UploadClient:
         """Give the same for another connection, which has a patience of its own."""
-        return Asking(self._wire, self.source, self.place, self.patience.another(), self._language)
+        return UploadClient(self._wire, self.source, self.place, self.patience.another(), self._language)
 
-    async def ask(self, method: str, url: str, fields: Mapping[str, str], *, last: bool = False) -> Answer:
+    async def ask(self, method: str, url: str, fields: Mapping[str, str], *, last: bool = False) -> Response:
         """Make a request without a body; the `last` one may take as long as the whole file needs.
 
-        Raises as `Wire.ask` does.
+        Raises as `Transport.ask` does.
         """
         named = {**self._language, **self.place.fields, **fields}
         return await self._wire.ask(method, url, named, work_s=self._work_s(last))
 
-    async def look(self, url: str) -> Answer:
+    async def look(self, url: str) -> Response:
         """Ask what stands at `url`, and for its digest, as anybody who downloads. Raises as `ask`."""
         return await self._wire.ask("HEAD", url, answers.WANTED)
 
@@ -65,7 +70,7 @@ class Asking:
         moved: Callable[[int], None],
         *,
         last: bool = False,
-    ) -> Answer:
+    ) -> Response:
         """Make one with the file's bytes of `span`; `moved` is told the place after each block.
 
         Raises as `ask` does.
@@ -80,7 +85,7 @@ class Asking:
         while True:
             try:
                 return await step()
-            except Passing as passing:
+            except TransientError as passing:
                 await self.patience.wait(passing)
 
     def _work_s(self, last: bool) -> float:  # noqa: FBT001 - as it was said
@@ -92,12 +97,12 @@ class Asking:
             raise Failed(f"the server takes files of at most {most} bytes, and this has {self.source.size}")
 
 
-def trouble(answer: Answer) -> Failed | Passing:
+def trouble(answer: Response) -> Failed | TransientError:
     """Give what an answer that is no success means now: an exception to raise."""
     return answers.trouble(answer, now=time.time())
 
 
-def raise_passing(answer: Answer) -> None:
-    """Raise Passing for an answer that says nothing yet; what else it refuses is told better by the next."""
-    if isinstance(found := trouble(answer), Passing):
+def raise_passing(answer: Response) -> None:
+    """Raise TransientError for an answer that says nothing yet; the next answer tells any other refusal."""
+    if isinstance(found := trouble(answer), TransientError):
         raise found

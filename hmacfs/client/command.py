@@ -16,22 +16,22 @@ from typing import TYPE_CHECKING, Final
 from hmacfs import interrupts
 from hmacfs.client import download, options, outcome, source
 from hmacfs.client.download import Download
-from hmacfs.client.joined import Joined
+from hmacfs.client.joined import ParallelUpload
 from hmacfs.client.outcome import End, Outcome
-from hmacfs.client.patience import Patience
-from hmacfs.client.place import Place
+from hmacfs.client.patience import RetryPolicy
+from hmacfs.client.place import Destination
 from hmacfs.client.problem import Failed, GaveUp, Problem
 from hmacfs.client.screen import Screen
-from hmacfs.client.sink import Part, Pipe
+from hmacfs.client.sink import PartialDownload, Pipe
 from hmacfs.client.source import Source
 from hmacfs.client.upload import Upload
-from hmacfs.client.wire import Wire
+from hmacfs.client.wire import Transport
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Coroutine, Iterator
 
-    Sign = Callable[[str, int, str], Place]
+    Sign = Callable[[str, int, str], Destination]
     """Name, size and media type of a file in, its place out. Raises Failed."""
 
 MISUSED: Final = 2
@@ -47,7 +47,7 @@ def put(chosen: argparse.Namespace, sign: Sign | None) -> int:
         files, place = _targets(chosen.files, sign)
     except _Misused as misused:
         return _misused(str(misused))
-    desk = Desk(chosen, show_url=True)
+    desk = Batch(chosen, show_url=True)
     return desk.run(lambda wire: _put_all(desk, wire, files, place))
 
 
@@ -56,7 +56,7 @@ def get(chosen: argparse.Namespace) -> int:
     target = chosen.output or download.name_of(chosen.url)
     if target is None:
         return _misused("the URL ends in no name that a file should get; name one with -o")
-    desk = Desk(chosen, show_url=False)
+    desk = Batch(chosen, show_url=False)
     return desk.run(lambda wire: _get(desk, wire, target))
 
 
@@ -71,7 +71,7 @@ def _targets(words: list[str], sign: Sign | None) -> tuple[list[str], Sign]:
         raise _Misused(str(error)) from error
     if not files:
         raise _Misused("name the files to upload, then the URL")
-    place = Place.read(url, "")
+    place = Destination.read(url, "")
     if len(files) > 1 and not (place.is_endpoint and not place.parts):
         raise _Misused(
             "a signed URL, or that of an upload to go on with, takes one file; several need --base-url, "
@@ -86,7 +86,7 @@ def _misused(words: str) -> int:
 
 
 @dataclass(slots=True, kw_only=True)
-class Account:
+class TransferRecord:
     """What is known of a transfer while it runs; the fields are those of `Outcome`."""
 
     url: str | None = None
@@ -97,7 +97,7 @@ class Account:
     """What to do if it does not end well."""
 
 
-class Desk:
+class Batch:
     """What all transfers of one command share: its options, the screen, and the outcomes."""
 
     def __init__(self, chosen: argparse.Namespace, *, show_url: bool) -> None:
@@ -107,14 +107,14 @@ class Desk:
         self._show_url = show_url
         self._outcomes: list[Outcome] = []
 
-    def run(self, transfers: Callable[[Wire], Coroutine[None, None, None]]) -> int:
+    def run(self, transfers: Callable[[Transport], Coroutine[None, None, None]]) -> int:
         """Run transfers to their ends; give the exit status."""
         fields = dict(self.chosen.header)
         if self.chosen.token is not None:
             fields["Authorization"] = f"Bearer {self.chosen.token}"
 
         async def connected() -> None:
-            async with Wire(fields, timeout_s=self.chosen.timeout) as wire:
+            async with Transport(fields, timeout_s=self.chosen.timeout) as wire:
                 await transfers(wire)
 
         with self.screen:
@@ -124,9 +124,9 @@ class Desk:
                 return interrupts.INTERRUPTED
         return outcome.exit_status(self._outcomes)
 
-    def patience(self, file: str) -> Patience:
+    def patience(self, file: str) -> RetryPolicy:
         """Give the patience for one transfer."""
-        return Patience(
+        return RetryPolicy(
             self.chosen.retries,
             chance=random.random,
             rest=asyncio.sleep,
@@ -134,9 +134,9 @@ class Desk:
         )
 
     @contextlib.contextmanager
-    def account(self, file: str, patience: Patience) -> Iterator[Account]:
+    def account(self, file: str, patience: RetryPolicy) -> Iterator[TransferRecord]:
         """Lend an account of one transfer, and tell how it ended."""
-        account = Account()
+        account = TransferRecord()
         began_s = time.monotonic()
         end, problem = End.FAILED, None
         try:
@@ -183,7 +183,7 @@ class Desk:
         (self.screen.note if ended.file == "-" else self.screen.give)(line)
 
 
-async def _put_all(desk: Desk, wire: Wire, files: list[str], place: Sign) -> None:
+async def _put_all(desk: Batch, wire: Transport, files: list[str], place: Sign) -> None:
     """Upload all files, some of them at the same time; what connections they leave over they share."""
     waiting = iter(files)
     connections: int = desk.chosen.connections
@@ -197,7 +197,7 @@ async def _put_all(desk: Desk, wire: Wire, files: list[str], place: Sign) -> Non
             group.create_task(lane())
 
 
-async def _put(desk: Desk, wire: Wire, file: str, place: Sign, connections: int) -> None:
+async def _put(desk: Batch, wire: Transport, file: str, place: Sign, connections: int) -> None:
     patience = desk.patience(file)
     with (
         desk.account(file, patience) as account,
@@ -212,8 +212,10 @@ async def _put(desk: Desk, wire: Wire, file: str, place: Sign, connections: int)
             bar.show(size, body.size)
 
         chunk = desk.chosen.chunk
-        joined = Joined(wire, body, there, patience, connections=connections, chunk=chunk, moved=moved)
-        upload: Upload | Joined = joined
+        joined = ParallelUpload(
+            wire, body, there, patience, connections=connections, chunk=chunk, moved=moved
+        )
+        upload: Upload | ParallelUpload = joined
         try:
             if not await joined.begin():
                 upload = Upload(wire, body, there, patience, chunk=chunk, moved=moved)
@@ -227,7 +229,9 @@ async def _put(desk: Desk, wire: Wire, file: str, place: Sign, connections: int)
             raise
 
 
-def _continuing(chosen: argparse.Namespace, file: str, resource: str, place: Place, connections: int) -> str:
+def _continuing(
+    chosen: argparse.Namespace, file: str, resource: str, place: Destination, connections: int
+) -> str:
     """Write the command that goes on with an upload."""
     words = ["hmacfs", "put", "--type", place.content_type]
     words += [] if connections == 1 else ["--connections", str(connections)]
@@ -239,12 +243,12 @@ def _continuing(chosen: argparse.Namespace, file: str, resource: str, place: Pla
     return f"{line} (and the same --token and --header)" if chosen.token or chosen.header else line
 
 
-async def _get(desk: Desk, wire: Wire, target: str) -> None:
+async def _get(desk: Batch, wire: Transport, target: str) -> None:
     patience = desk.patience(target)
     url = desk.chosen.url
     with desk.account(target, patience) as account:
         account.url = url
-        opened = Pipe() if target == "-" else Part(Path(target), url, force=desk.chosen.force)
+        opened = Pipe() if target == "-" else PartialDownload(Path(target), url, force=desk.chosen.force)
         with opened as sink, desk.screen.bar(Path(target).name) as bar:
             await Download(wire, url, sink, patience, bar.show).run()
             account.size = sink.size

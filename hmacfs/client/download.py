@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 from hmacfs.client import answer as answers
-from hmacfs.client.problem import Failed, Passing
+from hmacfs.client.problem import Failed, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hmacfs.client.answer import Answer
-    from hmacfs.client.patience import Patience
-    from hmacfs.client.sink import Sink
-    from hmacfs.client.wire import Wire
+    from hmacfs.client.answer import Response
+    from hmacfs.client.patience import RetryPolicy
+    from hmacfs.client.sink import DownloadTarget
+    from hmacfs.client.wire import Transport
 
 # What must not name a file: separators of any system, hidden and dot names, what terminals obey.
 _BAD_NAME: Final = re.compile(r"\.|.*[/\\\x00-\x1f\x7f-\x9f]", re.DOTALL)
@@ -31,7 +31,12 @@ class Download:
     """One file on its way."""
 
     def __init__(
-        self, wire: Wire, url: str, sink: Sink, patience: Patience, moved: Callable[[int, int | None], None]
+        self,
+        wire: Transport,
+        url: str,
+        sink: DownloadTarget,
+        patience: RetryPolicy,
+        moved: Callable[[int, int | None], None],
     ) -> None:
         """Download `url` into `sink`; `moved` is told how much has come, and of how much if that is known."""
         self._wire = wire
@@ -49,7 +54,7 @@ class Download:
             try:
                 await self._fetch()
                 break
-            except Passing as passing:
+            except TransientError as passing:
                 if self._sink.size > had:
                     self._patience.renew()
                 await self._patience.wait(passing)
@@ -62,7 +67,7 @@ class Download:
         self._sink.finish()
 
     async def _fetch(self) -> None:
-        """Ask for what is missing and take it. Raises Passing if something still is."""
+        """Ask for what is missing and take it. Raises TransientError if something still is."""
         had = self._sink.size
         fields = {}
         if had and self._sink.tag is not None:
@@ -76,7 +81,7 @@ class Download:
         if not missing and self._sha256 is None:
             await self._ask_digest()
         if self._size is not None and self._sink.size != self._size:
-            raise Passing(f"{self._sink.size} bytes came of {self._size}")
+            raise TransientError(f"{self._sink.size} bytes came of {self._size}")
 
     async def _ask_digest(self) -> None:
         """Learn the digest of what an earlier run has brought whole: the 416 did not tell it."""
@@ -85,7 +90,7 @@ class Download:
             if answer.ok and answer.etag == self._sink.tag:
                 self._sha256 = answer.sha256
 
-    def _accept(self, answer: Answer) -> bool:
+    def _accept(self, answer: Response) -> bool:
         """Make the sink ready for the answer's body; False if it has everything already."""
         if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return self._beyond(answer)
@@ -102,11 +107,11 @@ class Download:
             first, self._size = answer.content_range
             if first != self._sink.size or answer.etag not in {None, self._sink.tag}:
                 self._sink.begin(None)
-                raise Passing("the server sent another part than it was asked for")
+                raise TransientError("the server sent another part than it was asked for")
         self._sha256 = answer.sha256
         return True
 
-    def _beyond(self, answer: Answer) -> bool:
+    def _beyond(self, answer: Response) -> bool:
         """Judge a 416: either nothing was missing, or the file is not what it was."""
         _, size = answer.content_range
         # The tag still holds, or the server would have sent the whole (RFC 9110 13.1.5).
@@ -117,7 +122,7 @@ class Download:
         if not self._sink.size:
             raise answers.trouble(answer, now=time.time())
         self._sink.begin(None)
-        raise Passing("the file has become shorter on the server")
+        raise TransientError("the file has become shorter on the server")
 
 
 def name_of(url: str) -> str | None:

@@ -21,19 +21,19 @@ from typing import TYPE_CHECKING, Final
 
 from hmacfs.client import answer as answers
 from hmacfs.client import asking as askings
-from hmacfs.client.asking import Asking
+from hmacfs.client.asking import UploadClient
 from hmacfs.client.partial import GONE, Partial
-from hmacfs.client.problem import Failed, GaveUp, Passing
+from hmacfs.client.problem import Failed, GaveUp, TransientError
 from hmacfs.model import MiB
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from hmacfs.client.answer import Answer
-    from hmacfs.client.patience import Patience
-    from hmacfs.client.place import Place
+    from hmacfs.client.answer import Response
+    from hmacfs.client.patience import RetryPolicy
+    from hmacfs.client.place import Destination
     from hmacfs.client.source import Source
-    from hmacfs.client.wire import Wire
+    from hmacfs.client.wire import Transport
 
 LANGUAGE: Final = {"Tus-Resumable": "1.0.0"}
 PART_BYTES: Final = 4 * MiB
@@ -47,22 +47,22 @@ def count_parts(size: int, connections: int) -> int:
     return max(min(connections, size // PART_BYTES, MOST_PARTS), 1)
 
 
-class Joined:
+class ParallelUpload:
     """One file on its way in parts."""
 
     def __init__(  # noqa: PLR0913 - what an upload consists of
         self,
-        wire: Wire,
+        wire: Transport,
         source: Source,
-        place: Place,
-        patience: Patience,
+        place: Destination,
+        patience: RetryPolicy,
         *,
         connections: int,
         chunk: int | None,
         moved: Callable[[int], None],
     ) -> None:
         """Upload `source` to the endpoint `place` over `connections`; else as `Upload`."""
-        self._asking = Asking(wire, source, place, patience, LANGUAGE)
+        self._asking = UploadClient(wire, source, place, patience, LANGUAGE)
         self._connections = connections
         self._chunk = chunk
         self._moved = moved
@@ -127,7 +127,7 @@ class Joined:
             for number, resource in enumerate(begun)
         ]
 
-    async def _discover(self) -> Answer:
+    async def _discover(self) -> Response:
         answer = await self._asking.ask("OPTIONS", self._asking.place.url, {})
         if not answer.ok:
             askings.raise_passing(answer)
@@ -162,7 +162,7 @@ class Joined:
             )
         if all(part.done for part in self._parts):
             raise problem
-        raise Passing("the server misses a part of the upload")
+        raise TransientError("the server misses a part of the upload")
 
     async def _each(
         self, step: Callable[[Partial], Awaitable[None]], *beside: Coroutine[None, None, object]

@@ -10,12 +10,12 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from hmacfs.client import asking as askings
-from hmacfs.client.problem import Failed, Passing
+from hmacfs.client.problem import Failed, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hmacfs.client.asking import Asking
+    from hmacfs.client.asking import UploadClient
 
 GONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 
@@ -25,7 +25,7 @@ class Partial:
 
     def __init__(
         self,
-        asking: Asking,
+        asking: UploadClient,
         span: tuple[int, int],
         resource: str | None,
         *,
@@ -110,15 +110,15 @@ class Partial:
         )
         if answer.status in GONE:
             self._forget()
-            raise Passing("the server has forgotten a part of the upload")
+            raise TransientError("the server has forgotten a part of the upload")
         if answer.status == HTTPStatus.CONFLICT:
             if answer.offset is not None:
                 self._stand(answer.offset)
-            raise Passing("the server has another part of the file than was thought")
+            raise TransientError("the server has another part of the file than was thought")
         if not answer.ok:
             raise askings.trouble(answer)
         if self._stand(answer.offset) <= offset:
-            raise Passing("the server says that it has no more than before")
+            raise TransientError("the server says that it has no more than before")
 
     def _stand(self, offset: int | None) -> int:
         """Note and give how much the server has. Raises Failed if it does not say, or more than there is."""

@@ -14,7 +14,7 @@ from hmacfs.policy import backoff
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from hmacfs.client.problem import Passing
+    from hmacfs.client.problem import TransientError
 
 FIRST_S: Final = 1.0
 MOST_S: Final = 60.0
@@ -22,7 +22,7 @@ MOST_S: Final = 60.0
 LONGEST_RETRY_AFTER_S: Final = 300.0
 
 
-class Patience:
+class RetryPolicy:
     """The waits between the tries of one transfer."""
 
     def __init__(
@@ -46,9 +46,9 @@ class Patience:
         self._first = self
         self.renew()
 
-    def another(self) -> Patience:
+    def another(self) -> RetryPolicy:
         """Give a patience for another connection of the same transfer; its waits count here too."""
-        other = Patience(self._retries, chance=self._chance, rest=self._rest, say=self._say)
+        other = RetryPolicy(self._retries, chance=self._chance, rest=self._rest, say=self._say)
         other._first = self._first
         return other
 
@@ -56,7 +56,7 @@ class Patience:
         """Begin anew, since bytes have got through."""
         self._delays = backoff.growing(self._chance, first_s=FIRST_S, most_s=MOST_S, retries=self._retries)
 
-    async def wait(self, passing: Passing) -> None:
+    async def wait(self, passing: TransientError) -> None:
         """Wait before the next try. Raises GaveUp if there shall be none."""
         problem = passing.problem
         delay_s = next(self._delays, None)

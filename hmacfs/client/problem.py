@@ -33,7 +33,7 @@ class Failed(Exception):  # noqa: N818 - a refusal is an answer, not an error
         super().__init__(self.problem.words)
 
 
-class Passing(Exception):  # noqa: N818 - not an error yet
+class TransientError(Exception):
     """Raised where trying again may help."""
 
     def __init__(self, problem: Problem | str) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _ORIGIN: Final = "user.hmacfs.origin"
 
 
-class Sink(Protocol):
+class DownloadTarget(Protocol):
     """Takes the bytes of a download, in order."""
 
     size: int
@@ -43,7 +43,7 @@ class Sink(Protocol):
         """Everything has come and is right. Raises Failed if it cannot stand under its name."""
 
 
-class Part:
+class PartialDownload:
     """TARGET.part, beside the file that it becomes; kept for a later run if the download breaks."""
 
     def __init__(self, target: Path, url: str, *, force: bool) -> None:
@@ -95,7 +95,7 @@ class Part:
         os.close(self._fd)
 
     def begin(self, tag: str | None) -> None:
-        """See `Sink`."""
+        """See `DownloadTarget`."""
         with _writing():
             os.truncate(self._fd, 0)
         self._digest = RunningDigest()
@@ -105,7 +105,7 @@ class Part:
             os.setxattr(self._fd, _ORIGIN, f"{self._about if tag else ''} {tag}".encode())
 
     def write(self, block: bytes) -> None:
-        """See `Sink`."""
+        """See `DownloadTarget`."""
         left = memoryview(block)
         with _writing():
             while left:
@@ -115,12 +115,12 @@ class Part:
                 left = left[written:]
 
     async def digest(self) -> bytes:
-        """See `Sink`."""
+        """See `DownloadTarget`."""
         with _writing():
             return await self._digest.whole(self._fd, self.size)
 
     def finish(self) -> None:
-        """See `Sink`."""
+        """See `DownloadTarget`."""
         with contextlib.suppress(OSError):
             os.removexattr(self._fd, _ORIGIN)
         with _writing():
@@ -159,13 +159,13 @@ class Pipe:
         """Leave standard output open."""
 
     def begin(self, tag: str | None) -> None:
-        """See `Sink`."""
+        """See `DownloadTarget`."""
         if self.size:
             raise Failed("the server does not go on where it stopped, and what is written stays written")
         self.tag = tag
 
     def write(self, block: bytes) -> None:
-        """See `Sink`."""
+        """See `DownloadTarget`."""
         with _writing():
             sys.stdout.buffer.write(block)
             sys.stdout.buffer.flush()
@@ -173,11 +173,11 @@ class Pipe:
         self.size += len(block)
 
     async def digest(self) -> bytes:
-        """See `Sink`."""
+        """See `DownloadTarget`."""
         return self._sha256.digest()
 
     def finish(self) -> None:
-        """See `Sink`."""
+        """See `DownloadTarget`."""
 
 
 def _exists() -> Failed:

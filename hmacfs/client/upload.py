@@ -19,18 +19,18 @@ from urllib.parse import quote, urlsplit
 
 from hmacfs.client import answer as answers
 from hmacfs.client import asking as askings
-from hmacfs.client.asking import Asking
-from hmacfs.client.problem import Failed, Passing
+from hmacfs.client.asking import UploadClient
+from hmacfs.client.problem import Failed, TransientError
 from hmacfs.model import MiB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hmacfs.client.answer import Answer
-    from hmacfs.client.patience import Patience
-    from hmacfs.client.place import Place
+    from hmacfs.client.answer import Response
+    from hmacfs.client.patience import RetryPolicy
+    from hmacfs.client.place import Destination
     from hmacfs.client.source import Source
-    from hmacfs.client.wire import Wire
+    from hmacfs.client.wire import Transport
 
 LANGUAGE: Final = {"Upload-Draft-Interop-Version": "8", **answers.WANTED}
 FIRST_BYTES: Final = 8 * MiB
@@ -45,10 +45,10 @@ class Upload:
 
     def __init__(  # noqa: PLR0913 - what an upload consists of
         self,
-        wire: Wire,
+        wire: Transport,
         source: Source,
-        place: Place,
-        patience: Patience,
+        place: Destination,
+        patience: RetryPolicy,
         *,
         chunk: int | None,
         moved: Callable[[int], None],
@@ -58,7 +58,7 @@ class Upload:
         `chunk` are the bytes of a request, None to follow the server's advice; `moved` is told how much of
         the file has gone, which may become less again.
         """
-        self._asking = Asking(wire, source, place, patience, LANGUAGE)
+        self._asking = UploadClient(wire, source, place, patience, LANGUAGE)
         self._source = source
         self._place = place
         self._chunk = chunk
@@ -189,16 +189,16 @@ class Upload:
         self._stand(reached := stop if answer.offset is None else answer.offset)
         self._lost = False
         if ends or reached <= start < stop:
-            raise Passing("the server says that it has no more than before")
+            raise TransientError("the server says that it has no more than before")
         return False
 
-    async def _refused(self, answer: Answer, sent: int, *, tried: bool) -> bool:
+    async def _refused(self, answer: Response, sent: int, *, tried: bool) -> bool:
         """Find the way on after a refusal; raises what is none."""
         if answer.status == HTTPStatus.CONFLICT and answer.offset is not None:
             self._limits = answer.limits or self._limits or {}
             self._stand(answer.offset)
             self._lost = False
-            raise Passing("the server has another part of the file than was thought")
+            raise TransientError("the server has another part of the file than was thought")
         if answer.status == HTTPStatus.CONFLICT and not self._place.is_endpoint:
             # As anybody who downloads: with the draft's fields it might tell of the upload instead.
             held = await self._asking.look(_without_query(self._place.url))
@@ -207,13 +207,13 @@ class Upload:
         if answer.status == _TOO_LARGE and answer.limits:
             self._limits = answer.limits
             if self._chunk is None and answer.limits.get("max-append-size", sent) < sent:
-                raise Passing("the server takes smaller parts than was thought")
+                raise TransientError("the server takes smaller parts than was thought")
         if answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE} and self._offset is not None:
             self._resource = None if self._place.is_endpoint else self._place.url
-            raise Passing("the server has forgotten the upload")
+            raise TransientError("the server has forgotten the upload")
         raise askings.trouble(answer)
 
-    async def _is_ours(self, held: Answer, *, sent: bool) -> bool:
+    async def _is_ours(self, held: Response, *, sent: bool) -> bool:
         """Whether the file that the server holds is this one, though the answer that said so was lost.
 
         Its digest decides; of a server that tells none, the size, if the file was `sent` there just now.
@@ -243,7 +243,7 @@ class Upload:
             self._reached = offset
             self._asking.patience.renew()
 
-    def _finish(self, answer: Answer) -> bool:
+    def _finish(self, answer: Response) -> bool:
         """Note where the stored file is: where the server says, else at its slot's URL."""
         self._moved(self._source.size)
         self._url = answer.link("Content-Location")

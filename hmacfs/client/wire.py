@@ -13,8 +13,8 @@ import httpx
 
 import hmacfs
 from hmacfs.client import urls
-from hmacfs.client.answer import Answer
-from hmacfs.client.problem import Failed, Passing
+from hmacfs.client.answer import Response
+from hmacfs.client.problem import Failed, TransientError
 from hmacfs.model import KiB
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ MOST_REDIRECTIONS: Final = 20
 _REDIRECTIONS: Final = frozenset({301, 302, 303, 307, 308})
 
 
-class Wire:
+class Transport:
     """Connections to servers, kept while they may be of use."""
 
     def __init__(self, fields: Mapping[str, str], *, timeout_s: float) -> None:
@@ -60,11 +60,11 @@ class Wire:
         body: AsyncIterator[bytes] | None = None,
         *,
         work_s: float = 0.0,
-    ) -> Answer:
+    ) -> Response:
         """Make a request; `body` goes with the Content-Length among `fields`.
 
-        `work_s` is what the server may need for the answer beside the time allowed for any. Raises Passing
-        where no answer came, Failed where none can come.
+        `work_s` is what the server may need for the answer beside the time allowed for any. Raises
+        TransientError where no answer came, Failed where none can come.
         """
         async with self._exchange(method, url, _merged(self._given, fields), body, work_s=work_s) as response:
             return _answer(response, await _beginning(response))
@@ -72,7 +72,7 @@ class Wire:
     @contextlib.asynccontextmanager
     async def fetch(
         self, url: str, fields: Mapping[str, str]
-    ) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
+    ) -> AsyncIterator[tuple[Response, AsyncIterator[bytes]]]:
         """Lend the answer to a GET and the blocks of its body, as they come.
 
         Redirections are followed; nothing that the user has given goes to another origin, from where one
@@ -137,8 +137,8 @@ async def _beginning(response: httpx.Response) -> bytes:
     return bytes(read[:BODY_LIMIT])
 
 
-def _answer(response: httpx.Response, body: bytes) -> Answer:
-    return Answer(
+def _answer(response: httpx.Response, body: bytes) -> Response:
+    return Response(
         status=response.status_code,
         url=str(response.request.url),
         fields=response.extensions["fields"],
@@ -161,7 +161,7 @@ def _judged() -> Iterator[None]:
             "WriteTimeout": "the server does not read",
             "ConnectTimeout": "the server does not accept the connection",
         }.get(type(error).__name__, "the connection broke")
-        raise Passing(words) from error
+        raise TransientError(words) from error
 
 
 def _distrusts(error: BaseException | None) -> bool:

@@ -171,7 +171,7 @@ def _foreign(table: str, path: KeyPath, found: dict[str, object], adopted: Adopt
         if (known := by_squashed.get(_squash(name))) is not None:
             _sort(adopted, report, cell, (table, known))
         elif f"{table}.{name}" in compat.FOREIGN:
-            report.fault(cell.path, kind_of(value), fates.Form.TABLE.value)
+            report.fault(cell.path, kind_of(value), fates.ConfigForm.TABLE.value)
         elif table in compat.FOREIGN:
             report.notice(cell.path, _fate(compat.FOREIGN[table], value))
         else:
@@ -215,7 +215,7 @@ def kind_of(value: object) -> str:
     return "a date or a time"
 
 
-def _fate(row: fates.Row, value: object) -> str:
+def _fate(row: fates.KeyFate, value: object) -> str:
     """Say a row in words; what is off in the document needs no regret."""
     if value is False and row.fate is fates.Fate.LATER:
         return "ignored: it is off, and off here"

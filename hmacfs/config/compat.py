@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from hmacfs.config.fates import Fate, Form, Row, ignored
+from hmacfs.config.fates import ConfigForm, Fate, KeyFate, ignored
 from hmacfs.config.settings import TABLES
 from hmacfs.config.struct_keys import STRUCT
 from hmacfs.config.template_keys import TEMPLATE
 
-ROWS: Final[dict[str, dict[str, Row]]] = {
+ROWS: Final[dict[str, dict[str, KeyFate]]] = {
     table: {**STRUCT.get(table, {}), **TEMPLATE.get(table, {})} for table in {**STRUCT, **TEMPLATE}
 }
 """Every key of the Go server, by table. A table in a table is named with a dot."""
@@ -22,9 +22,9 @@ OWN: Final = frozenset({"performance", "streaming"})
 
 _UNKNOWN: Final = ignored("it says nothing about the server")
 
-FOREIGN: Final[dict[str, Row]] = {
+FOREIGN: Final[dict[str, KeyFate]] = {
     table: next((row for row in rows.values() if row.fate is not Fate.HONOURED), _UNKNOWN)._replace(
-        form=Form.OWN
+        form=ConfigForm.OWN
     )
     for table, rows in ROWS.items()
     if table not in TABLES

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from hmacfs.config import keyring, keys, values
 from hmacfs.config.report import show, spell
-from hmacfs.config.settings import Door
+from hmacfs.config.settings import EndpointTable
 from hmacfs.model import ANY_HOST, Endpoint
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hmacfs.config.settings import Security
     from hmacfs.model import Secret
 
-_ENTRIES: Final = {entry.name: entry for entry in keys.entries(Door)}
+_ENTRIES: Final = {entry.name: entry for entry in keys.entries(EndpointTable)}
 _PRIVATE: Final = ".hmacfs"
 _OF_XMPP: Final = frozenset({"v", "v2", "token"})
 

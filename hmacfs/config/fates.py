@@ -17,7 +17,7 @@ class Fate(enum.Enum):
     IGNORED = "ignored"
 
 
-class Form(enum.Enum):
+class ConfigForm(enum.Enum):
     """The type of a key's value; the value of the member says in words what to write."""
 
     TEXT = "text in quotes"
@@ -32,77 +32,79 @@ class Form(enum.Enum):
     """Read by the key of ours that it becomes, which knows better."""
 
 
-class Row(NamedTuple):
+class KeyFate(NamedTuple):
     """One key's type and fate."""
 
     fate: Fate
     words: str
     """Why; of an honoured key, what it becomes."""
-    form: Form = Form.OWN
+    form: ConfigForm = ConfigForm.OWN
     to: tuple[str, str] | None = None
     """Table and name of the key of ours that takes its value as it is; None if there is no such one."""
 
 
-_TYPES: Final[dict[Form, tuple[type, ...]]] = {
-    Form.TEXT: (str,),
-    Form.NUMBER: (int,),
-    Form.REAL: (int, float),
-    Form.EITHER: (str, int),
-    Form.TEXTS: (list,),
-    Form.LIST: (list,),
-    Form.TABLE: (dict,),
+_TYPES: Final[dict[ConfigForm, tuple[type, ...]]] = {
+    ConfigForm.TEXT: (str,),
+    ConfigForm.NUMBER: (int,),
+    ConfigForm.REAL: (int, float),
+    ConfigForm.EITHER: (str, int),
+    ConfigForm.TEXTS: (list,),
+    ConfigForm.LIST: (list,),
+    ConfigForm.TABLE: (dict,),
 }
 
 
-def fits(value: object, form: Form) -> bool:
+def fits(value: object, form: ConfigForm) -> bool:
     """Tell whether a value of TOML has the type `form`. A whole number is a number, true is none."""
-    if form is Form.OWN:
+    if form is ConfigForm.OWN:
         return True
-    if isinstance(value, bool) or form is Form.FLAG:
-        return isinstance(value, bool) and form is Form.FLAG
+    if isinstance(value, bool) or form is ConfigForm.FLAG:
+        return isinstance(value, bool) and form is ConfigForm.FLAG
     if not isinstance(value, _TYPES[form]):
         return False
-    return form is not Form.TEXTS or (isinstance(value, list) and all(isinstance(one, str) for one in value))
+    return form is not ConfigForm.TEXTS or (
+        isinstance(value, list) and all(isinstance(one, str) for one in value)
+    )
 
 
-def honoured(words: str, form: Form = Form.OWN) -> Row:
+def honoured(words: str, form: ConfigForm = ConfigForm.OWN) -> KeyFate:
     """Return the row of a key that is followed; `words` say what it becomes."""
-    return Row(Fate.HONOURED, words, form)
+    return KeyFate(Fate.HONOURED, words, form)
 
 
-def later(words: str) -> Row:
+def later(words: str) -> KeyFate:
     """Return the row of a key whose feature is not there yet; `words` say what happens meanwhile."""
-    return Row(Fate.LATER, words)
+    return KeyFate(Fate.LATER, words)
 
 
-def ignored(words: str) -> Row:
+def ignored(words: str) -> KeyFate:
     """Return the row of a key that has no meaning here; `words` say why."""
-    return Row(Fate.IGNORED, words)
+    return KeyFate(Fate.IGNORED, words)
 
 
-def moved(table: str, name: str) -> Row:
+def moved(table: str, name: str) -> KeyFate:
     """Return the row of a key whose value is that of a key of ours, under another name."""
-    return Row(Fate.HONOURED, f"is `{table}.{name}`", Form.OWN, (table, name))
+    return KeyFate(Fate.HONOURED, f"is `{table}.{name}`", ConfigForm.OWN, (table, name))
 
 
-def same(names: str) -> dict[str, Row]:
+def same(names: str) -> dict[str, KeyFate]:
     """Return the rows of keys that bear our own names."""
     return dict.fromkeys(names.split(), honoured("the same key here"))
 
 
 _FORMS: Final = {
-    "text": Form.TEXT,
-    "flag": Form.FLAG,
-    "number": Form.NUMBER,
-    "real": Form.REAL,
-    "either": Form.EITHER,
-    "texts": Form.TEXTS,
-    "list_": Form.LIST,
-    "table": Form.TABLE,
+    "text": ConfigForm.TEXT,
+    "flag": ConfigForm.FLAG,
+    "number": ConfigForm.NUMBER,
+    "real": ConfigForm.REAL,
+    "either": ConfigForm.EITHER,
+    "texts": ConfigForm.TEXTS,
+    "list_": ConfigForm.LIST,
+    "table": ConfigForm.TABLE,
 }
 
 
-def rows(row: Row, **names: str) -> dict[str, Row]:
+def rows(row: KeyFate, **names: str) -> dict[str, KeyFate]:
     """Return the rows of keys that share `row`'s fate: their names, divided by spaces, for each type."""
     return {
         name: row._replace(form=_FORMS[form]) for form, listed in names.items() for name in listed.split()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from hmacfs.config import compat
-from hmacfs.config.fates import Form
+from hmacfs.config.fates import ConfigForm
 from hmacfs.config.render import cell
 
 _PREAMBLE: Final = """\
@@ -40,15 +40,15 @@ What differs:
 """
 
 _TYPES: Final = {
-    Form.TEXT: "text",
-    Form.FLAG: "true or false",
-    Form.NUMBER: "whole number",
-    Form.REAL: "number",
-    Form.EITHER: "text or whole number",
-    Form.TEXTS: "list of texts",
-    Form.LIST: "list",
-    Form.TABLE: "table",
-    Form.OWN: "as ours",
+    ConfigForm.TEXT: "text",
+    ConfigForm.FLAG: "true or false",
+    ConfigForm.NUMBER: "whole number",
+    ConfigForm.REAL: "number",
+    ConfigForm.EITHER: "text or whole number",
+    ConfigForm.TEXTS: "list of texts",
+    ConfigForm.LIST: "list",
+    ConfigForm.TABLE: "table",
+    ConfigForm.OWN: "as ours",
 }
 
 

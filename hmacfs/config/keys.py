@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 
-class Kind(enum.Enum):
+class ValueKind(enum.Enum):
     """How a value is written in TOML."""
 
     COUNT = enum.auto()
@@ -37,7 +37,7 @@ class Kind(enum.Enum):
 class Key:
     """One key, as `Annotated[type, Key(...)]` on the field that holds its value."""
 
-    kind: Kind
+    kind: ValueKind
     """How it is written."""
     meaning: str
     """One line for the reference: what it does, with its unit and its dangers."""
@@ -53,7 +53,7 @@ class Key:
     """Whether a change needs a restart (SIGHUP cannot apply it)."""
 
 
-class Entry(NamedTuple):
+class KeyField(NamedTuple):
     """A field of a settings class together with its key."""
 
     field: str
@@ -66,13 +66,13 @@ class Entry(NamedTuple):
     """The field's default, in bytes, seconds or as its class has it."""
 
 
-def entries(table: type) -> tuple[Entry, ...]:
+def entries(table: type) -> tuple[KeyField, ...]:
     """Give the entries of a settings class in order; fields without a `Key` are left out."""
     hints = typing.get_type_hints(table, include_extras=True)
-    found: Final[list[Entry]] = []
+    found: Final[list[KeyField]] = []
     for field in dataclasses.fields(table):
         marks = getattr(hints[field.name], "__metadata__", ())
         for key in marks:
             if isinstance(key, Key):
-                found.append(Entry(field.name, key.name or field.name, key, field.default))
+                found.append(KeyField(field.name, key.name or field.name, key, field.default))
     return tuple(found)

@@ -15,11 +15,11 @@ import tomli
 
 from hmacfs.config import addresses, adopt, certificates, endpoints, keys, locate, translate, values
 from hmacfs.config.keyring import Keyring
-from hmacfs.config.keys import Kind
+from hmacfs.config.keys import ValueKind
 from hmacfs.config.report import Fault, Faulty, Notice, Report, show
 from hmacfs.config.settings import (
     Cors,
-    Door,
+    EndpointTable,
     Logging,
     Metrics,
     Performance,
@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 _LOCATION: Final = re.compile(r"(?:/[A-Za-z0-9._-]+)+/")
 
-_OF_KEYRING: Final = (Kind.SECRETS, Kind.SECRET)
+_OF_KEYRING: Final = (ValueKind.SECRETS, ValueKind.SECRET)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,15 +167,15 @@ def _table(cls: type[T], table: Table, report: Report, base_dir: str) -> T:
                 value = _value(cell.value, entry)
             except values.Wrong as wrong:
                 endpoints.wrong_value(cell.value, cell.path, wrong, report)
-        if entry.key.kind is Kind.PATH and value and entry.name != "secret_file":
+        if entry.key.kind is ValueKind.PATH and value and entry.name != "secret_file":
             value = os.path.normpath(os.path.join(base_dir, str(value)))  # noqa: PTH118 - plain text
         found[entry.field] = value
     return cls(**found)
 
 
-def _value(value: object, entry: keys.Entry) -> object:
+def _value(value: object, entry: keys.KeyField) -> object:
     """Read a value; a duration that may be off is None if it is empty or zero."""
-    if entry.key.kind is Kind.DURATION and entry.default is None:
+    if entry.key.kind is ValueKind.DURATION and entry.default is None:
         return None if value == "" else values.read(value, entry.key) or None
     if entry.name == "storage_path" and value == "":
         raise values.Wrong("a directory")
@@ -312,7 +312,7 @@ def _endpoints(adopted: Adopted, security: Security, ring: Keyring) -> tuple[End
 
 def _default_endpoint(adopted: Adopted, security: Security, ring: Keyring) -> Endpoint:
     """Give the endpoint of a configuration that names none."""
-    door = Door()
+    door = EndpointTable()
     jwt = adopted.jwt_secret
     return Endpoint(
         prefix=door.prefix,

@@ -10,11 +10,11 @@ import textwrap
 from typing import TYPE_CHECKING, Final
 
 from hmacfs.config import keys, units
-from hmacfs.config.keys import Kind
-from hmacfs.config.settings import TABLES, Door
+from hmacfs.config.keys import ValueKind
+from hmacfs.config.settings import TABLES, EndpointTable
 
 if TYPE_CHECKING:
-    from hmacfs.config.keys import Entry
+    from hmacfs.config.keys import KeyField
 
 STORAGE: Final = "/srv/hmacfs"
 """Where the unit, the container and the examples in deploy/ keep files; the default is for trying."""
@@ -27,20 +27,20 @@ _SHORT: Final = {
 }
 _SHORT_DOOR: Final = ("prefix", "protocols")
 _WORDS: Final = {
-    Kind.COUNT: "whole number",
-    Kind.SIZE: "size",
-    Kind.DURATION: "duration",
-    Kind.WHOLE_SECONDS: "duration, whole seconds",
-    Kind.MODE: "octal mode in quotes",
-    Kind.TEXT: "text",
-    Kind.FLAG: "`true` or `false`",
-    Kind.PATH: "path",
-    Kind.LISTEN: "address",
-    Kind.LISTENS: "address or list of them",
-    Kind.SECRETS: "secret or list of them",
-    Kind.SECRET: "secret",
-    Kind.ORIGINS: "list of origins",
-    Kind.NETWORKS: "list of networks",
+    ValueKind.COUNT: "whole number",
+    ValueKind.SIZE: "size",
+    ValueKind.DURATION: "duration",
+    ValueKind.WHOLE_SECONDS: "duration, whole seconds",
+    ValueKind.MODE: "octal mode in quotes",
+    ValueKind.TEXT: "text",
+    ValueKind.FLAG: "`true` or `false`",
+    ValueKind.PATH: "path",
+    ValueKind.LISTEN: "address",
+    ValueKind.LISTENS: "address or list of them",
+    ValueKind.SECRETS: "secret or list of them",
+    ValueKind.SECRET: "secret",
+    ValueKind.ORIGINS: "list of origins",
+    ValueKind.NETWORKS: "list of networks",
 }
 _HEAD: Final = """\
 # hmacfs configuration. Check it with: hmacfs check-config FILE
@@ -90,7 +90,7 @@ def short(secret: str) -> str:
     for table, names in _SHORT.items():
         entries = {entry.name: entry for entry in keys.entries(TABLES[table])}
         parts.append(_table(f"[{table}]", [entries[name] for name in names], secret))
-    door = [entry for entry in keys.entries(Door) if entry.name in _SHORT_DOOR]
+    door = [entry for entry in keys.entries(EndpointTable) if entry.name in _SHORT_DOOR]
     parts.append(_table("[[endpoint]]", door, ""))
     return "\n".join(parts)
 
@@ -99,7 +99,7 @@ def full(secret: str) -> str:
     """Give a configuration with every key at its default, `secret` apart, and what each means."""
     parts = [_HEAD]
     parts += [_table(f"[{table}]", list(keys.entries(cls)), secret) for table, cls in TABLES.items()]
-    parts.append(_table("[[endpoint]]", list(keys.entries(Door)), ""))
+    parts.append(_table("[[endpoint]]", list(keys.entries(EndpointTable)), ""))
     return "\n".join(parts)
 
 
@@ -108,38 +108,38 @@ def reference() -> str:
     parts = [_PREAMBLE]
     for table, cls in TABLES.items():
         parts.append(_section(f"[{table}]", cls))
-    parts.append(_section("[[endpoint]]", Door))
+    parts.append(_section("[[endpoint]]", EndpointTable))
     parts.append(_GO_SERVER)
     return "\n".join(parts)
 
 
-def _table(header: str, entries: list[Entry], secret: str) -> str:
+def _table(header: str, entries: list[KeyField], secret: str) -> str:
     """Give one table as TOML, each key below its meaning."""
     blocks = [f"{header}\n"]
     for entry in entries:
         comment = textwrap.wrap(entry.key.meaning, _WIDTH, initial_indent="# ", subsequent_indent="# ")
-        value = _quote(secret) if entry.key.kind is Kind.SECRETS else _toml(entry, written=True)
+        value = _quote(secret) if entry.key.kind is ValueKind.SECRETS else _toml(entry, written=True)
         blocks.append("\n".join([*comment, f"{entry.name} = {value}\n"]))
     return "".join(blocks)
 
 
-def _toml(entry: Entry, *, written: bool = False) -> str:
+def _toml(entry: KeyField, *, written: bool = False) -> str:
     """Give the default of a key as TOML, or what is `written` instead for a service to start from."""
     value = STORAGE if written and entry.name == "storage_path" else entry.default
     kind = entry.key.kind
-    if value is None or isinstance(value, str) or (value == () and kind is not Kind.NETWORKS):
-        return _quote("0s" if kind is Kind.DURATION else str(value or ""))
+    if value is None or isinstance(value, str) or (value == () and kind is not ValueKind.NETWORKS):
+        return _quote("0s" if kind is ValueKind.DURATION else str(value or ""))
     if isinstance(value, tuple):
         words = ", ".join(_quote(str(one)) for one in value)
-        return words if kind is Kind.LISTENS and len(value) == 1 else f"[{words}]"
+        return words if kind is ValueKind.LISTENS and len(value) == 1 else f"[{words}]"
     if isinstance(value, bool):
         return "true" if value else "false"
     assert isinstance(value, (int, float))
-    if kind is Kind.SIZE:
+    if kind is ValueKind.SIZE:
         return _quote(units.format_size(int(value)))
-    if kind in (Kind.DURATION, Kind.WHOLE_SECONDS):
+    if kind in (ValueKind.DURATION, ValueKind.WHOLE_SECONDS):
         return _quote(units.format_duration(value))
-    return _quote(f"{int(value):04o}") if kind is Kind.MODE else str(value)
+    return _quote(f"{int(value):04o}") if kind is ValueKind.MODE else str(value)
 
 
 def _quote(text: str) -> str:
@@ -163,9 +163,9 @@ def _section(header: str, cls: type) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _choices(entry: Entry) -> str:
+def _choices(entry: KeyField) -> str:
     words = ", ".join(f"`{_quote(choice)}`" for choice in entry.key.choices)
-    return f"list of {words}" if entry.key.kind is Kind.NAMES else words
+    return f"list of {words}" if entry.key.kind is ValueKind.NAMES else words
 
 
 def cell(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from hmacfs.config.fates import Form, Row, honoured, ignored, later, moved, rows, same
+from hmacfs.config.fates import ConfigForm, KeyFate, honoured, ignored, later, moved, rows, same
 
 NO_CACHE: Final = ignored("nothing is loaded before it is asked for; the page cache keeps what is")
 NO_COMPRESSION: Final = ignored("files are stored and served as they are")
@@ -22,20 +22,23 @@ _NO_ROTATION: Final = ignored("the log is not rotated here; use logrotate (SIGUS
 _NO_TIME: Final = ignored("the time in the token itself decides")
 _WORKERS: Final = ignored("the number of processes is fixed: server.workers")
 
-STRUCT: Final[dict[str, dict[str, Row]]] = {
+STRUCT: Final[dict[str, dict[str, KeyFate]]] = {
     "server": {
         **same("listen_address storage_path max_upload_size max_header_bytes min_free_bytes"),
         "bind_ip": honoured(
-            'the host of server.listen_address, if that has only a port; "::" is every address', Form.TEXT
+            'the host of server.listen_address, if that has only a port; "::" is every address',
+            ConfigForm.TEXT,
         ),
-        "listenport": honoured("the port of server.listen_address", Form.EITHER),
-        "unixsocket": honoured('true: server.listen_address becomes "unix:/path"', Form.FLAG),
-        "metricsenabled": honoured("false switches metrics.listen_address off", Form.FLAG),
-        "metricsport": honoured("metrics.listen_address, on 127.0.0.1 only", Form.EITHER),
+        "listenport": honoured("the port of server.listen_address", ConfigForm.EITHER),
+        "unixsocket": honoured('true: server.listen_address becomes "unix:/path"', ConfigForm.FLAG),
+        "metricsenabled": honoured("false switches metrics.listen_address off", ConfigForm.FLAG),
+        "metricsport": honoured("metrics.listen_address, on 127.0.0.1 only", ConfigForm.EITHER),
         "filettl": honoured("server.file_ttl, if filettlenabled is true"),
-        "filettlenabled": honoured("whether filettl or max_file_age becomes server.file_ttl", Form.FLAG),
+        "filettlenabled": honoured(
+            "whether filettl or max_file_age becomes server.file_ttl", ConfigForm.FLAG
+        ),
         "max_file_age": honoured("server.file_ttl, if filettlenabled is true and filettl is not given"),
-        "loggingjson": honoured('true is logging.format = "json"', Form.FLAG),
+        "loggingjson": honoured('true is logging.format = "json"', ConfigForm.FLAG),
         "maxfilesize": moved("server", "max_upload_size"),
         "cleanup_interval": moved("server", "sweep_interval"),
         "logfile": moved("logging", "file"),
@@ -74,10 +77,10 @@ STRUCT: Final[dict[str, dict[str, Row]]] = {
     "security": {
         **same("secret"),
         "enablejwt": honoured(
-            'protocol "gojwt" of the default endpoint, if jwtsecret is the only secret', Form.FLAG
+            'protocol "gojwt" of the default endpoint, if jwtsecret is the only secret', ConfigForm.FLAG
         ),
-        "jwtsecret": honoured('the secret of protocol "gojwt", if enablejwt is true', Form.TEXT),
-        "jwtalgorithm": honoured("only HS256 is verified", Form.TEXT),
+        "jwtsecret": honoured('the secret of protocol "gojwt", if enablejwt is true', ConfigForm.TEXT),
+        "jwtalgorithm": honoured("only HS256 is verified", ConfigForm.TEXT),
         **rows(_NO_TIME, text="jwtexpiration"),
         **rows(
             NO_SESSION,
@@ -90,7 +93,7 @@ STRUCT: Final[dict[str, dict[str, Row]]] = {
         "chunk_size": honoured(
             "a size, or fixed:SIZE, is performance.min_chunk_size and max_chunk_size, if neither is given; "
             '"adaptive" is performance.intelligent_chunking',
-            Form.EITHER,
+            ConfigForm.EITHER,
         ),
         "maxfilesize": moved("server", "max_upload_size"),
         **rows(NO_EXTENSIONS, texts="allowed_extensions"),

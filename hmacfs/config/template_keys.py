@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from hmacfs.config.fates import Form, Row, honoured, ignored, moved, rows, same
+from hmacfs.config.fates import ConfigForm, KeyFate, honoured, ignored, moved, rows, same
 from hmacfs.config.struct_keys import (
     NO_COMPRESSION,
     NO_DEDUPLICATION,
@@ -35,22 +35,24 @@ _PATIENCE: Final = ignored("a slow client is given up by timeouts.min_rate, not 
 _STRATEGY: Final = ignored("timeouts follow the client's line: streaming.quality_adaptation")
 _SWEPT: Final = ignored("expired uploads are always removed, every server.sweep_interval")
 _TOKENS: Final = ignored("the time in the token itself decides")
-_BEARER: Final = honoured('true adds protocol "bearer" to the default endpoint', Form.FLAG)
-_HMAC: Final = honoured('protocols "v2", "v" and "token" of the default endpoint', Form.FLAG)
-_JWT: Final = honoured("the same as security.enablejwt", Form.FLAG)
+_BEARER: Final = honoured('true adds protocol "bearer" to the default endpoint', ConfigForm.FLAG)
+_HMAC: Final = honoured('protocols "v2", "v" and "token" of the default endpoint', ConfigForm.FLAG)
+_JWT: Final = honoured("the same as security.enablejwt", ConfigForm.FLAG)
 
 _INTERFACE: Final = rows(
     NO_NETWORK, text="buffer_size chunk_size", number="priority", real="timeout_multiplier"
 )
 
 
-def _strategy(which: str) -> dict[str, Row]:
+def _strategy(which: str) -> dict[str, KeyFate]:
     """Return the rows of a table [client_optimization.strategy_...]."""
     return {
-        "buffer_size": honoured(f"one of the sizes between which a buffer is chosen; {which}", Form.EITHER),
+        "buffer_size": honoured(
+            f"one of the sizes between which a buffer is chosen; {which}", ConfigForm.EITHER
+        ),
         "chunk_size": honoured(
             "the smallest and the largest of the three are performance.min_chunk_size and max_chunk_size",
-            Form.EITHER,
+            ConfigForm.EITHER,
         ),
         **rows(_STRATEGY, real="timeout_multiplier"),
         **rows(_CLIENT, real="retry_multiplier"),
@@ -59,7 +61,7 @@ def _strategy(which: str) -> dict[str, Row]:
 
 _ENDS: Final = "the smallest and the largest of the three are performance.min_buffer_size and max_buffer_size"
 
-TEMPLATE: Final[dict[str, dict[str, Row]]] = {
+TEMPLATE: Final[dict[str, dict[str, KeyFate]]] = {
     "auth": {
         "shared_secret": moved("security", "secret"),
         "bearer_tokens_enabled": _BEARER,
@@ -75,7 +77,9 @@ TEMPLATE: Final[dict[str, dict[str, Row]]] = {
         text="session_migration_timeout",
     ),
     "client_optimization": {
-        "enabled": honoured("false: the strategies' sizes and learning_enabled are not followed", Form.FLAG),
+        "enabled": honoured(
+            "false: the strategies' sizes and learning_enabled are not followed", ConfigForm.FLAG
+        ),
         "learning_enabled": moved("performance", "client_profiling"),
         "user_agent_analysis": moved("performance", "connection_type_detection"),
         **rows(_MEASURED, text="adaptation_speed", flag="connection_fingerprinting"),
@@ -135,8 +139,8 @@ TEMPLATE: Final[dict[str, dict[str, Row]]] = {
         "log_token_validation log_upload_sessions",
     ),
     "metrics": {
-        "enabled": honoured("false switches metrics.listen_address off", Form.FLAG),
-        "port": honoured("metrics.listen_address, on 127.0.0.1 only", Form.EITHER),
+        "enabled": honoured("false switches metrics.listen_address off", ConfigForm.FLAG),
+        "port": honoured("metrics.listen_address, on 127.0.0.1 only", ConfigForm.EITHER),
         **rows(_ALL_FIGURES, flag="expose_network_metrics expose_upload_metrics"),
         **rows(NO_NETWORK, flag="track_network_changes track_network_switches"),
         **rows(NO_SESSION, flag="track_session_recovery"),
@@ -187,10 +191,10 @@ TEMPLATE: Final[dict[str, dict[str, Row]]] = {
         ),
     },
     "server": {
-        "port": honoured("the port of server.listen_address", Form.EITHER),
-        "interface": honoured("the same as bind_ip, if it is an address", Form.TEXT),
+        "port": honoured("the port of server.listen_address", ConfigForm.EITHER),
+        "interface": honoured("the same as bind_ip, if it is an address", ConfigForm.TEXT),
         "bind_all_interfaces": honoured(
-            "true: every address, unless bind_ip or interface names one", Form.FLAG
+            "true: every address, unless bind_ip or interface names one", ConfigForm.FLAG
         ),
         "upload_path": moved("server", "storage_path"),
         **rows(NO_SESSION, flag="adapt_to_client_network allow_ip_changes client_multi_interface"),
@@ -205,7 +209,7 @@ TEMPLATE: Final[dict[str, dict[str, Row]]] = {
         ),
     },
     "sessionstore": {
-        "expiry_hours": honoured("uploads.sessiontimeout, in hours", Form.NUMBER),
+        "expiry_hours": honoured("uploads.sessiontimeout, in hours", ConfigForm.NUMBER),
         **rows(NO_REDIS, text="backend"),
         **rows(_SWEPT, number="cleanup_interval_minutes"),
         **rows(NO_SESSION, flag="enabled"),
@@ -221,7 +225,7 @@ TEMPLATE: Final[dict[str, dict[str, Row]]] = {
     },
     "streaming": {
         **same("automatic_retry exponential_backoff circuit_breaker"),
-        "quality_thresholds": honoured("the rates and latencies of streaming, by name", Form.LIST),
+        "quality_thresholds": honoured("the rates and latencies of streaming, by name", ConfigForm.LIST),
         "adaptive_streaming": moved("streaming", "quality_adaptation"),
         "network_condition_monitoring": moved("streaming", "bandwidth_estimation"),
         **rows(ignored("five tries within half a second; see automatic_retry"), number="max_retry_attempts"),
@@ -240,7 +244,7 @@ TEMPLATE: Final[dict[str, dict[str, Row]]] = {
     },
     "uploads": {
         "concurrent_chunk_uploads": honoured(
-            "more than 1 is true: the number itself bounds nothing", Form.EITHER
+            "more than 1 is true: the number itself bounds nothing", ConfigForm.EITHER
         ),
         "max_chunk_size": moved("performance", "max_chunk_size"),
         "min_chunk_size": moved("performance", "min_chunk_size"),
@@ -249,7 +253,7 @@ TEMPLATE: Final[dict[str, dict[str, Row]]] = {
         "max_upload_size": moved("server", "max_upload_size"),
         "max_resumable_age": moved("uploads", "sessiontimeout"),
         "ttl": honoured("server.file_ttl, if ttl_enabled is true and server.filettl is not given"),
-        "ttl_enabled": honoured("whether ttl becomes server.file_ttl", Form.FLAG),
+        "ttl_enabled": honoured("whether ttl becomes server.file_ttl", ConfigForm.FLAG),
         **rows(NO_COMPRESSION, flag="adaptive_compression", text="compression_threshold"),
         **rows(NO_DEDUPLICATION, flag="dedupe detect_duplicate_uploads"),
         **rows(NO_EXTENSIONS, texts="blocked_extensions"),

@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from hmacfs.config import addresses, units
-from hmacfs.config.keys import Kind
+from hmacfs.config.keys import ValueKind
 from hmacfs.model import Durability
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _mode(value: object, key: Key) -> int:
 
 def _text(value: object, key: Key) -> str:
     if not isinstance(value, str) or not value.isprintable():
-        raise Wrong("a path in quotes" if key.kind is Kind.PATH else "printable text in quotes")
+        raise Wrong("a path in quotes" if key.kind is ValueKind.PATH else "printable text in quotes")
     return value
 
 
@@ -184,19 +184,19 @@ def _networks(value: object, _key: Key) -> tuple[str, ...]:
     return _list(value, "a list of networks", _network)
 
 
-_READERS: Final[dict[Kind, Callable[[object, Key], object]]] = {
-    Kind.COUNT: _count,
-    Kind.SIZE: _size,
-    Kind.DURATION: _duration,
-    Kind.WHOLE_SECONDS: _whole_seconds,
-    Kind.MODE: _mode,
-    Kind.TEXT: _text,
-    Kind.FLAG: _flag,
-    Kind.CHOICE: _choice,
-    Kind.PATH: _text,
-    Kind.LISTEN: _listen,
-    Kind.LISTENS: _listens,
-    Kind.NAMES: _names,
-    Kind.ORIGINS: _origins,
-    Kind.NETWORKS: _networks,
+_READERS: Final[dict[ValueKind, Callable[[object, Key], object]]] = {
+    ValueKind.COUNT: _count,
+    ValueKind.SIZE: _size,
+    ValueKind.DURATION: _duration,
+    ValueKind.WHOLE_SECONDS: _whole_seconds,
+    ValueKind.MODE: _mode,
+    ValueKind.TEXT: _text,
+    ValueKind.FLAG: _flag,
+    ValueKind.CHOICE: _choice,
+    ValueKind.PATH: _text,
+    ValueKind.LISTEN: _listen,
+    ValueKind.LISTENS: _listens,
+    ValueKind.NAMES: _names,
+    ValueKind.ORIGINS: _origins,
+    ValueKind.NETWORKS: _networks,
 }

@@ -1,9 +1,9 @@
 """One client: bytes to Head, Reply to bytes, keep-alive, limits and timeouts."""
 
-from hmacfs.connection.clients import Clients
-from hmacfs.connection.porch import Porch
-from hmacfs.connection.protocol import Connection
-from hmacfs.connection.service import Service
-from hmacfs.connection.vouching import Vouching
+from hmacfs.connection.clients import ClientProfiles
+from hmacfs.connection.porch import Acceptor
+from hmacfs.connection.protocol import HttpProtocol
+from hmacfs.connection.service import WorkerContext
+from hmacfs.connection.vouching import ClientResolver
 
-__all__ = ["Clients", "Connection", "Porch", "Service", "Vouching"]
+__all__ = ["Acceptor", "ClientProfiles", "ClientResolver", "HttpProtocol", "WorkerContext"]

@@ -1,4 +1,4 @@
-"""What one exchange tells of its client, noted for `Clients`; the only place that decides what counts.
+"""What one exchange tells of its client, noted for `ClientProfiles`; the only place that decides what counts.
 
 A rate is what arrived on the other side in the time that it took. Behind a proxy of our own the line is the
 proxy's, so that only what came in tells of the client; and a download that the client gave up is its own
@@ -19,11 +19,11 @@ from hmacfs.policy.quality import AS_EVER
 if TYPE_CHECKING:
     import socket
 
-    from hmacfs.connection.clients import Clients
+    from hmacfs.connection.clients import ClientProfiles
     from hmacfs.connection.exchange import Exchange
     from hmacfs.model import Head, Reply
     from hmacfs.policy import chunks
-    from hmacfs.policy.profiles import Profile, Sight
+    from hmacfs.policy.profiles import Observations, Profile
     from hmacfs.policy.quality import Treatment
 
 ADAPTED_FROM_BYTES: Final = tally.RATED_FROM_BYTES
@@ -34,12 +34,12 @@ _FIRST_ERROR: Final = 400
 STALLED: Final = "client_stalled"
 
 
-class Acquaintance:
-    """One connection's side of `Clients`."""
+class TransferObserver:
+    """One connection's side of `ClientProfiles`."""
 
     __slots__ = ("_clients", "_held", "_socket")
 
-    def __init__(self, clients: Clients, socket_: socket.socket | None) -> None:
+    def __init__(self, clients: ClientProfiles, socket_: socket.socket | None) -> None:
         """Note to `clients`; `socket_` leads to the client itself, None if there is a proxy between."""
         self._clients = clients
         self._socket = socket_
@@ -101,7 +101,7 @@ class Acquaintance:
             sight.uploads.seconds += seconds
         self._measure(client, sight)
 
-    def _measure(self, client: str, sight: Sight | None) -> None:
+    def _measure(self, client: str, sight: Observations | None) -> None:
         """Note what the kernel knows of the line."""
         if self._socket is not None and (reading := line.read(self._socket)) is not None:
             self._clients.measured(client, reading, sight)
@@ -127,7 +127,7 @@ class Acquaintance:
             line.hold_back(self._socket, treatment.unsent_bytes)
             self._held = treatment.unsent_bytes
 
-    def advise(self, exchange: Exchange, client: str, upload: chunks.Upload) -> int:
+    def advise(self, exchange: Exchange, client: str, upload: chunks.ChunkedUpload) -> int:
         """Give how many bytes the client should send of `upload` in its next request."""
         clients = self._clients
         hinted = None if exchange.head is None else self._hints(exchange.head)

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     import asyncio
 
     from hmacfs.model import Head, Plan
-    from hmacfs.transfer import Receiving, Sink
+    from hmacfs.transfer import BodySink, BodyTransfer
 
 
-class Body:
+class RequestBody:
     """Framing by Content-Length or chunked coding (RFC 9112 6), poured into one sink."""
 
     __slots__ = ("_decoder", "_left", "_poured", "_receiving", "_sink", "broken", "plan", "received")
@@ -29,9 +29,9 @@ class Body:
         # The one trailer field that anybody here asks for, if the head announces one (RFC 9110 6.6.2).
         keeps = b"upload-checksum" if b"trailer" in head.fields else None
         self._decoder = chunked.Decoder(limit, keeps=keeps) if head.chunked else None
-        self._sink: Sink | None = None
+        self._sink: BodySink | None = None
         self._poured: asyncio.Future[None] | None = None
-        self._receiving: Receiving | None = None
+        self._receiving: BodyTransfer | None = None
         self.plan: Plan | None = None
         self.broken = False  # whether it was given up: what follows on the wire is unknown
         self.received = 0  # bytes on the wire, framing included
@@ -41,7 +41,7 @@ class Body:
         """Whether some of it has not come yet."""
         return self._left > 0 or (self._decoder is not None and not self._decoder.done)
 
-    def pour(self, loop: asyncio.AbstractEventLoop, sink: Sink, plan: Plan) -> asyncio.Future[None]:
+    def pour(self, loop: asyncio.AbstractEventLoop, sink: BodySink, plan: Plan) -> asyncio.Future[None]:
         """Let what comes flow into `sink`; the future ends with the body."""
         self._sink = sink
         self.plan = plan
@@ -64,7 +64,7 @@ class Body:
         self.end(None)
         return bytes(data[used:])
 
-    def store(self, data: memoryview, sink: Sink) -> int:
+    def store(self, data: memoryview, sink: BodySink) -> int:
         """Pass on to `sink` what of `data` belongs to the body; give how much of it that is.
 
         Tells nobody that the body has ended, so that it may run on a thread. Raises Refused.
@@ -82,7 +82,7 @@ class Body:
         return None if self._decoder is None else self._decoder.trailer
 
     @property
-    def sink(self) -> Sink | None:
+    def sink(self) -> BodySink | None:
         """What it flows into now."""
         return self._sink
 
@@ -96,7 +96,7 @@ class Body:
         self._left -= count
         self.received += count
 
-    def receive_with(self, receiving: Receiving) -> None:
+    def receive_with(self, receiving: BodyTransfer) -> None:
         """Note what reads it from the socket in the transport's place."""
         self._receiving = receiving
 
@@ -128,7 +128,7 @@ class Body:
         """Whether bytes are wanted now."""
         return self._sink is not None
 
-    def _pass_on(self, data: memoryview, sink: Sink) -> int:
+    def _pass_on(self, data: memoryview, sink: BodySink) -> int:
         if self._decoder is None:
             used = min(self._left, len(data))
             self._left -= used

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Final
 from hmacfs import metrics
 from hmacfs.http.target import host_of
 from hmacfs.policy import profiles, pseudonym, quality
-from hmacfs.policy.profiles import UNKNOWN, Profile, Sight
+from hmacfs.policy.profiles import UNKNOWN, Observations, Profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from hmacfs import log
     from hmacfs.config.settings import Settings
-    from hmacfs.connection.line import Reading
+    from hmacfs.connection.line import TcpInfo
     from hmacfs.http.hints import Hints
     from hmacfs.policy import chunks
-    from hmacfs.store import Acquaintances
+    from hmacfs.store import ProfileDatabase
 
 MOST: Final = 4096
 """Clients that a worker remembers, and the file of all; each takes 1 KiB here."""
@@ -40,7 +40,7 @@ SHARE_S: Final = 5.0
 KEPT_SHARE: Final = 0.5 ** (SHARE_S / 60.0)
 
 
-class Recent:
+class DecayingMean:
     """The sum of something over the last minute or so, and how much of it there was."""
 
     __slots__ = ("total", "weight")
@@ -61,14 +61,14 @@ class Recent:
         self.weight *= KEPT_SHARE
 
 
-class Clients:
+class ClientProfiles:
     """One worker's memory of clients. For the event loop's thread, but where it says otherwise."""
 
     def __init__(
         self,
         settings: Settings,
-        shared: Acquaintances,
-        row: metrics.Row,
+        shared: ProfileDatabase,
+        row: metrics.CounterRow,
         *,
         journal: log.Log,
         now: Callable[[], float] = time.time,
@@ -80,15 +80,15 @@ class Clients:
         self._now = now
         self._thread = ThreadPoolExecutor(1, "hmacfs-clients")
         self._known: OrderedDict[bytes, Profile] = OrderedDict()
-        self._fresh: OrderedDict[bytes, Sight] = OrderedDict()
-        self._sharing: dict[bytes, Sight] | None = None  # what is on its way to the others
+        self._fresh: OrderedDict[bytes, Observations] = OrderedDict()
+        self._sharing: dict[bytes, Observations] | None = None  # what is on its way to the others
         self._version = 0  # of what is shared, as far as it has been read
         self._failed = False
-        self.speed = Recent()
+        self.speed = DecayingMean()
         """Bytes moved, and the seconds that it took."""
-        self.latency = Recent()
+        self.latency = DecayingMean()
         """Round trips, and how many."""
-        self.reliability = Recent()
+        self.reliability = DecayingMean()
         """Uploads that did not break off, and all."""
         self.adopt(settings)
 
@@ -100,7 +100,7 @@ class Clients:
             secret = pseudonym.derive(settings.endpoints[0].secrets[0].reveal())
         self._key = functools.lru_cache(MOST)(functools.partial(pseudonym.key, secret=secret))
         self._keep_s = performance.profile_persistence_duration_s
-        self._bounds = quality.Bounds(
+        self._bounds = quality.LineThresholds(
             rates=(streaming.excellent_rate, streaming.good_rate, streaming.fair_rate),
             latencies_s=(streaming.excellent_latency_s, streaming.good_latency_s, streaming.fair_latency_s),
         )
@@ -126,16 +126,16 @@ class Clients:
         """Give the key of `owner` ("" if not known) at `client`, as the log has it; None: not to be known."""
         return self._key(host_of(client), owner) if self.remembers else None
 
-    def sight(self, key: bytes) -> Sight:
+    def sight(self, key: bytes) -> Observations:
         """Give what was lately seen of a client, to be added to."""
         sight = self._fresh.get(key)
         if sight is None:
-            sight = self._fresh[key] = Sight()
+            sight = self._fresh[key] = Observations()
             if len(self._fresh) > MOST:
                 self._fresh.popitem(last=False)
         return sight
 
-    def measured(self, client: str, reading: Reading, sight: Sight | None) -> None:
+    def measured(self, client: str, reading: TcpInfo, sight: Observations | None) -> None:
         """Take what the kernel knows of a line into account, for a client's profile if it has one."""
         self.latency.add(reading.round_trip_s, 1)
         if sight is not None:
@@ -167,7 +167,7 @@ class Clients:
                 found = quality.Quality.FAIR if found is None else min(found, quality.Quality.FAIR)
         return quality.AS_EVER if found is None else quality.TREATMENTS[found]
 
-    def advise(self, profile: Profile, hints: Hints | None, upload: chunks.Upload) -> int:
+    def advise(self, profile: Profile, hints: Hints | None, upload: chunks.ChunkedUpload) -> int:
         """Give the bytes of the next chunk of `upload`."""
         if hints is not None:
             profile = profiles.suspected(profile, hints.rate, hints.round_trip_s)
@@ -205,7 +205,9 @@ class Clients:
         self._thread.shutdown()
         self._shared.close()
 
-    def _exchange(self, seen: Mapping[bytes, Sight], now: float) -> tuple[list[tuple[bytes, Profile]], int]:
+    def _exchange(
+        self, seen: Mapping[bytes, Observations], now: float
+    ) -> tuple[list[tuple[bytes, Profile]], int]:
         """Renew the profiles of those `seen`, and give all that are new, and the version of that.
 
         Runs on the thread. The last one is the one last seen.

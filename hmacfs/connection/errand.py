@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hmacfs.model import Reply
 
 
-class Errand:
+class EagerTask:
     """One answer on its way; belongs to the event loop."""
 
     __slots__ = ("_answer", "_ended", "_finished", "late")
@@ -24,7 +24,7 @@ class Errand:
     def __init__(
         self,
         answer: Coroutine[Any, None, Reply],
-        finished: Callable[[Errand, Reply | BaseException], None],
+        finished: Callable[[EagerTask, Reply | BaseException], None],
     ) -> None:
         """Prepare to run `answer`; `finished` is told what came of it, once, and must not raise."""
         self._answer = answer

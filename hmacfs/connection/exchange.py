@@ -9,8 +9,8 @@ from hmacfs import errors
 from hmacfs.metrics import tally
 
 if TYPE_CHECKING:
-    from hmacfs.connection.body import Body
-    from hmacfs.connection.service import Service
+    from hmacfs.connection.body import RequestBody
+    from hmacfs.connection.service import WorkerContext
     from hmacfs.model import Head, Reply
     from hmacfs.policy.profiles import Profile
 
@@ -42,7 +42,7 @@ class Exchange:
         self.request_id = ""
         self.head: Head | None = None
         self.head_bytes = 0
-        self.body: Body | None = None
+        self.body: RequestBody | None = None
         self.body_ended = 0.0  # monotonic time; 0 if the body came with its head, or is still coming
         self.body_until = 0.0  # when a body that is still coming has taken too long, by the loop's clock
         self.dialect = ""
@@ -59,7 +59,7 @@ class Exchange:
         """Whether bytes of the body may still come, so that the next request could not be told from them."""
         return self.body is not None and (self.body.unread or self.body.broken)
 
-    def record(self, service: Service, peer: str, reply: Reply, *, sent: int, broken: str) -> None:
+    def record(self, service: WorkerContext, peer: str, reply: Reply, *, sent: int, broken: str) -> None:
         """Count and log it; `broken` says why the reply is not out whole."""
         head = self.head
         method = "other" if head is None else head.method

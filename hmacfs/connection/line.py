@@ -20,7 +20,7 @@ _MICROSECONDS: Final = 1_000_000
 _TCP_NOTSENT_LOWAT: Final = 25
 
 
-class Reading(NamedTuple):
+class TcpInfo(NamedTuple):
     """What the kernel knows of a connection now."""
 
     round_trip_s: float
@@ -35,7 +35,7 @@ class Reading(NamedTuple):
     """What may be under way at once: the congestion window."""
 
 
-def read(sock: socket.socket) -> Reading | None:
+def read(sock: socket.socket) -> TcpInfo | None:
     """Give what is known of the line behind `sock`; None if it is closed, or nothing was measured yet."""
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
@@ -46,7 +46,7 @@ def read(sock: socket.socket) -> Reading | None:
     flags, segment, round_trip, variation, window, retransmitted, rate = _INFO.unpack(info)
     if not round_trip:
         return None
-    return Reading(
+    return TcpInfo(
         round_trip_s=round_trip / _MICROSECONDS,
         variation_s=variation / _MICROSECONDS,
         delivery_rate=0.0 if flags & _APP_LIMITED else float(rate),

@@ -14,7 +14,7 @@ from hmacfs.transfer import NO_FILE
 
 if TYPE_CHECKING:
     from hmacfs import log
-    from hmacfs.model import File, Head, Kept, Reply
+    from hmacfs.model import CacheEntry, File, Head, Reply
 
 _AGE: Final = re.compile(rb"(?<=max-age=)\d+")
 
@@ -37,7 +37,7 @@ def columns() -> tuple[int, ...]:
     )
 
 
-class Memory:
+class Admission:
     """Admits a file at its second request."""
 
     def __init__(self, hot: _hot.Hot, journal: log.Log) -> None:
@@ -66,7 +66,7 @@ class Memory:
             elif len(body := os.pread(file.descriptor.fileno(), file.size, 0)) == file.size:
                 self._admit(target, kept, file, body)
 
-    def _admit(self, target: bytes, kept: Kept, file: File, body: bytes | None) -> None:
+    def _admit(self, target: bytes, kept: CacheEntry, file: File, body: bytes | None) -> None:
         entry = _hot.Entry(
             fields=_parts(kept.fields, kept.expires),
             unmodified=_parts(kept.unmodified, kept.expires),

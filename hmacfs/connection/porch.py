@@ -1,4 +1,4 @@
-"""Accepted sockets on their way to a `Connection`: a proxy's header is read, a TLS handshake made.
+"""Accepted sockets on their way to a `HttpProtocol`: a proxy's header is read, a TLS handshake made.
 
 Only listeners that need it come here; a plain one is accepted from by the loop itself.
 """
@@ -14,13 +14,13 @@ import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 from hmacfs import metrics
-from hmacfs.connection.protocol import SPARE_CONNECTIONS, Connection
-from hmacfs.connection.secure import Secure
+from hmacfs.connection.protocol import SPARE_CONNECTIONS, HttpProtocol
+from hmacfs.connection.secure import TlsProtocol
 from hmacfs.http import proxy
 from hmacfs.policy.trust import UNIX
 
 if TYPE_CHECKING:
-    from hmacfs.connection.service import Service
+    from hmacfs.connection.service import WorkerContext
 
 # Others first: so many are accepted in one turn of the loop.
 ACCEPTED_PER_TURN: Final = 16
@@ -33,10 +33,10 @@ MOST_HANDSHAKES: Final = 256
 EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
-class Porch:
+class Acceptor:
     """Accepts from listening sockets and keeps each client until it is known who that is."""
 
-    def __init__(self, service: Service, *, proxied: bool) -> None:
+    def __init__(self, service: WorkerContext, *, proxied: bool) -> None:
         """Bring clients to `service`; `proxied`: trusted peers begin with a PROXY header."""
         self._service = service
         self._loop = service.loop
@@ -92,7 +92,7 @@ class Porch:
             self._loop.add_reader(sock, self._accept, sock)
 
     def _welcome(self, sock: socket.socket, *, tls: bool) -> None:
-        """Bring an accepted socket to its `Connection`, or close it."""
+        """Bring an accepted socket to its `HttpProtocol`, or close it."""
         service = self._service
         if len(self._tasks) + len(service.connections) > service.max_connections + SPARE_CONNECTIONS:
             sock.close()  # no time for an answer: each that waits holds a descriptor
@@ -121,7 +121,7 @@ class Porch:
     async def _connect(self, sock: socket.socket, client: str) -> None:
         with contextlib.suppress(OSError):  # it is gone
             await self._loop.connect_accepted_socket(
-                functools.partial(Connection, self._service, client), sock
+                functools.partial(HttpProtocol, self._service, client), sock
             )
 
     async def _shake_hands(self, sock: socket.socket, shown: str, client: str) -> None:
@@ -159,7 +159,7 @@ class Porch:
         service = self._service
         made = self._loop.create_task(
             self._loop.connect_accepted_socket(
-                functools.partial(Secure, service, client),
+                functools.partial(TlsProtocol, service, client),
                 sock,
                 ssl=service.tls,
                 ssl_handshake_timeout=service.timeouts.headertimeout_s,

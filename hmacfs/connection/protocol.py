@@ -4,7 +4,7 @@ Laws this file keeps:
 - Answers leave in the order of the requests, since the next head is looked at only after the
   last answer is out; meanwhile at most one buffer of bytes is held and reading stops.
 - A request whose body was not read to its end is the connection's last (RFC 9112 9.3).
-- The transport is never given bytes: `transfer.Sending` writes to the socket itself. (`secure` differs.)
+- The transport is never given bytes: `transfer.PlainReplyTransfer` writes to the socket. (`secure` differs.)
 - A refusal reaches the client: whole answer, half-close, bounded drain, close (RFC 9112 9.6).
 """
 
@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Final
 
 from hmacfs import _front, errors, metrics, transfer
 from hmacfs._descriptor import Descriptor
-from hmacfs.connection.acquaintance import ADAPTED_FROM_BYTES, Acquaintance
-from hmacfs.connection.body import Body
-from hmacfs.connection.errand import Errand
+from hmacfs.connection.acquaintance import ADAPTED_FROM_BYTES, TransferObserver
+from hmacfs.connection.body import RequestBody
+from hmacfs.connection.errand import EagerTask
 from hmacfs.connection.exchange import Exchange
 from hmacfs.connection.life import NEXT, Event, Phase
 from hmacfs.errors import Refused
@@ -36,7 +36,7 @@ from hmacfs.policy import buffers
 from hmacfs.policy.trust import UNIX
 
 if TYPE_CHECKING:
-    from hmacfs.connection.service import Service
+    from hmacfs.connection.service import WorkerContext
     from hmacfs.model import Head, Plan, Span
     from hmacfs.policy import chunks
 
@@ -60,7 +60,7 @@ GONE: Final = "gone"
 BODY_METHODS: Final = frozenset({"PUT", "POST", "PATCH"})
 
 
-class Connection(_front.Front, asyncio.BufferedProtocol):
+class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
     """The protocol of one accepted socket."""
 
     __slots__ = (
@@ -90,7 +90,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
     _transport: asyncio.Transport
     _kernel: socket.socket
 
-    def __init__(self, service: Service, client: str = "") -> None:
+    def __init__(self, service: WorkerContext, client: str = "") -> None:
         """Make the protocol of a socket about to be accepted; `client` is whom a proxy names as its peer."""
         super().__init__(service.hot, service.slab[: buffers.HEAD_BYTES])
         self._service = service
@@ -135,7 +135,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         if service.trusted.includes(host_of(self._peer)) if named else self.trusted:
             self.vouch = service.vouching
         behind = named or self.trusted or host == UNIX
-        self._acquaintance = Acquaintance(service.clients, None if behind else sock)
+        self._acquaintance = TransferObserver(service.clients, None if behind else sock)
         self._from_memory = self._may_answer_from_memory()
         service.connections.add(self)
         service.row.add(metrics.CONNECTIONS)
@@ -331,7 +331,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
                 self._peer = self._client_of(head)
             self._exchange.keep = head.keep_alive and not (self._eof and not self._pending)
             if head.method in BODY_METHODS or head.has_body:
-                self._exchange.body = Body(head, service.app.max_body_bytes)
+                self._exchange.body = RequestBody(head, service.app.max_body_bytes)
             answer = service.app.answer(head, self)
         except Refused as refused:
             self._exchange.head = self._exchange.head or refused.head
@@ -342,7 +342,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
             if isinstance(answer, Reply):
                 self._respond(answer)
             else:
-                errand = Errand(answer, self._worked)
+                errand = EagerTask(answer, self._worked)
                 service.errands.add(errand)
                 errand.run()
                 errand.late = True
@@ -358,7 +358,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         fields = head.fields
         return (self.vouch(fields.get(b"x-forwarded-for"), fields.get(b"forwarded")) or self.client).decode()
 
-    def _worked(self, errand: Errand, outcome: Reply | BaseException) -> None:
+    def _worked(self, errand: EagerTask, outcome: Reply | BaseException) -> None:
         """Send what came of an answer that could not be given at once."""
         service = self._service
         service.errands.discard(errand)
@@ -394,7 +394,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         self._exchange.head_bytes = len(self._pending)
         self._respond(self._service.app.refuse(refused, None, self._exchange.request_id), self._pending)
 
-    # Bodies: this side of `app.Link`.
+    # Bodies: this side of `app.ClientConnection`.
 
     @property
     def peer(self) -> str:
@@ -414,7 +414,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         if self._exchange.head is not None and self._exchange.head.expect_continue and not self._pending:
             self._write_now(replies.CONTINUE)
 
-    def advise(self, upload: chunks.Upload) -> int:
+    def advise(self, upload: chunks.ChunkedUpload) -> int:
         """Give how many bytes the client should send of `upload` in its next request."""
         return self._acquaintance.advise(self._exchange, self._known_as, upload)
 
@@ -448,7 +448,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         if sent or exchange.unsent:
             exchange.unsent += data[sent:]
 
-    def pour(self, sink: transfer.Sink, plan: Plan) -> asyncio.Future[None]:
+    def pour(self, sink: transfer.BodySink, plan: Plan) -> asyncio.Future[None]:
         """Let the body flow into `sink`; the future ends with the body. Refused if it breaks off."""
         service = self._service
         body = self._exchange.body
@@ -473,7 +473,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
                 self._resume()
         return poured
 
-    def _begin_window(self, body: Body, now: float) -> None:
+    def _begin_window(self, body: RequestBody, now: float) -> None:
         """Allow a body time for its next bytes: more of it where the line is known to be poor."""
         seconds = self._service.timeouts.readtimeout_s
         if body.left >= ADAPTED_FROM_BYTES:
@@ -481,7 +481,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         self._window_s = seconds
         self.deadline = min(now + seconds, self._exchange.body_until)
 
-    def _receive(self, pending: bytes, body: Body, sink: transfer.FileSink) -> bool:
+    def _receive(self, pending: bytes, body: RequestBody, sink: transfer.FileSink) -> bool:
         """Receive a body that begins with `pending` without the transport, if that is worth it.
 
         Give whether that is so.
@@ -494,7 +494,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
             return False
         self._pause()
         try:
-            receiving = transfer.Receiving(
+            receiving = transfer.BodyTransfer(
                 turns,
                 self._socket,
                 sink=sink,
@@ -534,7 +534,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
         if not body.flowing:
             self._leave_body()
 
-    def _take_now(self, body: Body, sink: transfer.Sink, data: memoryview) -> bool:
+    def _take_now(self, body: RequestBody, sink: transfer.BodySink, data: memoryview) -> bool:
         """Store what of `data` belongs to `body`, and keep the rest; False if the sink must be waited for."""
         try:
             with sink.guard(len(data), wait=False) as now:
@@ -545,7 +545,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
             body.end(refused)
             return True
 
-    async def _store_aside(self, data: bytes, body: Body, sink: transfer.Sink) -> None:
+    async def _store_aside(self, data: bytes, body: RequestBody, sink: transfer.BodySink) -> None:
         """Store on a thread what of `data` belongs to `body`, and keep the rest; then read on."""
         used = 0
         broken: Exception | None = None
@@ -646,7 +646,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
     def _sender(
         self, reply: Reply, pieces: tuple[bytes | Span, ...], plan: Plan, sent: int
     ) -> transfer.ReplyTransfer:
-        return transfer.Sending(
+        return transfer.PlainReplyTransfer(
             self._service.turns,
             self._socket,
             reply=reply,
@@ -770,7 +770,7 @@ class Connection(_front.Front, asyncio.BufferedProtocol):
                 self._window = self._drained
                 self.deadline = now + timeouts.linger_s
 
-    def _expire_body(self, body: Body, now: float) -> None:
+    def _expire_body(self, body: RequestBody, now: float) -> None:
         """Refuse the body if its client is too slow; a slow disk is not the client's fault."""
         received = body.received
         least = _least(self._service.timeouts.min_rate * self._window_s)

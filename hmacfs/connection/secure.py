@@ -11,22 +11,22 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from hmacfs import transfer
-from hmacfs.connection.protocol import Connection
+from hmacfs.connection.protocol import HttpProtocol
 
 if TYPE_CHECKING:
-    from hmacfs.connection.body import Body
-    from hmacfs.connection.service import Service
+    from hmacfs.connection.body import RequestBody
+    from hmacfs.connection.service import WorkerContext
     from hmacfs.model import Plan, Reply, Span
 
 _NOBODY: Final = asyncio.BufferedProtocol()
 
 
-class Secure(Connection):
+class TlsProtocol(HttpProtocol):
     """The protocol of one socket whose handshake is done."""
 
     __slots__ = ("_full",)
 
-    def __init__(self, service: Service, client: str = "") -> None:
+    def __init__(self, service: WorkerContext, client: str = "") -> None:
         """Make the protocol of a socket about to shake hands."""
         super().__init__(service, client)
         self._full = False  # whether the transport has more than it should
@@ -58,7 +58,7 @@ class Secure(Connection):
     def resume_writing(self) -> None:
         """Go on with the reply."""
         self._full = False
-        if isinstance(self._sending, transfer.TlsSending):
+        if isinstance(self._sending, transfer.TlsReplyTransfer):
             self._sending.resume()
 
     def _may_answer_from_memory(self) -> bool:
@@ -67,7 +67,7 @@ class Secure(Connection):
     def _receive(
         self,
         pending: bytes,  # noqa: ARG002 - the base's
-        body: Body,  # noqa: ARG002 - the base's
+        body: RequestBody,  # noqa: ARG002 - the base's
         sink: transfer.FileSink,  # noqa: ARG002 - the base's
     ) -> bool:
         """Leave every body to the transport: what comes on the socket is encrypted."""
@@ -80,7 +80,7 @@ class Secure(Connection):
         self, reply: Reply, pieces: tuple[bytes | Span, ...], plan: Plan, sent: int
     ) -> transfer.ReplyTransfer:
         assert not sent  # nothing was answered from memory
-        return transfer.TlsSending(
+        return transfer.TlsReplyTransfer(
             self._service.turns,
             self._kernel,
             self._transport,

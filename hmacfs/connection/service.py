@@ -10,39 +10,39 @@ if TYPE_CHECKING:
     import ssl
 
     from hmacfs import log, metrics
-    from hmacfs._front import Crowd
+    from hmacfs._front import EpollReader
     from hmacfs._hot import Hot
     from hmacfs.app import App
     from hmacfs.config.settings import Timeouts
-    from hmacfs.connection.clients import Clients
-    from hmacfs.connection.errand import Errand
-    from hmacfs.connection.memory import Memory
-    from hmacfs.connection.protocol import Connection
-    from hmacfs.connection.vouching import Vouching
+    from hmacfs.connection.clients import ClientProfiles
+    from hmacfs.connection.errand import EagerTask
+    from hmacfs.connection.memory import Admission
+    from hmacfs.connection.protocol import HttpProtocol
+    from hmacfs.connection.vouching import ClientResolver
     from hmacfs.http import head as heads
     from hmacfs.policy.trust import Trusted
-    from hmacfs.transfer import Turns
+    from hmacfs.transfer import Scheduler
 
 
 @dataclass(slots=True, kw_only=True)
-class Service:
+class WorkerContext:
     """The worker's app, limits and memory. Not frozen: a reload swaps parts of it."""
 
     loop: asyncio.AbstractEventLoop
     app: App
     log: log.Log
-    row: metrics.Row
+    row: metrics.CounterRow
     hot: Hot
     """Answers from memory; also the source of request ids."""
-    memory: Memory
+    memory: Admission
     """Decides what `hot` gets."""
-    crowd: Crowd
+    crowd: EpollReader
     """Reads for connections that keep asking for what `hot` has."""
-    turns: Turns
+    turns: Scheduler
     """Gives large transfers their turns."""
     slab: memoryview
     """The worker's receive slab; valid only inside one `buffer_updated`."""
-    head_limits: heads.Limits
+    head_limits: heads.HeadLimits
     timeouts: Timeouts
     bodytimeout_s: float
     """How long the body of one request may take in all."""
@@ -53,12 +53,12 @@ class Service:
     """How clients of [tls] are greeted from now on; None if nobody is."""
     trusted: Trusted
     """Peers that are our own proxies."""
-    vouching: Vouching
+    vouching: ClientResolver
     """Finds the client of a request that one of these passes on."""
-    clients: Clients
+    clients: ClientProfiles
     """What is known of clients."""
-    connections: set[Connection] = field(default_factory=set)
-    errands: set[Errand] = field(default_factory=set)
+    connections: set[HttpProtocol] = field(default_factory=set)
+    errands: set[EagerTask] = field(default_factory=set)
     """Answers being worked on; some outlive their connection, since a commit goes on to its end."""
     draining: bool = False
     date: bytes = b""

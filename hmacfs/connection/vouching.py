@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 REMEMBERED: Final = 1024
 
 
-class Vouching:
+class ClientResolver:
     """Finds the client behind trusted proxies; also called by the compiled answers from memory."""
 
     def __init__(self, trusted: Trusted) -> None:

@@ -67,7 +67,7 @@ _METHODS: Final = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class HeadLimits:
     """How much of a head is read before it is refused."""
 
     head_bytes: int = 16 * KiB
@@ -87,7 +87,7 @@ def find_end(data: bytes | bytearray, start: int = 0) -> int:
     return at + 4 if at >= 0 else -1
 
 
-def check_partial(data: bytes | bytearray, limits: Limits, start: int = 0) -> None:
+def check_partial(data: bytes | bytearray, limits: HeadLimits, start: int = 0) -> None:
     """Refuse an unfinished head as soon as it can no longer become a valid one.
 
     `data` holds no end yet (`find_end` gave -1); the first `start` bytes passed an earlier call, which
@@ -111,7 +111,7 @@ def check_partial(data: bytes | bytearray, limits: Limits, start: int = 0) -> No
             raise Refused(BAD_FIELD)
 
 
-def parse(raw: bytes, limits: Limits) -> Head:
+def parse(raw: bytes, limits: HeadLimits) -> Head:
     """Make a Head of exactly one head with its final CRLFCRLF, empty lines before it allowed.
 
     Refuses with any of the catalogue's lines for framing and syntax, with TOO_LARGE for a length that no
@@ -156,7 +156,7 @@ def _line_start(data: bytes | bytearray) -> int:
     return begin
 
 
-def _check_begun_line(line: bytes, limits: Limits, *, may_be_empty: bool) -> None:
+def _check_begun_line(line: bytes, limits: HeadLimits, *, may_be_empty: bool) -> None:
     """Refuse the beginning of a request line that has no LF yet, if nothing can save it."""
     if line == b"\r" and may_be_empty:
         return
@@ -178,7 +178,7 @@ def _has_bare_line_end(data: bytes | bytearray, begin: int) -> bool:
     return data.count(b"\n", begin) != pairs or data.count(b"\r", begin) - ends_open != pairs
 
 
-def _read_line(raw: bytes, begin: int, limits: Limits) -> tuple[str, bytes, bytes, int]:
+def _read_line(raw: bytes, begin: int, limits: HeadLimits) -> tuple[str, bytes, bytes, int]:
     """Give method, target, minor version digit and the index past the request line."""
     match = _LINE.match(raw, begin)
     if match is None:

@@ -29,7 +29,7 @@ _PLAIN_PATH: Final = re.compile(r"(?:/[^/\\\x00-\x1f\x7f]+)+/?|/")
 _DOT_SEGMENT: Final = re.compile(r"/\.{1,2}(?:/|\Z)")
 
 
-class Target(NamedTuple):
+class RequestTarget(NamedTuple):
     """What a request target names, still encoded."""
 
     authority: bytes | None
@@ -40,7 +40,7 @@ class Target(NamedTuple):
     """What follows the first "?"; empty if nothing does."""
 
 
-def split(raw: bytes, *, is_options: bool) -> Target:
+def split(raw: bytes, *, is_options: bool) -> RequestTarget:
     """Take a target of visible ASCII apart; refuse with BAD_TARGET what no form allows.
 
     Fragments and broken escapes are refused in every form (RFC 9112 3.2, RFC 3986 2.1); "*" is for
@@ -50,14 +50,14 @@ def split(raw: bytes, *, is_options: bool) -> Target:
         raise Refused(BAD_TARGET)
     if raw.startswith(b"/"):
         path, _, query = raw.partition(b"?")
-        return Target(None, path, query)
+        return RequestTarget(None, path, query)
     if raw == b"*" and is_options:
-        return Target(None, raw, b"")
+        return RequestTarget(None, raw, b"")
     absolute = _ABSOLUTE.fullmatch(raw)
     # RFC 9110 4.2.1 and 4.2.4: an empty host and userinfo are errors; the grammar knows neither.
     if absolute is None or not is_authority(absolute[1]):
         raise Refused(BAD_TARGET)
-    return Target(absolute[1], absolute[2] or b"/", absolute[3][1:])
+    return RequestTarget(absolute[1], absolute[2] or b"/", absolute[3][1:])
 
 
 @functools.lru_cache(maxsize=32)  # nearly every request names one of a few hosts

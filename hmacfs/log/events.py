@@ -41,7 +41,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "which and why, `more` how many others there were since the last line.",
         "files-unserved": "Files that no URL can name (bytes that are not UTF-8, control bytes); they expire "
         "as others do. `count` says how many there are, `names` the first of them.",
-        "client-profiles-unsaved": "What is known of clients could not be stored or shared; `error` says why.",
+        "client-profiles-unsaved": "What is known of clients could not be stored or shared: `error`.",
         "tcp-info": "What TCP_INFO says of the line to a client, at the end of a transfer (debug).",
         "sweep-done": "Expired files were removed.",
         "uploads-dropped": "Unfinished uploads that nobody went on with for `sessiontimeout` were dropped.",

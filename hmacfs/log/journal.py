@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 from hmacfs.log.events import LEVELS
-from hmacfs.log.sink import Sink
+from hmacfs.log.sink import LogStream
 from hmacfs.log.text import CAP, REDACTED, as_it_is, bare, clean, ordinary, quoted, signed
 from hmacfs.model import KiB, Secret
 
@@ -70,7 +70,7 @@ class Log:
         """
         self._stream_fd = stream_fd
         self._path = path
-        self._sink = Sink.at(path) if path else Sink(stream_fd)
+        self._sink = LogStream.at(path) if path else LogStream(stream_fd)
         self._least = LEVELS[level]
         self._json = style == "json"
         self._clock = clock
@@ -232,7 +232,7 @@ class Log:
     def _change(self, path: str) -> None:
         self.flush()
         try:
-            fresh = Sink.at(path) if path else Sink(self._stream_fd)
+            fresh = LogStream.at(path) if path else LogStream(self._stream_fd)
         except OSError as error:
             self.event("error", "log-failed", file=path, error=error.strerror or str(error))
             return

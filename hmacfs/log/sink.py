@@ -26,7 +26,7 @@ class Written(NamedTuple):
     """Whether the rest will not be taken either, however long one waits."""
 
 
-class Sink:
+class LogStream:
     """An open stream; owns its descriptor. Raises OSError only while it is opened."""
 
     __slots__ = ("_fd", "_lines", "_poll", "_socket")
@@ -58,7 +58,7 @@ class Sink:
         self._fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
 
     @classmethod
-    def at(cls, path: str) -> Sink:
+    def at(cls, path: str) -> LogStream:
         """Append to the file at `path`, making it if there is none."""
         # O_NONBLOCK: a named pipe without a reader is refused rather than waited for.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC

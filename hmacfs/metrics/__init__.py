@@ -1,8 +1,8 @@
 """Counting: one row of 64-bit integers per worker in shared memory, and what a scrape makes of them.
 
-A worker counts with `Row.add(column)`, one writer per row and so without locks. The supervisor sums the
-rows when it is asked, so totals survive the death of a worker. Knows nothing of requests or replies: whoever
-counts names the column.
+A worker counts with `CounterRow.add(column)`, one writer per row and so without locks. The supervisor sums
+the rows when it is asked, so totals survive the death of a worker. Knows nothing of requests or replies: the
+caller names the column.
 """
 
 from hmacfs.metrics.collector import Collector, registry, render
@@ -58,7 +58,7 @@ from hmacfs.metrics.columns import (
     Mean,
     Metric,
 )
-from hmacfs.metrics.rows import Row, attach, create, memory_bytes, slots_in
+from hmacfs.metrics.rows import CounterRow, attach, create, memory_bytes, slots_in
 
 __all__ = [
     "ACCEPTED_CONNECTIONS",
@@ -109,10 +109,10 @@ __all__ = [
     "WORKER_STARTS",
     "Collector",
     "Column",
+    "CounterRow",
     "Histogram",
     "Mean",
     "Metric",
-    "Row",
     "attach",
     "create",
     "memory_bytes",

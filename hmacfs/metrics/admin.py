@@ -37,7 +37,7 @@ SOCKET_MODE: Final = 0o660
 """Of a unix socket: the service's user and group."""
 
 
-class Check(NamedTuple):
+class ReadinessCheck(NamedTuple):
     """One thing that must hold for the server to be ready."""
 
     name: str
@@ -48,7 +48,7 @@ class Check(NamedTuple):
 
 
 def application(
-    registry: CollectorRegistry, live: Callable[[], bool], ready: Callable[[], list[Check]]
+    registry: CollectorRegistry, live: Callable[[], bool], ready: Callable[[], list[ReadinessCheck]]
 ) -> WSGIApplication:
     """Give the WSGI application that answers operators' GET and HEAD.
 
@@ -103,7 +103,7 @@ def _say(
     return () if method == "HEAD" else (body,)
 
 
-def _readiness(checks: list[Check], *, verbose: bool) -> tuple[HTTPStatus, str]:
+def _readiness(checks: list[ReadinessCheck], *, verbose: bool) -> tuple[HTTPStatus, str]:
     if all(check.ok for check in checks):
         lines = [_line(check) for check in checks] if verbose else []
         lines.append("readyz check passed" if verbose else "ok")
@@ -112,7 +112,7 @@ def _readiness(checks: list[Check], *, verbose: bool) -> tuple[HTTPStatus, str]:
     return HTTPStatus.SERVICE_UNAVAILABLE, "\n".join([*lines, "readyz check failed"]) + "\n"
 
 
-def _line(check: Check) -> str:
+def _line(check: ReadinessCheck) -> str:
     words = " ".join(check.words.split())
     if check.ok:
         return f"[+]{check.name} ok" + (f": {words}" if words else "")
@@ -129,7 +129,7 @@ class _Request(WSGIRequestHandler):
         """Log nothing."""
 
 
-class Server(ThreadingMixIn, WSGIServer):
+class AdminServer(ThreadingMixIn, WSGIServer):
     """The bound listener; `server_port` tells the port (0 on a unix socket). `stop` ends it.
 
     So that nobody keeps others from /livez and /readyz, a connection that comes when all threads are taken
@@ -268,12 +268,12 @@ def _cut(request: socket.socket) -> None:
         request.shutdown(socket.SHUT_RDWR)
 
 
-def listen(address: str, app: WSGIApplication, *, timeout_s: float = REQUEST_TIMEOUT_S) -> Server:
+def listen(address: str, app: WSGIApplication, *, timeout_s: float = REQUEST_TIMEOUT_S) -> AdminServer:
     """Bind `address`, answer with `app` on a daemon thread and give the server, bound and running.
 
     Raises OSError if the address cannot be bound, ValueError if it is none.
     """
-    server = Server(address, timeout_s=timeout_s)
+    server = AdminServer(address, timeout_s=timeout_s)
     server.set_app(app)
     server.start()
     return server

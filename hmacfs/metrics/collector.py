@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector as PrometheusCollector
 from prometheus_client.utils import floatToGoString
 
 import hmacfs
-from hmacfs.metrics.columns import COLUMNS, METRICS, Kind, Metric
+from hmacfs.metrics.columns import COLUMNS, METRICS, Metric, MetricKind
 from hmacfs.metrics.rows import cells_of, slots_in
 
 if TYPE_CHECKING:
@@ -29,13 +29,15 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric as Family
 
 BUILD: Final = Metric(
-    "hmacfs_build_info", Kind.GAUGE, "The release that runs; always 1.", labels=("version",)
+    "hmacfs_build_info", MetricKind.GAUGE, "The release that runs; always 1.", labels=("version",)
 )
-WORKERS: Final = Metric("hmacfs_workers", Kind.GAUGE, "Worker processes alive now.")
+WORKERS: Final = Metric("hmacfs_workers", MetricKind.GAUGE, "Worker processes alive now.")
 DISK_FREE: Final = Metric(
-    "hmacfs_disk_free_bytes", Kind.GAUGE, "Free space of the storage's filesystem.", "bytes"
+    "hmacfs_disk_free_bytes", MetricKind.GAUGE, "Free space of the storage's filesystem.", "bytes"
 )
-DISK_SIZE: Final = Metric("hmacfs_disk_size_bytes", Kind.GAUGE, "Size of the storage's filesystem.", "bytes")
+DISK_SIZE: Final = Metric(
+    "hmacfs_disk_size_bytes", MetricKind.GAUGE, "Size of the storage's filesystem.", "bytes"
+)
 
 OF_THE_WHOLE: Final = (BUILD, WORKERS, DISK_FREE, DISK_SIZE)
 """Metrics that no worker counts."""
@@ -86,15 +88,15 @@ class Collector(PrometheusCollector):
         for column, total in zip(COLUMNS, totals, strict=True):
             grouped[column.metric.name].append((column.values, total))
         for metric in METRICS:
-            if metric.kind is not Kind.INTERNAL:
+            if metric.kind is not MetricKind.INTERNAL:
                 yield _family(metric, grouped[metric.name])
 
 
 def _family(metric: Metric, cells: list[tuple[tuple[str, ...], int]]) -> Family:
-    if metric.kind is Kind.HISTOGRAM:
+    if metric.kind is MetricKind.HISTOGRAM:
         return _histogram(metric, cells)
     family: CounterMetricFamily | GaugeMetricFamily
-    if metric.kind is Kind.COUNTER:
+    if metric.kind is MetricKind.COUNTER:
         name = metric.name.removesuffix("_total")
         family = CounterMetricFamily(name, metric.help, labels=metric.labels, unit=metric.unit)
     else:

@@ -47,7 +47,7 @@ NANOSECONDS: Final = 1_000_000_000
 """A row holds integers: sums of seconds are kept in nanoseconds, enough for 292 years."""
 
 
-class Kind(enum.StrEnum):
+class MetricKind(enum.StrEnum):
     """What a column's number means over time."""
 
     COUNTER = "counter"
@@ -65,7 +65,7 @@ class Metric(NamedTuple):
 
     name: str
     """Full name, with unit and "_total" where it has them."""
-    kind: Kind
+    kind: MetricKind
     help: str
     unit: str = ""
     """Base unit, last word of the name (before "_total")."""
@@ -256,7 +256,7 @@ _LAG_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 REQUESTS: Final = _by_method_and_code(
     Metric(
         "hmacfs_requests_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Requests answered, by method and by the stable word of the answer.",
         labels=("method", "code"),
         sparse=True,
@@ -264,13 +264,16 @@ REQUESTS: Final = _by_method_and_code(
 )
 RECEIVED_BYTES: Final = _plain(
     Metric(
-        "hmacfs_received_bytes_total", Kind.COUNTER, "Bytes received from clients, heads included.", "bytes"
+        "hmacfs_received_bytes_total",
+        MetricKind.COUNTER,
+        "Bytes received from clients, heads included.",
+        "bytes",
     )
 )
 SENT_BYTES: Final = _plain(
     Metric(
         "hmacfs_sent_bytes_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Bytes given to the kernel for clients, heads included.",
         "bytes",
     )
@@ -278,7 +281,7 @@ SENT_BYTES: Final = _plain(
 UPLOADS: Final = _by_label(
     Metric(
         "hmacfs_uploads_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Uploads stored and acknowledged, by token dialect or language of resumable uploads.",
         labels=("dialect",),
     ),
@@ -287,7 +290,7 @@ UPLOADS: Final = _by_label(
 UPLOAD_ERRORS: Final = _by_label(
     Metric(
         "hmacfs_upload_errors_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Uploads refused or broken off, by the refusal's code.",
         labels=("code",),
     ),
@@ -296,29 +299,29 @@ UPLOAD_ERRORS: Final = _by_label(
 DOWNLOAD_ERRORS: Final = _by_label(
     Metric(
         "hmacfs_download_errors_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Downloads refused or broken off, by the refusal's code.",
         labels=("code",),
     ),
     REFUSALS,
 )
 RANGE_REQUESTS: Final = _plain(
-    Metric("hmacfs_range_requests_total", Kind.COUNTER, "Downloads that asked for a part of the file.")
+    Metric("hmacfs_range_requests_total", MetricKind.COUNTER, "Downloads that asked for a part of the file.")
 )
-CONNECTIONS: Final = _plain(Metric("hmacfs_connections", Kind.GAUGE, "Client connections open now."))
+CONNECTIONS: Final = _plain(Metric("hmacfs_connections", MetricKind.GAUGE, "Client connections open now."))
 ACCEPTED_CONNECTIONS: Final = _plain(
-    Metric("hmacfs_accepted_connections_total", Kind.COUNTER, "Client connections accepted.")
+    Metric("hmacfs_accepted_connections_total", MetricKind.COUNTER, "Client connections accepted.")
 )
 ACTIVE_UPLOADS: Final = _plain(
-    Metric("hmacfs_active_uploads", Kind.GAUGE, "Uploads whose body is being received now.")
+    Metric("hmacfs_active_uploads", MetricKind.GAUGE, "Uploads whose body is being received now.")
 )
 ACTIVE_DOWNLOADS: Final = _plain(
-    Metric("hmacfs_active_downloads", Kind.GAUGE, "Downloads whose body is being sent now.")
+    Metric("hmacfs_active_downloads", MetricKind.GAUGE, "Downloads whose body is being sent now.")
 )
 LENT_BYTES: Final = _plain(
     Metric(
         "hmacfs_buffer_pool_bytes",
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "Memory lent now to transfers that wait for a slow disk.",
         "bytes",
     )
@@ -326,7 +329,7 @@ LENT_BYTES: Final = _plain(
 BUFFER_UTILIZATION: Final = _histogram(
     Metric(
         "hmacfs_buffer_utilization_ratio",
-        Kind.HISTOGRAM,
+        MetricKind.HISTOGRAM,
         "What came of each large upload, as a share of what its buffers would have held.",
         "ratio",
         bounds=_SHARE_BOUNDS,
@@ -336,7 +339,7 @@ BUFFER_UTILIZATION: Final = _histogram(
 OPTIMAL_BUFFER: Final = _plain(
     Metric(
         "hmacfs_optimal_buffer_size_bytes",
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "Size of the buffer with which the site receives fast uploads at least cost, as found so far.",
         "bytes",
     )
@@ -344,7 +347,7 @@ OPTIMAL_BUFFER: Final = _plain(
 BUFFER_CHANGES: Final = _by_change(
     Metric(
         "hmacfs_buffer_size_changes_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         'Changes of buffer sizes: of running uploads that turned out faster ("up") or slower ("down"), '
         'and of the size that costs the site least ("site").',
         labels=("change",),
@@ -353,7 +356,7 @@ BUFFER_CHANGES: Final = _by_change(
 WEIGHED_BYTES: Final = _by_class(
     Metric(
         "hmacfs_buffer_trial_bytes_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Bytes of fast uploads (1 MiB or more at a time), by the size of buffer in bytes that received them.",
         "bytes",
         labels=("size",),
@@ -362,7 +365,7 @@ WEIGHED_BYTES: Final = _by_class(
 WEIGHED_SECONDS: Final = _by_class(
     Metric(
         "hmacfs_buffer_trial_seconds_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Processor time for receiving, digesting and writing those bytes, by the same size.",
         "seconds",
         labels=("size",),
@@ -372,7 +375,7 @@ WEIGHED_SECONDS: Final = _by_class(
 UPLOAD_LATENCY: Final = _histogram(
     Metric(
         "hmacfs_upload_latency_seconds",
-        Kind.HISTOGRAM,
+        MetricKind.HISTOGRAM,
         "Time from the end of an upload's head to its acknowledgement.",
         "seconds",
         bounds=_TRANSFER_BOUNDS_S,
@@ -382,7 +385,7 @@ UPLOAD_LATENCY: Final = _histogram(
 DOWNLOAD_LATENCY: Final = _histogram(
     Metric(
         "hmacfs_download_latency_seconds",
-        Kind.HISTOGRAM,
+        MetricKind.HISTOGRAM,
         "Time from the end of a download's head to its last byte given to the kernel.",
         "seconds",
         bounds=_TRANSFER_BOUNDS_S,
@@ -392,7 +395,7 @@ DOWNLOAD_LATENCY: Final = _histogram(
 UPLOAD_THROUGHPUT: Final = _histogram(
     Metric(
         "hmacfs_upload_throughput_bytes_per_second",
-        Kind.HISTOGRAM,
+        MetricKind.HISTOGRAM,
         "Rate of each finished upload of at least 256 KiB, from the end of its head to its acknowledgement; "
         "that of a smaller one would say more of latency than of the line.",
         "bytes_per_second",
@@ -402,7 +405,7 @@ UPLOAD_THROUGHPUT: Final = _histogram(
 DOWNLOAD_THROUGHPUT: Final = _histogram(
     Metric(
         "hmacfs_download_throughput_bytes_per_second",
-        Kind.HISTOGRAM,
+        MetricKind.HISTOGRAM,
         "Rate of each finished download of at least 256 KiB, until the kernel had its last byte; "
         "that of a smaller one would say more of latency than of the line.",
         "bytes_per_second",
@@ -412,7 +415,7 @@ DOWNLOAD_THROUGHPUT: Final = _histogram(
 UPLOAD_SIZE: Final = _histogram(
     Metric(
         "hmacfs_upload_size_bytes",
-        Kind.HISTOGRAM,
+        MetricKind.HISTOGRAM,
         "Sizes of the files stored.",
         "bytes",
         bounds=_SIZE_BOUNDS_BYTES,
@@ -421,7 +424,7 @@ UPLOAD_SIZE: Final = _histogram(
 COMMIT_SECONDS: Final = _histogram(
     Metric(
         "hmacfs_commit_seconds",
-        Kind.HISTOGRAM,
+        MetricKind.HISTOGRAM,
         "Time that publishing one upload took, from its last byte to durable on disk and in the index.",
         "seconds",
         bounds=_COMMIT_BOUNDS_S,
@@ -429,22 +432,22 @@ COMMIT_SECONDS: Final = _histogram(
     )
 )
 EXPIRED_FILES: Final = _plain(
-    Metric("hmacfs_expired_files_total", Kind.COUNTER, "Files removed because their time was over.")
+    Metric("hmacfs_expired_files_total", MetricKind.COUNTER, "Files removed because their time was over.")
 )
 EXPIRED_UPLOADS: Final = _plain(
     Metric(
         "hmacfs_expired_uploads_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Unfinished uploads dropped because nobody went on with them for long enough.",
     )
 )
 DELETED_FILES: Final = _plain(
-    Metric("hmacfs_deleted_files_total", Kind.COUNTER, "Files removed by a signed DELETE.")
+    Metric("hmacfs_deleted_files_total", MetricKind.COUNTER, "Files removed by a signed DELETE.")
 )
 LOOP_LAG: Final = _histogram(
     Metric(
         "hmacfs_loop_lag_seconds",
-        Kind.HISTOGRAM,
+        MetricKind.HISTOGRAM,
         "How late each worker's tick came: time for which its event loop answered nobody.",
         "seconds",
         bounds=_LAG_BOUNDS_S,
@@ -454,14 +457,14 @@ LOOP_LAG: Final = _histogram(
 LOG_DROPPED_LINES: Final = _plain(
     Metric(
         "hmacfs_log_dropped_lines_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Log lines given up because the log took no more.",
     )
 )
 BREAKER_OPEN: Final = _by_dependency(
     Metric(
         "hmacfs_breaker_open",
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "Workers that refuse uploads now, because what they need keeps failing.",
         labels=("dependency",),
     )
@@ -469,7 +472,7 @@ BREAKER_OPEN: Final = _by_dependency(
 BREAKER_OPENED: Final = _by_dependency(
     Metric(
         "hmacfs_breaker_opened_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "How often a worker began to refuse uploads, because what they need kept failing.",
         labels=("dependency",),
     )
@@ -477,41 +480,41 @@ BREAKER_OPENED: Final = _by_dependency(
 UPLOADS_BARRED: Final = _plain(
     Metric(
         "hmacfs_uploads_barred",
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "Workers that refuse uploads now, because something of the storage is missing; /readyz says what.",
     )
 )
 DENIED_FILES: Final = _plain(
     Metric(
         "hmacfs_denied_files_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Requests answered 404 for a file that is there, but may not be read by the server's user.",
     )
 )
 WORKER_STARTS: Final = _plain(
-    Metric("hmacfs_worker_starts_total", Kind.COUNTER, "Workers started, replacements included.")
+    Metric("hmacfs_worker_starts_total", MetricKind.COUNTER, "Workers started, replacements included.")
 )
 WORKER_DEATHS: Final = _plain(
-    Metric("hmacfs_worker_deaths_total", Kind.COUNTER, "Workers that ended without being told to.")
+    Metric("hmacfs_worker_deaths_total", MetricKind.COUNTER, "Workers that ended without being told to.")
 )
 PROXY_HEADER_ERRORS: Final = _plain(
     Metric(
         "hmacfs_proxy_header_errors_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Connections of trusted proxies closed because their PROXY header was malformed or late.",
     )
 )
 TLS_HANDSHAKE_ERRORS: Final = _plain(
     Metric(
         "hmacfs_tls_handshake_errors_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Connections to [tls] that ended before their handshake did.",
     )
 )
 NETWORK_SPEED: Final = _mean(
     Metric(
         "hmacfs_network_speed_bytes_per_second",
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "Mean rate of the bodies moved in the last minute or so, both ways; absent if there were none.",
         "bytes_per_second",
     )
@@ -519,7 +522,7 @@ NETWORK_SPEED: Final = _mean(
 NETWORK_LATENCY: Final = _mean(
     Metric(
         "hmacfs_network_latency_seconds",
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "Mean round trip to the clients of the last minute or so (TCP_INFO); absent if there were none that "
         "are not behind a proxy.",
         "seconds",
@@ -528,7 +531,7 @@ NETWORK_LATENCY: Final = _mean(
 NETWORK_RELIABILITY: Final = _mean(
     Metric(
         "hmacfs_network_reliability_ratio",
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "Share of the uploads begun in the last minute or so that did not break off; absent if there were "
         "none.",
         "ratio",
@@ -537,7 +540,7 @@ NETWORK_RELIABILITY: Final = _mean(
 CHUNK_UPLOAD_SIZE: Final = _histogram(
     Metric(
         "hmacfs_chunk_upload_size_bytes",
-        Kind.HISTOGRAM,
+        MetricKind.HISTOGRAM,
         "Bytes of each request of a resumable upload.",
         "bytes",
         bounds=_CHUNK_BOUNDS_BYTES,
@@ -546,7 +549,7 @@ CHUNK_UPLOAD_SIZE: Final = _histogram(
 HEARTBEAT_MS: Final = _plain(
     Metric(
         "hmacfs_heartbeat_milliseconds",
-        Kind.INTERNAL,
+        MetricKind.INTERNAL,
         "Monotonic time of the worker's last tick, by which the supervisor knows a stuck one.",
         "milliseconds",
     )
@@ -554,7 +557,7 @@ HEARTBEAT_MS: Final = _plain(
 INDEX_INODES: Final = _add(
     Metric(
         "hmacfs_index_inodes",
-        Kind.INTERNAL,
+        MetricKind.INTERNAL,
         "Inodes of the index's files that the worker has open, by which one that was replaced is known.",
         labels=("file",),
     ),
@@ -565,5 +568,5 @@ METRICS: Final = tuple(_metrics)
 """Every family, in the order of the scrape."""
 COLUMNS: Final = tuple(_columns)
 """Every integer of a row, in order."""
-GAUGES: Final = tuple(n for n, column in enumerate(COLUMNS) if column.metric.kind is Kind.GAUGE)
+GAUGES: Final = tuple(n for n, column in enumerate(COLUMNS) if column.metric.kind is MetricKind.GAUGE)
 """Columns that mean nothing once their worker is gone."""

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from hmacfs.metrics.collector import OF_THE_WHOLE
-from hmacfs.metrics.columns import COLUMNS, METRICS, Kind
+from hmacfs.metrics.columns import COLUMNS, METRICS, MetricKind
 
 if TYPE_CHECKING:
     from hmacfs.metrics.columns import Metric
@@ -28,7 +28,7 @@ come from the closed lists below, never from a client. A labelled series exists 
 
 def text() -> str:
     """Give the whole reference as Markdown."""
-    metrics = (*OF_THE_WHOLE, *(metric for metric in METRICS if metric.kind is not Kind.INTERNAL))
+    metrics = (*OF_THE_WHOLE, *(metric for metric in METRICS if metric.kind is not MetricKind.INTERNAL))
     sections = [OPENING, *(_section(metric) for metric in metrics)]
     return "\n".join(sections)
 

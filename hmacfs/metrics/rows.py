@@ -77,7 +77,7 @@ def cells_of(buffer: memoryview, slot: int) -> memoryview:
     return flat[start : start + len(COLUMNS) * CELL_BYTES].cast("q")
 
 
-class Row:
+class CounterRow:
     """One slot's counters. Only one thread of one process writes to it: the worker's event loop.
 
     An aligned 64-bit integer is read and written whole on the machines this runs on, so a scrape sees

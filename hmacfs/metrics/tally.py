@@ -9,7 +9,7 @@ from hmacfs.model import KiB
 
 if TYPE_CHECKING:
     from hmacfs.metrics.columns import Histogram
-    from hmacfs.metrics.rows import Row
+    from hmacfs.metrics.rows import CounterRow
 
 FIRST_ERROR: Final = 400
 RECEIVING: Final = frozenset({"PUT", "POST", "PATCH"})
@@ -19,7 +19,7 @@ RATED_FROM_BYTES: Final = 256 * KiB
 
 
 def request(  # noqa: PLR0913 - each is a different fact of the request
-    row: Row,
+    row: CounterRow,
     *,
     method: str,
     status: int,
@@ -59,7 +59,7 @@ def request(  # noqa: PLR0913 - each is a different fact of the request
             _rate(row, columns.UPLOAD_THROUGHPUT, stored, elapsed_s)
 
 
-def _rate(row: Row, histogram: Histogram, size: int, elapsed_s: float) -> None:
+def _rate(row: CounterRow, histogram: Histogram, size: int, elapsed_s: float) -> None:
     """Observe a transfer's rate if it is large enough to have one; a coarse clock may have stood still."""
     if size >= RATED_FROM_BYTES and elapsed_s > 0:
         row.observe(histogram, size / elapsed_s)

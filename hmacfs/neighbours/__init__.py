@@ -4,6 +4,6 @@
 messages, and `post` carries them. A neighbour that is dead or stuck is not waited for.
 """
 
-from hmacfs.neighbours.post import Boxes, Neighbours, Post
+from hmacfs.neighbours.post import ChannelFds, Channels, Peers
 
-__all__ = ["Boxes", "Neighbours", "Post"]
+__all__ = ["ChannelFds", "Channels", "Peers"]

@@ -24,7 +24,7 @@ def create(slots: int) -> int:
     return fd
 
 
-class Board:
+class PresenceTable:
     """The board as the worker in one slot sees it."""
 
     def __init__(self, fd: int, slot: int) -> None:

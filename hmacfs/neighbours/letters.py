@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class Kind(enum.StrEnum):
+class MessageKind(enum.StrEnum):
     """What a letter is."""
 
     ASK = "ask"
@@ -35,10 +35,10 @@ class Offer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
+class Message:
     """One message; an answer bears the number of the question."""
 
-    kind: Kind
+    kind: MessageKind
     sender: int
     """Slot of the worker that wrote it."""
     number: int
@@ -50,18 +50,18 @@ class Letter:
     offers: tuple[Offer, ...] = ()
 
 
-def write(letter: Letter) -> bytes:
+def write(letter: Message) -> bytes:
     """Give a letter's bytes."""
     values = (letter.kind, letter.sender, letter.number, letter.key, letter.ticket, letter.offers)
     return json.dumps(values).encode("ascii")
 
 
-def read(data: bytes) -> Letter | None:
+def read(data: bytes) -> Message | None:
     """Give the letter; None if these bytes are none."""
     try:
         kind, sender, number, key, ticket, offers = json.loads(data)
-        letter = Letter(
-            kind=Kind(kind),
+        letter = Message(
+            kind=MessageKind(kind),
             sender=sender,
             number=number,
             key=key,
@@ -73,7 +73,7 @@ def read(data: bytes) -> Letter | None:
     return letter if _is_sound(letter) else None
 
 
-def _is_sound(letter: Letter) -> bool:
+def _is_sound(letter: Message) -> bool:
     numbers: list[Any] = [letter.sender, letter.number, letter.ticket]
     texts: list[Any] = [letter.key]
     for offer in letter.offers:

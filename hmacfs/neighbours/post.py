@@ -18,15 +18,15 @@ from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.model import KiB
 from hmacfs.neighbours import board, letters
-from hmacfs.neighbours.board import Board
-from hmacfs.neighbours.letters import Kind, Letter, Offer
-from hmacfs.store.sessions import Terms
+from hmacfs.neighbours.board import PresenceTable
+from hmacfs.neighbours.letters import Message, MessageKind, Offer
+from hmacfs.store.sessions import UploadInfo
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
-    from hmacfs.app.resumable import Held, Underway
+    from hmacfs.app.resumable import ActiveUpload, ActiveUploads
 
 # Many times what the loop of a worker under load needs for a turn (small requests beside large transfers: p99
 # 12 ms), and hardly noticed by whoever asks for what a dead or stuck worker has.
@@ -40,7 +40,7 @@ _NUMBER_BITS: Final = 63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Post:
+class ChannelFds:
     """What a worker inherits of it: descriptors."""
 
     inbox: int
@@ -56,7 +56,7 @@ class Post:
         return (self.inbox, *self.boxes, self.board)
 
 
-class Boxes:
+class Channels:
     """All boxes and the board, as whoever starts the workers holds them."""
 
     def __init__(self, slots: int) -> None:
@@ -74,10 +74,10 @@ class Boxes:
             sock.close()
         os.close(self._board)
 
-    def of(self, slot: int) -> Post:
+    def of(self, slot: int) -> ChannelFds:
         """Give what the worker in `slot` inherits."""
         boxes = tuple(box.fileno() for box in self._boxes)
-        return Post(inbox=self._inboxes[slot].fileno(), boxes=boxes, board=self._board)
+        return ChannelFds(inbox=self._inboxes[slot].fileno(), boxes=boxes, board=self._board)
 
 
 class Claim:
@@ -85,14 +85,14 @@ class Claim:
 
     __slots__ = ("_key", "_neighbours", "_slot", "length", "terms", "ticket")
 
-    def __init__(self, neighbours: Neighbours, slot: int, key: str, offer: Offer) -> None:
+    def __init__(self, neighbours: Peers, slot: int, key: str, offer: Offer) -> None:
         """Note that the worker in `slot` offers it, in answer to a question about `key`."""
         self._neighbours = neighbours
         self._slot = slot
         self._key = key
         self.ticket = offer.ticket
         self.length = offer.length
-        self.terms = Terms(key="", owner=offer.owner, content_type=offer.content_type)
+        self.terms = UploadInfo(key="", owner=offer.owner, content_type=offer.content_type)
 
     def end(self) -> asyncio.Future[None]:
         """End it; done when what has come stands in the store. Refused BUSY if that is not known in time."""
@@ -117,21 +117,21 @@ class _Question:
             self.told.set_result(self.claims)
 
 
-class Neighbours:
+class Peers:
     """One worker's side; belongs to its event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, slot: int, post: Post) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, slot: int, post: ChannelFds) -> None:
         """Be the worker in `slot`."""
         self._loop = loop
         self._slot = slot
-        self._board = Board(post.board, slot)
+        self._board = PresenceTable(post.board, slot)
         self._inbox = socket.socket(fileno=post.inbox)
         self._boxes = [socket.socket(fileno=fd) for fd in post.boxes]
-        self._here: Callable[[str], list[Held]] = _nothing
+        self._here: Callable[[str], list[ActiveUpload]] = _nothing
         self._questions: dict[int, _Question] = {}
         self._takings: dict[int, asyncio.Future[None]] = {}
 
-    def listen(self, underway: Underway) -> None:
+    def listen(self, underway: ActiveUploads) -> None:
         """Answer from now on for what is `underway` here."""
         self._here = underway.here
         self._loop.add_reader(self._inbox.fileno(), self._read)
@@ -159,7 +159,7 @@ class Neighbours:
         question = _Question(key, set(), self._loop.create_future())
         self._questions[number] = question
         for slot in others:
-            if self._send(slot, Letter(kind=Kind.ASK, sender=self._slot, number=number, key=key)):
+            if self._send(slot, Message(kind=MessageKind.ASK, sender=self._slot, number=number, key=key)):
                 question.asked.add(slot)
         if not question.asked:
             question.tell()
@@ -177,7 +177,7 @@ class Neighbours:
         patience = self._loop.call_later(ENDING_S, self._give_up, taken)
         taken.add_done_callback(lambda _taken: patience.cancel())
         taken.add_done_callback(lambda _taken: self._takings.pop(number))
-        letter = Letter(kind=Kind.TAKE, sender=self._slot, number=number, key=key, ticket=ticket)
+        letter = Message(kind=MessageKind.TAKE, sender=self._slot, number=number, key=key, ticket=ticket)
         if not self._send(slot, letter):
             self._give_up(taken)
         return taken
@@ -187,7 +187,7 @@ class Neighbours:
         if not taken.done():
             taken.set_exception(Refused(errors.BUSY, "the upload is still being ended"))
 
-    def _send(self, slot: int, letter: Letter) -> bool:
+    def _send(self, slot: int, letter: Message) -> bool:
         """Put a letter into a neighbour's box; give whether there was room for it."""
         try:
             self._boxes[slot].send(letters.write(letter))
@@ -206,33 +206,33 @@ class Neighbours:
             if letter is not None and 0 <= letter.sender < len(self._boxes):
                 self._answer(letter)
 
-    def _answer(self, letter: Letter) -> None:
-        if letter.kind is Kind.ASK:
+    def _answer(self, letter: Message) -> None:
+        if letter.kind is MessageKind.ASK:
             offers = tuple(_offer(held) for held in self._here(letter.key))
-            self._reply(letter, Kind.OFFER, offers)
-        elif letter.kind is Kind.TAKE:
+            self._reply(letter, MessageKind.OFFER, offers)
+        elif letter.kind is MessageKind.TAKE:
             self._take(letter)
-        elif letter.kind is Kind.OFFER:
+        elif letter.kind is MessageKind.OFFER:
             self._offered(letter)
         elif (taken := self._takings.get(letter.number)) is not None and not taken.done():
             taken.set_result(None)
 
-    def _reply(self, letter: Letter, kind: Kind, offers: tuple[Offer, ...] = ()) -> None:
+    def _reply(self, letter: Message, kind: MessageKind, offers: tuple[Offer, ...] = ()) -> None:
         # If there is no room for it the question is not answered, which whoever asked is prepared for.
-        self._send(letter.sender, Letter(kind=kind, sender=self._slot, number=letter.number, offers=offers))
+        self._send(letter.sender, Message(kind=kind, sender=self._slot, number=letter.number, offers=offers))
 
-    def _take(self, letter: Letter) -> None:
+    def _take(self, letter: Message) -> None:
         """End one of ours; whoever asked has seen that it is its owner."""
         for held in self._here(letter.key):
             if held.ticket == letter.ticket:
                 held.end().add_done_callback(functools.partial(self._ended, letter))
                 return
-        self._reply(letter, Kind.ENDED)  # it has ended meanwhile
+        self._reply(letter, MessageKind.ENDED)  # it has ended meanwhile
 
-    def _ended(self, letter: Letter, _ended: asyncio.Future[None]) -> None:
-        self._reply(letter, Kind.ENDED)
+    def _ended(self, letter: Message, _ended: asyncio.Future[None]) -> None:
+        self._reply(letter, MessageKind.ENDED)
 
-    def _offered(self, letter: Letter) -> None:
+    def _offered(self, letter: Message) -> None:
         question = self._questions.get(letter.number)
         if question is None or letter.sender not in question.asked:
             return
@@ -242,9 +242,9 @@ class Neighbours:
             question.tell()
 
 
-def _nothing(_key: str) -> list[Held]:
+def _nothing(_key: str) -> list[ActiveUpload]:
     return []
 
 
-def _offer(held: Held) -> Offer:
+def _offer(held: ActiveUpload) -> Offer:
     return Offer(held.ticket, held.length, held.terms.owner, held.terms.content_type)

@@ -19,10 +19,10 @@ HEAD_BYTES: Final = 72 * KiB
 # Where no length tells more, the body is read in pieces of this size.
 LEAST_READ_BYTES: Final = 32 * KiB
 
-# What the transport reads in one go, for what the loop does with it has no other bound. A `Receiving`
+# What the transport reads in one go, for what the loop does with it has no other bound. A `BodyTransfer`
 # reads as much as its class says (`classes`, `filling`).
 READ_BYTES: Final = 1 * MiB
-# Bodies from here on are worth a `Receiving`, whose set-up takes a few system calls.
+# Bodies from here on are worth a `BodyTransfer`, whose set-up takes a few system calls.
 DIRECT_FROM_BYTES: Final = 256 * KiB
 # From a slow client smaller ones are: over links of 1 MB/s 200 KB took 12 CPU s/GB instead of 24, 60 KB 49
 # instead of 59, 30 KB as much.

@@ -51,7 +51,7 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Upload:
+class ChunkedUpload:
     """What is to be sent in chunks."""
 
     size: int
@@ -63,14 +63,16 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class ChunkBounds:
     """`min_chunk_size` and `max_chunk_size`."""
 
     least: int = MIN_BYTES
     most: int = MAX_BYTES
 
 
-def advise(algorithm: Algorithm, network: Network, upload: Upload, bounds: Bounds = Bounds()) -> int:
+def advise(
+    algorithm: Algorithm, network: Network, upload: ChunkedUpload, bounds: ChunkBounds = ChunkBounds()
+) -> int:
     """Give the bytes of the next chunk: within `bounds`, but what is left if that is less."""
     match algorithm:
         case Algorithm.FIXED:

@@ -83,7 +83,7 @@ STRANGER: Final = Estimate(
 
 
 @dataclass(slots=True, kw_only=True)
-class Seen:
+class TransferTotals:
     """Several chunks, or uploads, of one client together; grows in place, since uploads are many."""
 
     received: int = 0
@@ -100,7 +100,7 @@ class Seen:
 def after(estimate: Estimate, sample: Sample) -> Estimate:
     """Give what is known after one more chunk."""
     broken = sample.served_s is None
-    seen = Seen(
+    seen = TransferTotals(
         received=sample.received,
         seconds=sample.seconds,
         served_s=sample.served_s or 0.0,
@@ -110,7 +110,7 @@ def after(estimate: Estimate, sample: Sample) -> Estimate:
     return after_all(estimate, seen, sample.round_trip_s)
 
 
-def after_all(estimate: Estimate, seen: Seen, round_trip_s: float | None) -> Estimate:
+def after_all(estimate: Estimate, seen: TransferTotals, round_trip_s: float | None) -> Estimate:
     """Give what is known after several more; `round_trip_s` is the mean round trip, None if unknown."""
     broken = seen.started - seen.completed
     round_trips_s = seen.started * (estimate.round_trip_s.value if round_trip_s is None else round_trip_s)

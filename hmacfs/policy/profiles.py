@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from hmacfs.policy import chunks, estimator, forecast, quality
 from hmacfs.policy.chunks import Algorithm
-from hmacfs.policy.estimator import STRANGER, Estimate, Seen
+from hmacfs.policy.estimator import STRANGER, Estimate, TransferTotals
 from hmacfs.policy.forecast import Forecast
 from hmacfs.policy.quality import Quality
 
@@ -83,10 +83,10 @@ UNKNOWN: Final = Profile()
 
 
 @dataclass(slots=True, kw_only=True)
-class Sight:
+class Observations:
     """What was seen of one client since its profile was last looked at; grows in place."""
 
-    uploads: Seen = field(default_factory=Seen)
+    uploads: TransferTotals = field(default_factory=TransferTotals)
     taken: int = 0
     """Bytes of downloads that arrived, of those whose time was taken."""
     taking_s: float = 0.0
@@ -99,7 +99,7 @@ class Sight:
     """How many uploads spoke each."""
 
 
-def after(profile: Profile, sight: Sight, bounds: quality.Bounds, now: float) -> Profile:
+def after(profile: Profile, sight: Observations, bounds: quality.LineThresholds, now: float) -> Profile:
     """Give what is known after `sight`, at wall-clock time `now`."""
     known = faded(profile, now)
     round_trip_s = sight.round_trips_s / sight.round_trips if sight.round_trips else None
@@ -153,22 +153,22 @@ def _vote(dialect: str, votes: int, name: str, count: int) -> tuple[str, int]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chunks:
+class ChunkRules:
     """How chunks are advised."""
 
     algorithm: Algorithm
-    bounds: chunks.Bounds
+    bounds: chunks.ChunkBounds
 
 
-def chunk_rules(*, intelligent: bool, algorithm: str, least: int, most: int) -> Chunks:
+def chunk_rules(*, intelligent: bool, algorithm: str, least: int, most: int) -> ChunkRules:
     """Give what [performance] says of chunks."""
-    return Chunks(
+    return ChunkRules(
         algorithm=Algorithm(algorithm) if intelligent else Algorithm.FIXED,
-        bounds=chunks.Bounds(least=least, most=most),
+        bounds=chunks.ChunkBounds(least=least, most=most),
     )
 
 
-def advise(profile: Profile, upload: chunks.Upload, how: Chunks) -> int:
+def advise(profile: Profile, upload: chunks.ChunkedUpload, how: ChunkRules) -> int:
     """Give the bytes of the next chunk of `upload`."""
     return chunks.advise(how.algorithm, profile.uploads.network, upload, how.bounds)
 

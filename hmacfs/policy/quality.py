@@ -29,7 +29,7 @@ class Quality(enum.IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class LineThresholds:
     """What each class but the last asks for."""
 
     rates: tuple[float, float, float] = (10.0 * MiB, 1.0 * MiB, 128.0 * KiB)
@@ -68,7 +68,7 @@ TREATMENTS: Final = {
 
 
 def judge(
-    rate: float | None, round_trip_s: float | None, bounds: Bounds, before: Quality | None = None
+    rate: float | None, round_trip_s: float | None, bounds: LineThresholds, before: Quality | None = None
 ) -> Quality | None:
     """Give the class of a line by the worse of both; None if neither is known.
 
@@ -83,7 +83,7 @@ def judge(
     return at_least if at_least > before else min(before, at_most)
 
 
-def _class(rate: float | None, round_trip_s: float | None, bounds: Bounds, margin: float) -> Quality:
+def _class(rate: float | None, round_trip_s: float | None, bounds: LineThresholds, margin: float) -> Quality:
     """Give the class of a line that must be better than each bound by `margin`."""
     found = Quality.EXCELLENT
     if rate is not None:

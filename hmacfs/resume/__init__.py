@@ -1,7 +1,7 @@
 """Resumable uploads as pure rules: a request and what is stored in, what to do and what to say out.
 
-Four languages (`Door`) ask for the same four things (`Act`): begin an upload, append to it, tell how far it
-has come, cancel it. No sockets, no files, no clock.
+Four languages (`UploadProtocol`) ask for the same four things (`Action`): begin an upload, append to it, tell
+how far it has come, cancel it. No sockets, no files, no clock.
 
 `speaks` names the language, `read` gives the Ask, and one of the answers below gives the Reply. None of them
 has the fields of `every`, which belong to refusals too: who makes the last step of an answer adds them once.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from hmacfs.http import cors
 from hmacfs.resume import chunked, ietf, media, metadata, ranges, structured, tus
-from hmacfs.resume.asks import Act, Ask, Checksum, Door, Limits, State
+from hmacfs.resume.asks import Action, Checksum, UploadLimits, UploadProtocol, UploadRequest, UploadState
 from hmacfs.resume.ietf import interim
 from hmacfs.resume.refusals import checksum_wrong, length_wrong, offset_wrong, too_large
 from hmacfs.resume.structured import limit
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from hmacfs.model import Head, Reply
 
 __all__ = [
-    "Act",
-    "Ask",
+    "Action",
     "Checksum",
-    "Door",
-    "Limits",
-    "State",
+    "UploadLimits",
+    "UploadProtocol",
+    "UploadRequest",
+    "UploadState",
     "appended",
     "cancelled",
     "checksum_wrong",
@@ -55,32 +55,34 @@ __all__ = [
 class _Voice(Protocol):
     """What a module must say to answer in its language."""
 
-    def created(self, ask: Ask, state: State, location: str, limits: Limits) -> Reply: ...
+    def created(
+        self, ask: UploadRequest, state: UploadState, location: str, limits: UploadLimits
+    ) -> Reply: ...
 
-    def appended(self, ask: Ask, state: State, limits: Limits) -> Reply: ...
+    def appended(self, ask: UploadRequest, state: UploadState, limits: UploadLimits) -> Reply: ...
 
-    def told(self, ask: Ask, state: State, limits: Limits) -> Reply: ...
+    def told(self, ask: UploadRequest, state: UploadState, limits: UploadLimits) -> Reply: ...
 
-    def cancelled(self, ask: Ask) -> Reply: ...
+    def cancelled(self, ask: UploadRequest) -> Reply: ...
 
-    def finished_fields(self, ask: Ask, state: State) -> list[tuple[str, str]]: ...
+    def finished_fields(self, ask: UploadRequest, state: UploadState) -> list[tuple[str, str]]: ...
 
 
-_READ: Final[Mapping[Door, Callable[[Head], Ask]]] = {
-    Door.TUS: tus.read,
-    Door.IETF: ietf.read,
-    Door.RANGE: ranges.read,
-    Door.CHUNKED: chunked.read,
+_READ: Final[Mapping[UploadProtocol, Callable[[Head], UploadRequest]]] = {
+    UploadProtocol.TUS: tus.read,
+    UploadProtocol.IETF: ietf.read,
+    UploadProtocol.RANGE: ranges.read,
+    UploadProtocol.CHUNKED: chunked.read,
 }
-_VOICES: Final[Mapping[Door, _Voice]] = {
-    Door.TUS: tus,
-    Door.IETF: ietf,
-    Door.RANGE: ietf,
-    Door.CHUNKED: chunked,
+_VOICES: Final[Mapping[UploadProtocol, _Voice]] = {
+    UploadProtocol.TUS: tus,
+    UploadProtocol.IETF: ietf,
+    UploadProtocol.RANGE: ietf,
+    UploadProtocol.CHUNKED: chunked,
 }
 
 
-def speaks(head: Head) -> Door | None:
+def speaks(head: Head) -> UploadProtocol | None:
     """Give the language of a request; None for an ordinary one, and always for GET and OPTIONS.
 
     Asked of every upload and every HEAD, so it looks at no more than it must. A HEAD that tells no language
@@ -90,49 +92,49 @@ def speaks(head: Head) -> Door | None:
     if method in ("GET", "OPTIONS"):
         return None
     if b"tus-resumable" in fields and method != "PUT":
-        return Door.TUS
+        return UploadProtocol.TUS
     # A malformed Upload-Complete is one that was not sent.
     if b"upload-complete" in fields and structured.boolean(fields[b"upload-complete"]) is not None:
-        return Door.IETF
+        return UploadProtocol.IETF
     if method in ("PUT", "POST"):
         return _upload_door(head)
     if method == "PATCH":
-        return {tus.TYPE: Door.TUS, ietf.TYPE: Door.IETF}.get(media.read(fields))
-    return Door.IETF if b"upload-draft-interop-version" in fields else None
+        return {tus.TYPE: UploadProtocol.TUS, ietf.TYPE: UploadProtocol.IETF}.get(media.read(fields))
+    return UploadProtocol.IETF if b"upload-draft-interop-version" in fields else None
 
 
-def _upload_door(head: Head) -> Door | None:
+def _upload_door(head: Head) -> UploadProtocol | None:
     if head.path == chunked.UPLOAD:
-        return Door.CHUNKED
-    return Door.RANGE if b"content-range" in head.fields and head.method == "PUT" else None
+        return UploadProtocol.CHUNKED
+    return UploadProtocol.RANGE if b"content-range" in head.fields and head.method == "PUT" else None
 
 
-def read(door: Door, head: Head) -> Ask:
+def read(door: UploadProtocol, head: Head) -> UploadRequest:
     """Give what `head` asks for in the language `door`; raises Refused as the language's own `read` says."""
     return _READ[door](head)
 
 
-def created(ask: Ask, state: State, location: str, limits: Limits) -> Reply:
+def created(ask: UploadRequest, state: UploadState, location: str, limits: UploadLimits) -> Reply:
     """Answer CREATE: where the upload is, by its URL (chunked: by its id)."""
     return _VOICES[ask.door].created(ask, state, location, limits)
 
 
-def appended(ask: Ask, state: State, limits: Limits) -> Reply:
+def appended(ask: UploadRequest, state: UploadState, limits: UploadLimits) -> Reply:
     """Answer APPEND: how far the upload has come, or that it is whole."""
     return _VOICES[ask.door].appended(ask, state, limits)
 
 
-def told(ask: Ask, state: State, limits: Limits) -> Reply:
-    """Answer TELL."""
+def told(ask: UploadRequest, state: UploadState, limits: UploadLimits) -> Reply:
+    """Answer STATUS."""
     return _VOICES[ask.door].told(ask, state, limits)
 
 
-def cancelled(ask: Ask) -> Reply:
+def cancelled(ask: UploadRequest) -> Reply:
     """Answer CANCEL."""
     return _VOICES[ask.door].cancelled(ask)
 
 
-def finished_fields(ask: Ask, state: State) -> list[tuple[str, str]]:
+def finished_fields(ask: UploadRequest, state: UploadState) -> list[tuple[str, str]]:
     """Give the fields that go onto a slot's own 201 where a resumable request has finished it."""
     return _VOICES[ask.door].finished_fields(ask, state)
 
@@ -145,11 +147,11 @@ def every(head: Head) -> list[tuple[str, str]]:
     door = speaks(head)
     if door is None:
         return []
-    fields = [("Tus-Resumable", tus.VERSION)] if door is Door.TUS else []
+    fields = [("Tus-Resumable", tus.VERSION)] if door is UploadProtocol.TUS else []
     return [*fields, cors.RESUMABLE] if b"origin" in head.fields else fields
 
 
-def options(limits: Limits, *, joins: bool) -> list[tuple[str, str]]:
+def options(limits: UploadLimits, *, joins: bool) -> list[tuple[str, str]]:
     """Give what OPTIONS tells of a resource that takes resumable uploads; `joins`: also partial ones."""
     patches = ("Accept-Patch", b", ".join((tus.TYPE, ietf.TYPE)).decode("ascii"))  # RFC 5789 3.1
     return [*tus.options(limits, joins=joins), structured.limit(limits), patches]

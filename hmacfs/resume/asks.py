@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from hmacfs.errors import Refused
 
 
-class Door(enum.StrEnum):
+class UploadProtocol(enum.StrEnum):
     """The language a request is written in; the value is a label in log and metrics."""
 
     TUS = "tus"
@@ -23,12 +23,12 @@ class Door(enum.StrEnum):
     """The Go server's /chunked-upload."""
 
 
-class Act(enum.Enum):
+class Action(enum.Enum):
     """What a request wants done."""
 
     CREATE = enum.auto()
     APPEND = enum.auto()
-    TELL = enum.auto()
+    STATUS = enum.auto()
     CANCEL = enum.auto()
 
 
@@ -44,11 +44,11 @@ class Checksum:
 
 
 @dataclass(slots=True, kw_only=True)
-class Ask:
+class UploadRequest:
     """One request of a resumable upload."""
 
-    door: Door
-    act: Act
+    door: UploadProtocol
+    act: Action
     offset: int = 0
     """Where in the file the body begins; for APPEND and CREATE. Of a chunk `chunked.place` says it."""
     length: int | None = None
@@ -84,7 +84,7 @@ class Ask:
 
 
 @dataclass(slots=True, kw_only=True)
-class State:
+class UploadState:
     """What is stored of an upload."""
 
     offset: int
@@ -115,7 +115,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class UploadLimits:
     """What a client is told about sizes; bytes and seconds."""
 
     most: int

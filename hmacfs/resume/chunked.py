@@ -15,13 +15,13 @@ from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.model import Reply, Span
 from hmacfs.resume import counts
-from hmacfs.resume.asks import Act, Ask, Door
+from hmacfs.resume.asks import Action, UploadProtocol, UploadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hmacfs.model import Head
-    from hmacfs.resume.asks import Limits, State
+    from hmacfs.resume.asks import UploadLimits, UploadState
 
 UPLOAD: Final = "/chunked-upload"
 """POST or PUT: begins an upload, or brings a chunk."""
@@ -33,7 +33,7 @@ _PARAMETERS_MOST: Final = 64
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
-def read(head: Head) -> Ask:
+def read(head: Head) -> UploadRequest:
     """Give what `head` asks for: of UPLOAD by POST or PUT, of STATUS by GET.
 
     Raises METHOD_NOT_ALLOWED, NOT_FOUND for an id that is none of ours, UPLOAD_FIELD, QUERY_MALFORMED and
@@ -43,24 +43,24 @@ def read(head: Head) -> Ask:
     if head.method not in methods:
         raise Refused(errors.METHOD_NOT_ALLOWED, fields=(("Allow", ", ".join([*methods, "OPTIONS"])),))
     if head.path == STATUS:
-        return Ask(door=Door.CHUNKED, act=Act.TELL, session=_asked(head.query))
+        return UploadRequest(door=UploadProtocol.CHUNKED, act=Action.STATUS, session=_asked(head.query))
     session = fields.get(b"x-upload-session-id")
     if not session:
-        return Ask(
-            door=Door.CHUNKED,
-            act=Act.CREATE,
+        return UploadRequest(
+            door=UploadProtocol.CHUNKED,
+            act=Action.CREATE,
             length=counts.read("X-Total-Size", fields.get(b"x-total-size")),
             name=_name(fields.get(b"x-filename", b"")),
         )
-    return Ask(
-        door=Door.CHUNKED,
-        act=Act.APPEND,
+    return UploadRequest(
+        door=UploadProtocol.CHUNKED,
+        act=Action.APPEND,
         session=_session(session.decode("latin-1")),
         chunk=counts.read("X-Chunk-Number", fields.get(b"x-chunk-number")),
     )
 
 
-def place(ask: Ask, head: Head, length: int, chunk_bytes: int) -> Span:
+def place(ask: UploadRequest, head: Head, length: int, chunk_bytes: int) -> Span:
     """Give where the chunk of `ask` lies in an upload of `length` bytes in chunks of `chunk_bytes`.
 
     The body must be exactly as long; if it comes chunked, the caller sees to that. Raises CHUNK_MISPLACED
@@ -81,7 +81,7 @@ def count(length: int, chunk_bytes: int) -> int:
     return -(-length // chunk_bytes)
 
 
-def created(ask: Ask, state: State, location: str, limits: Limits) -> Reply:  # noqa: ARG001 - as all languages
+def created(ask: UploadRequest, state: UploadState, location: str, limits: UploadLimits) -> Reply:  # noqa: ARG001 - as all languages
     """Answer a creation: `location` is the upload's id, `limits.chunk` the size of its chunks."""
     content: dict[str, str | float] = {
         "session_id": location,
@@ -91,7 +91,7 @@ def created(ask: Ask, state: State, location: str, limits: Limits) -> Reply:  # 
     return _json(content, status=201, code="created")
 
 
-def appended(ask: Ask, state: State, limits: Limits) -> Reply:  # noqa: ARG001 - as all languages
+def appended(ask: UploadRequest, state: UploadState, limits: UploadLimits) -> Reply:  # noqa: ARG001 - as all languages
     """Answer a chunk; the last to come, whichever it is, finishes the file."""
     if state.complete:
         return _json(
@@ -115,12 +115,12 @@ def appended(ask: Ask, state: State, limits: Limits) -> Reply:  # noqa: ARG001 -
     )
 
 
-def repeated(ask: Ask) -> Reply:
+def repeated(ask: UploadRequest) -> Reply:
     """Answer a chunk that had come before: nothing of it is stored again."""
     return _json({"message": "Chunk already uploaded", "chunk": ask.chunk})
 
 
-def told(ask: Ask, state: State, limits: Limits) -> Reply:  # noqa: ARG001 - as all languages
+def told(ask: UploadRequest, state: UploadState, limits: UploadLimits) -> Reply:  # noqa: ARG001 - as all languages
     """Answer how far the upload has come."""
     return _json(
         {
@@ -136,17 +136,17 @@ def told(ask: Ask, state: State, limits: Limits) -> Reply:  # noqa: ARG001 - as 
     )
 
 
-def cancelled(ask: Ask) -> Reply:  # noqa: ARG001 - as all languages
+def cancelled(ask: UploadRequest) -> Reply:  # noqa: ARG001 - as all languages
     """Answer a cancelled upload; the Go server has no request for it, but a caller need not know that."""
     return Reply(status=204, code="no_content", fields=[])
 
 
-def finished_fields(ask: Ask, state: State) -> list[tuple[str, str]]:  # noqa: ARG001 - as all languages
+def finished_fields(ask: UploadRequest, state: UploadState) -> list[tuple[str, str]]:  # noqa: ARG001 - as all languages
     """Give what the answer of a finished upload says beside its own: nothing."""
     return []
 
 
-def _progress(state: State) -> float:
+def _progress(state: UploadState) -> float:
     """Give the part of the file that has come, from 0 to 1."""
     return state.offset / state.length if state.length else 1.0
 

@@ -13,28 +13,28 @@ from hmacfs.errors import Refused
 from hmacfs.http import lines
 from hmacfs.model import Reply
 from hmacfs.resume import counts, media, metadata, structured
-from hmacfs.resume.asks import Act, Ask, Door
+from hmacfs.resume.asks import Action, UploadProtocol, UploadRequest
 
 if TYPE_CHECKING:
     from hmacfs.model import Head
-    from hmacfs.resume.asks import Limits, State
+    from hmacfs.resume.asks import UploadLimits, UploadState
 
 TYPE: Final = b"application/partial-upload"
 VERSIONS: Final = frozenset({6, 7, 8})
 """Of Upload-Draft-Interop-Version: clients that may get a 104."""
 
 _ACTS: Final = {
-    "POST": Act.CREATE,
-    "PUT": Act.CREATE,
-    "PATCH": Act.APPEND,
-    "HEAD": Act.TELL,
-    "GET": Act.TELL,
-    "DELETE": Act.CANCEL,
+    "POST": Action.CREATE,
+    "PUT": Action.CREATE,
+    "PATCH": Action.APPEND,
+    "HEAD": Action.STATUS,
+    "GET": Action.STATUS,
+    "DELETE": Action.CANCEL,
 }
 _INTERIM: Final = b"HTTP/1.1 104 Upload Resumption Supported\r\n"
 
 
-def read(head: Head) -> Ask:
+def read(head: Head) -> UploadRequest:
     """Give what `head` asks for.
 
     Raises METHOD_NOT_ALLOWED, RANGE_ON_PUT, PATCH_TYPE, UPLOAD_FIELD if a field that must be there is not, or
@@ -44,15 +44,17 @@ def read(head: Head) -> Ask:
     act = _ACTS.get(head.method)
     if act is None:
         raise Refused(errors.METHOD_NOT_ALLOWED)
-    ask = Ask(door=Door.IETF, act=act, version=_version(head))
-    if act in (Act.CREATE, Act.APPEND):
+    ask = UploadRequest(door=UploadProtocol.IETF, act=act, version=_version(head))
+    if act in (Action.CREATE, Action.APPEND):
         _read_content(ask, head)
     else:
         ask.wants_sha256 = structured.wants_sha256(head.fields.get(b"want-repr-digest"))
     return ask
 
 
-def interim(ask: Ask, location: str | None, offset: int | None, limits: Limits) -> bytes | None:
+def interim(
+    ask: UploadRequest, location: str | None, offset: int | None, limits: UploadLimits
+) -> bytes | None:
     """Give a whole 104, which tells where the upload is or how far it has come; None if none may be sent.
 
     A client that has not named a version spoken here MUST NOT get one (the draft's note on interoperability),
@@ -68,13 +70,13 @@ def interim(ask: Ask, location: str | None, offset: int | None, limits: Limits) 
     return b"%b%b\r\n" % (_INTERIM, lines.encode(texts))
 
 
-def created(ask: Ask, state: State, location: str, limits: Limits) -> Reply:
+def created(ask: UploadRequest, state: UploadState, location: str, limits: UploadLimits) -> Reply:
     """Answer a creation: 201 with Location, and whether the file is whole."""
     fields = [("Location", location), *_progress(state), structured.limit(limits, ask.version)]
     return Reply(status=201, code="created", fields=fields)
 
 
-def appended(ask: Ask, state: State, limits: Limits) -> Reply:
+def appended(ask: UploadRequest, state: UploadState, limits: UploadLimits) -> Reply:
     """Answer what was appended: 204 while more must come, 201 once the file is whole."""
     if state.complete:
         return Reply(status=201, code="created", fields=finished_fields(ask, state))
@@ -82,7 +84,7 @@ def appended(ask: Ask, state: State, limits: Limits) -> Reply:
     return Reply(status=204, code="no_content", fields=fields)
 
 
-def told(ask: Ask, state: State, limits: Limits) -> Reply:
+def told(ask: UploadRequest, state: UploadState, limits: UploadLimits) -> Reply:
     """Answer how far the upload has come."""
     fields = _progress(state)
     if state.length is not None:
@@ -91,12 +93,12 @@ def told(ask: Ask, state: State, limits: Limits) -> Reply:
     return Reply(status=204, code="no_content", fields=fields)
 
 
-def cancelled(ask: Ask) -> Reply:  # noqa: ARG001 - as all languages
+def cancelled(ask: UploadRequest) -> Reply:  # noqa: ARG001 - as all languages
     """Answer DELETE."""
     return Reply(status=204, code="no_content", fields=[])
 
 
-def finished_fields(ask: Ask, state: State) -> list[tuple[str, str]]:  # noqa: ARG001 - as all languages
+def finished_fields(ask: UploadRequest, state: UploadState) -> list[tuple[str, str]]:  # noqa: ARG001 - as all languages
     """Give what the answer of a finished upload says beside its own."""
     return _progress(state)
 
@@ -106,11 +108,11 @@ def _version(head: Head) -> int | None:
     return version if version in VERSIONS and not head.http10 else None
 
 
-def _read_content(ask: Ask, head: Head) -> None:
+def _read_content(ask: UploadRequest, head: Head) -> None:
     fields = head.fields
     if b"content-range" in fields:
         raise Refused(errors.RANGE_ON_PUT, "Upload-Offset says where the body belongs")
-    if ask.act is Act.APPEND:
+    if ask.act is Action.APPEND:
         if media.read(fields) != TYPE:
             raise Refused(errors.PATCH_TYPE)
         offset = structured.integer(fields.get(b"upload-offset"))
@@ -120,7 +122,7 @@ def _read_content(ask: Ask, head: Head) -> None:
     ask.ends = structured.boolean(fields.get(b"upload-complete"))
     if ask.ends is None:
         raise Refused(errors.UPLOAD_FIELD, "Upload-Complete must be ?0 or ?1")
-    if ask.act is Act.CREATE:  # tus-js-client names the file in this language too
+    if ask.act is Action.CREATE:  # tus-js-client names the file in this language too
         ask.metadata = metadata.sent(fields.get(b"upload-metadata"))
     ask.length = _length(ask, head)
     ask.checksums = (
@@ -129,7 +131,7 @@ def _read_content(ask: Ask, head: Head) -> None:
     )
 
 
-def _length(ask: Ask, head: Head) -> int | None:
+def _length(ask: UploadRequest, head: Head) -> int | None:
     """Give the length of the file; all that the request says of it must agree (the draft, Upload Length)."""
     told = structured.integer(head.fields.get(b"upload-length"))
     if head.chunked:
@@ -140,5 +142,5 @@ def _length(ask: Ask, head: Head) -> int | None:
     return stop if ask.ends else told
 
 
-def _progress(state: State) -> list[tuple[str, str]]:
+def _progress(state: UploadState) -> list[tuple[str, str]]:
     return [("Upload-Offset", str(state.offset)), structured.complete(state.complete)]

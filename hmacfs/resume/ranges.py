@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.resume import counts
-from hmacfs.resume.asks import Act, Ask, Door
+from hmacfs.resume.asks import Action, UploadProtocol, UploadRequest
 
 if TYPE_CHECKING:
     from hmacfs.model import Head
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 _RANGE: Final = re.compile(rb"bytes (?:\*|([0-9]+)-([0-9]+))/([0-9]+)", re.IGNORECASE)
 
 
-def read(head: Head) -> Ask:
+def read(head: Head) -> UploadRequest:
     """Give what `head` asks for.
 
     Raises RANGE_ON_PUT for a range that is malformed or not exactly the body, LENGTH_REQUIRED where no body
     is framed, and TOO_LARGE for a size that no file has. What only the end of a chunked body tells is left to
-    the caller (`Ask.body`, `Ask.empty`).
+    the caller (`UploadRequest.body`, `UploadRequest.empty`).
     """
     match = _RANGE.fullmatch(head.fields.get(b"content-range", b""))
     if match is None:
@@ -35,13 +35,17 @@ def read(head: Head) -> Ask:
         if head.length:
             raise Refused(errors.RANGE_ON_PUT)
         empty = Refused(errors.RANGE_ON_PUT) if head.chunked else None
-        return Ask(door=Door.RANGE, act=Act.TELL, length=length, empty=empty)
+        return UploadRequest(door=UploadProtocol.RANGE, act=Action.STATUS, length=length, empty=empty)
     start, last = (counts.read("Content-Range", match[group]) for group in (1, 2))
     body = last + 1 - start
     if not start <= last < length:
         raise Refused(errors.RANGE_ON_PUT)
     if head.body_length not in {None, body}:
         raise Refused(errors.LENGTH_REQUIRED if head.length is None else errors.RANGE_ON_PUT)
-    return Ask(
-        door=Door.RANGE, act=Act.APPEND, offset=start, length=length, body=body if head.chunked else None
+    return UploadRequest(
+        door=UploadProtocol.RANGE,
+        act=Action.APPEND,
+        offset=start,
+        length=length,
+        body=body if head.chunked else None,
     )

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.resume import structured
-from hmacfs.resume.asks import Door
+from hmacfs.resume.asks import UploadProtocol
 
 if TYPE_CHECKING:
-    from hmacfs.resume.asks import Ask, Limits, State
+    from hmacfs.resume.asks import UploadLimits, UploadRequest, UploadState
 
 
-def offset_wrong(ask: Ask, state: State) -> Refused:
+def offset_wrong(ask: UploadRequest, state: UploadState) -> Refused:
     """Give the refusal of a body that belongs elsewhere, with where the upload goes on."""
     return Refused(
         errors.UPLOAD_OFFSET,
@@ -23,27 +23,29 @@ def offset_wrong(ask: Ask, state: State) -> Refused:
     )
 
 
-def length_wrong(ask: Ask, state: State) -> Refused:
+def length_wrong(ask: UploadRequest, state: UploadState) -> Refused:
     """Give the refusal of another length than was said before, or of bytes beyond it.
 
     For tus and chunks the latter is 413, for the others everything about lengths is 400.
     """
-    if ask.door in (Door.IETF, Door.RANGE) or (ask.length is not None and ask.length != state.length):
+    if ask.door in (UploadProtocol.IETF, UploadProtocol.RANGE) or (
+        ask.length is not None and ask.length != state.length
+    ):
         return Refused(errors.UPLOAD_LENGTH, f"the upload has {state.length} bytes")
     return Refused(errors.SIZE_MISMATCH, f"the upload has {state.length} bytes")
 
 
-def checksum_wrong(ask: Ask) -> Refused:
+def checksum_wrong(ask: UploadRequest) -> Refused:
     """Give the refusal of a body that is not what its digest says."""
-    return Refused(errors.CHECKSUM_MISMATCH if ask.door is Door.TUS else errors.DIGEST_MISMATCH)
+    return Refused(errors.CHECKSUM_MISMATCH if ask.door is UploadProtocol.TUS else errors.DIGEST_MISMATCH)
 
 
-def too_large(ask: Ask, limits: Limits) -> Refused:
+def too_large(ask: UploadRequest, limits: UploadLimits) -> Refused:
     """Give the refusal of a file larger than is taken, with how large one may be."""
     told = {
-        Door.TUS: ("Tus-Max-Size", str(limits.most)),
-        Door.IETF: structured.limit(limits, ask.version),
-        Door.RANGE: structured.limit(limits),
+        UploadProtocol.TUS: ("Tus-Max-Size", str(limits.most)),
+        UploadProtocol.IETF: structured.limit(limits, ask.version),
+        UploadProtocol.RANGE: structured.limit(limits),
     }
     fields = (told[ask.door],) if ask.door in told else ()
     return Refused(errors.TOO_LARGE, f"at most {limits.most} bytes are taken", fields=fields)

@@ -16,7 +16,7 @@ from hmacfs.resume.asks import Checksum
 if TYPE_CHECKING:
     from http_sf import StructuredType
 
-    from hmacfs.resume.asks import Limits
+    from hmacfs.resume.asks import UploadLimits
 
 _INTEGER_MOST: Final = 999_999_999_999_999
 """The largest integer of a structured field (RFC 9651 3.3.1): close to 1 PB."""
@@ -74,7 +74,7 @@ def complete(state: bool) -> tuple[str, str]:  # noqa: FBT001 - the field is one
     return ("Upload-Complete", http_sf.ser(state))
 
 
-def limit(limits: Limits, version: int | None = None) -> tuple[str, str]:
+def limit(limits: UploadLimits, version: int | None = None) -> tuple[str, str]:
     """Give the field Upload-Limit as clients of interop `version` read it."""
     members = {
         "max-size": limits.most,

@@ -18,13 +18,13 @@ from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.model import Reply
 from hmacfs.resume import counts, media, metadata, structured
-from hmacfs.resume.asks import Act, Ask, Checksum, Door
+from hmacfs.resume.asks import Action, Checksum, UploadProtocol, UploadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hmacfs.model import Head
-    from hmacfs.resume.asks import Limits, State
+    from hmacfs.resume.asks import UploadLimits, UploadState
 
 VERSION: Final = "1.0.0"
 EXTENSIONS: Final = (
@@ -36,7 +36,7 @@ TYPE: Final = b"application/offset+octet-stream"
 ALGORITHMS: Final = ("sha1", "sha256")
 """Of Upload-Checksum; the protocol demands sha1."""
 
-_ACTS: Final = {"POST": Act.CREATE, "PATCH": Act.APPEND, "HEAD": Act.TELL, "DELETE": Act.CANCEL}
+_ACTS: Final = {"POST": Action.CREATE, "PATCH": Action.APPEND, "HEAD": Action.STATUS, "DELETE": Action.CANCEL}
 _CHECKSUM: Final = re.compile(rb"([a-z0-9-]+) ([A-Za-z0-9+/]+={0,2})")
 _URLS: Final = re.compile("[!-~]+(?: [!-~]+)*")
 _JOINS: Final = "what is joined from others has neither a length nor a body"
@@ -45,7 +45,7 @@ _TRAILER_BYTES: Final = 256
 _NO_STORE: Final = ("Cache-Control", "no-store")
 
 
-def read(head: Head) -> Ask:
+def read(head: Head) -> UploadRequest:
     """Give what `head` asks for.
 
     Raises TUS_VERSION, METHOD_NOT_ALLOWED, PATCH_TYPE, UPLOAD_FIELD, UPLOAD_METADATA, CHECKSUM_UNKNOWN, and
@@ -55,14 +55,14 @@ def read(head: Head) -> Ask:
     if fields.get(b"tus-resumable") != VERSION.encode():
         raise Refused(errors.TUS_VERSION)
     act = _act(head)
-    ask = Ask(door=Door.TUS, act=act)
-    if act is Act.CREATE:
+    ask = UploadRequest(door=UploadProtocol.TUS, act=act)
+    if act is Action.CREATE:
         _read_creation(ask, fields, content=head.body_length)
-    elif act is Act.APPEND:
+    elif act is Action.APPEND:
         ask.offset = counts.read("Upload-Offset", fields.get(b"upload-offset"))
         if b"upload-length" in fields:
             ask.length = counts.read("Upload-Length", fields[b"upload-length"])
-    if act is Act.APPEND or (act is Act.CREATE and head.has_body and not _is_empty(ask, head)):
+    if act is Action.APPEND or (act is Action.CREATE and head.has_body and not _is_empty(ask, head)):
         _read_body(ask, head)
     return ask
 
@@ -85,18 +85,18 @@ def checksum(value: bytes | None) -> Checksum:
     return Checksum(algorithm=algorithm, value=digest, whole=False)
 
 
-def created(ask: Ask, state: State, location: str, limits: Limits) -> Reply:  # noqa: ARG001 - as all languages
+def created(ask: UploadRequest, state: UploadState, location: str, limits: UploadLimits) -> Reply:  # noqa: ARG001 - as all languages
     """Answer a creation: 201 with Location, and the offset, which a creation with upload wants."""
     fields = [("Location", location), *_progress(state)]
     return Reply(status=201, code="created", fields=fields)
 
 
-def appended(ask: Ask, state: State, limits: Limits) -> Reply:  # noqa: ARG001 - as all languages
+def appended(ask: UploadRequest, state: UploadState, limits: UploadLimits) -> Reply:  # noqa: ARG001 - as all languages
     """Answer a PATCH: 204 with the new offset, also to the last one."""
     return Reply(status=204, code="no_content", fields=_progress(state))
 
 
-def told(ask: Ask, state: State, limits: Limits) -> Reply:  # noqa: ARG001 - as all languages
+def told(ask: UploadRequest, state: UploadState, limits: UploadLimits) -> Reply:  # noqa: ARG001 - as all languages
     """Answer HEAD: how far the upload has come, and all that was told of it."""
     fields = _progress(state)
     if state.length is None:
@@ -112,17 +112,17 @@ def told(ask: Ask, state: State, limits: Limits) -> Reply:  # noqa: ARG001 - as 
     return Reply(status=200, code="ok", fields=[*fields, _NO_STORE])
 
 
-def cancelled(ask: Ask) -> Reply:  # noqa: ARG001 - as all languages
+def cancelled(ask: UploadRequest) -> Reply:  # noqa: ARG001 - as all languages
     """Answer DELETE: 204, the one status that tus-js-client takes for success."""
     return Reply(status=204, code="no_content", fields=[])
 
 
-def finished_fields(ask: Ask, state: State) -> list[tuple[str, str]]:  # noqa: ARG001 - as all languages
+def finished_fields(ask: UploadRequest, state: UploadState) -> list[tuple[str, str]]:  # noqa: ARG001 - as all languages
     """Give what the answer of a finished upload says beside its own."""
     return _progress(state)
 
 
-def options(limits: Limits, *, joins: bool) -> list[tuple[str, str]]:
+def options(limits: UploadLimits, *, joins: bool) -> list[tuple[str, str]]:
     """Give what OPTIONS tells of the protocol (Core, OPTIONS); `joins`: with concatenation."""
     return [
         ("Tus-Resumable", VERSION),
@@ -133,7 +133,7 @@ def options(limits: Limits, *, joins: bool) -> list[tuple[str, str]]:
     ]
 
 
-def _act(head: Head) -> Act:
+def _act(head: Head) -> Action:
     method = head.method
     if method == "POST":
         # For clients behind something that knows only GET and POST; on other methods it could only confuse.
@@ -143,7 +143,7 @@ def _act(head: Head) -> Act:
     return _ACTS[method]
 
 
-def _is_empty(ask: Ask, head: Head) -> bool:
+def _is_empty(ask: UploadRequest, head: Head) -> bool:
     """Return whether a chunked creation brings nothing: it does not say that it brings part of the file.
 
     Clients and proxies frame an empty body so (RFC 9112 7.1).
@@ -155,7 +155,7 @@ def _is_empty(ask: Ask, head: Head) -> bool:
     return ask.empty is not None
 
 
-def _read_creation(ask: Ask, fields: Mapping[bytes, bytes], *, content: int | None) -> None:
+def _read_creation(ask: UploadRequest, fields: Mapping[bytes, bytes], *, content: int | None) -> None:
     length, deferred = fields.get(b"upload-length"), fields.get(b"upload-defer-length")
     concat = fields.get(b"upload-concat", b"").decode("latin-1")
     ask.metadata = metadata.sent(fields.get(b"upload-metadata"))
@@ -182,7 +182,7 @@ def _parts(concat: str) -> tuple[str, ...]:
     return tuple(listed.split(" "))
 
 
-def _read_body(ask: Ask, head: Head) -> None:
+def _read_body(ask: UploadRequest, head: Head) -> None:
     """Read what concerns the bytes that come with the request."""
     fields = head.fields
     if media.read(fields) != TYPE:
@@ -203,7 +203,7 @@ def _date(seconds: int) -> str:
     return email.utils.formatdate(seconds, usegmt=True)
 
 
-def _progress(state: State) -> list[tuple[str, str]]:
+def _progress(state: UploadState) -> list[tuple[str, str]]:
     fields = [("Upload-Offset", str(state.offset))]
     if not state.complete:
         fields.append(("Upload-Expires", _date(int(state.expires))))

@@ -47,7 +47,7 @@ class News(NamedTuple):
     """What to ask for more with."""
 
 
-class Acquaintances:
+class ProfileDatabase:
     """One worker's connection to the file; opened when it is first needed."""
 
     def __init__(self, storage: str, most: int) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 REST: Final = 10
 
 
-class Outcome(NamedTuple):
+class CheckResult(NamedTuple):
     """What a look has found."""
 
     fault: StorageError | None
@@ -54,30 +54,30 @@ class Condition:
         self._rest_until_s = 0.0
         self.durability = durability
 
-    def look(self) -> Outcome:
+    def look(self) -> CheckResult:
         """Look after everything, and open what is not open yet."""
         if self._is_open:
             words = self._lost()
             self._fault = StorageError(words) if words else None
-            return Outcome(self._fault)
+            return CheckResult(self._fault)
         began_s = time.monotonic()
         if began_s < self._rest_until_s:
-            return Outcome(self._fault)
+            return CheckResult(self._fault)
         try:
             connections = self._open()
         except StorageError as fault:
             self._fault = fault
             self._rest_until_s = began_s + REST * (time.monotonic() - began_s)
-            return Outcome(fault, None if self._can_read else self._read())
+            return CheckResult(fault, None if self._can_read else self._read())
         self._is_open, self._fault, self._doubtful = True, None, False
-        return Outcome(None, connections)
+        return CheckResult(None, connections)
 
-    def shut(self, error: sqlite3.Error) -> Outcome:
+    def shut(self, error: sqlite3.Error) -> CheckResult:
         """Trust the index no more, which answers so, until it has been read whole."""
         self._is_open, self._can_read = False, True
         self._doubtful = True
         self._fault = indices.unusable(self._index, error)
-        return Outcome(self._fault, indexes.absent())
+        return CheckResult(self._fault, indexes.absent())
 
     def inodes(self) -> tuple[int, ...]:
         """Give the inodes of the index's files that are open; none if they are not."""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from hmacfs.model import Slot
     from hmacfs.store.files import Tree
-    from hmacfs.store.upload import Upload
+    from hmacfs.store.upload import PendingPublication
 
 # As many syncs as a disk's queue gains from; each waits in the kernel, not on the GIL.
 SYNC_THREADS: Final = 8
@@ -35,7 +35,7 @@ class Directories:
         """End the threads."""
         self._pool.shutdown()
 
-    def settle(self, uploads: Sequence[Upload]) -> dict[str, OSError]:
+    def settle(self, uploads: Sequence[PendingPublication]) -> dict[str, OSError]:
         """Sync what `uploads` need, each directory once; give the keys whose sync failed."""
         own = {upload.slot.key.rpartition("/")[0] for upload in uploads}
         # A directory per upload is the rule. One after another, eight take a quarter longer.

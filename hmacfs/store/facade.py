@@ -26,22 +26,22 @@ from hmacfs.store.index import Identity, Index
 from hmacfs.store.publish import Publisher
 from hmacfs.store.resilience import Resilience, untold
 from hmacfs.store.room import Room
-from hmacfs.store.rules import Known
+from hmacfs.store.rules import FileMetadata
 from hmacfs.store.sessions import Sessions
-from hmacfs.store.upload import NANO, Answering
+from hmacfs.store.upload import NANO, FailPending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hmacfs.model import Dependency, File, Record, Slot
-    from hmacfs.store.condition import Outcome
+    from hmacfs.store.condition import CheckResult
     from hmacfs.store.files import Tree
     from hmacfs.store.part import Draft, Part
     from hmacfs.store.reconcile import Reconciled
     from hmacfs.store.resilience import Tell
     from hmacfs.store.rules import Rules
     from hmacfs.store.sweep import Swept
-    from hmacfs.store.upload import Stored, Upload
+    from hmacfs.store.upload import PendingPublication, PublishedFile
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -75,7 +75,7 @@ class Store:
         writer, quick, self._reader = indexes.absent()
         self._can_ask = False  # whether the reader knows anything
         self._clock_ns = clock_ns
-        self._recent = recent.Recent()
+        self._recent = recent.MetadataCache()
         self._resilience = Resilience(rules, tell)
         self._publisher = Publisher(
             tree,
@@ -89,7 +89,9 @@ class Store:
         )
         self._pace = pace.Pace()
         self._waited_ns = tree.waited_ns()  # what of it `_pace` knows
-        self._sealed: list[Upload] = []  # what this turn of the loop has brought, to be published at its end
+        self._sealed: list[
+            PendingPublication
+        ] = []  # what this turn of the loop has brought, to be published at its end
         self._pool = ThreadPoolExecutor(THREADS, "hmacfs-store")
         self._reading = ThreadPoolExecutor(1, "hmacfs-lookup")
         self._opening = ThreadPoolExecutor(OPEN_THREADS, "hmacfs-open")
@@ -180,14 +182,14 @@ class Store:
         """
         self._go_by(await self._run(self._attending, self._condition.look))
 
-    def _go_by(self, outcome: Outcome) -> None:
+    def _go_by(self, outcome: CheckResult) -> None:
         if outcome.connections is not None:
             writer, quick, reader = outcome.connections
             self._publisher.use(writer, quick)
             self._reading.submit(self._reader.close)
             self._reader = reader
             self._can_ask = reader.is_open
-            self._recent = recent.Recent()
+            self._recent = recent.MetadataCache()
         self._resilience.bar(outcome.fault)
         words = str(outcome.fault or "")
         if words != self._fault:
@@ -231,7 +233,7 @@ class Store:
             raise faults.reading(error) from None
         return None if found is None else found.st_size
 
-    def known(self, key: str, file: File) -> Known | None:
+    def known(self, key: str, file: File) -> FileMetadata | None:
         """Give what is known of an open file, or None: then ask `learn`. Quick.
 
         Raises Refused NOT_FOUND if the file has expired; the caller still closes it.
@@ -239,7 +241,7 @@ class Store:
         facts = self._recent.get(key, file)
         return None if facts is None else self._judge(facts)
 
-    async def learn(self, key: str, file: File) -> Known:
+    async def learn(self, key: str, file: File) -> FileMetadata:
         """Give what the index knows of an open file. Raises Refused, as `known` does, or BUSY.
 
         Of an index that is broken nothing is known: then its files are served as those without a row are.
@@ -371,7 +373,7 @@ class Store:
     def _now(self) -> float:
         return self._clock_ns() / NANO
 
-    def _judge(self, facts: recent.Facts) -> Known:
+    def _judge(self, facts: recent.CachedMetadata) -> FileMetadata:
         """Apply the site's rules to what the index says."""
         expires = facts.expires
         if expires is None and self._rules.file_ttl_s is not None:
@@ -379,7 +381,7 @@ class Store:
         # The sweeper may come later; nobody reads what must be gone.
         if expires is not None and expires <= self._now():
             raise Refused(errors.NOT_FOUND)
-        return Known(facts.content_type, expires, facts.sha256)
+        return FileMetadata(facts.content_type, expires, facts.sha256)
 
     def _reserve(self, slot: Slot | None, length: int, *, announced: bool) -> Draft:
         return parts.reserve(
@@ -443,7 +445,7 @@ class Store:
             self._waited_ns = waited_ns
         return self._pace.on_loop(now, 0)
 
-    async def _publish(self, upload: Upload) -> Stored:
+    async def _publish(self, upload: PendingPublication) -> PublishedFile:
         if self._publisher.syncs or not self._pace.on_loop(time.monotonic(), upload.reserved):
             self._publisher.submit(upload)
         else:
@@ -454,10 +456,10 @@ class Store:
         self._recent.put(stored.key, stored.mtime_ns, stored.inode, upload.facts())
         return stored
 
-    def _publish_soon(self, upload: Upload) -> None:
+    def _publish_soon(self, upload: PendingPublication) -> None:
         """Publish `upload` on the loop, together with all others of this turn."""
         began = time.monotonic()
-        with Answering((upload,)):
+        with FailPending((upload,)):
             self._publisher.seal(upload)
             self._is_quick(time.monotonic() - began)
             if not self._sealed:

@@ -28,7 +28,7 @@ ANSWER_S: Final = 5.0
 """A storage that takes longer to answer is not ready; the look at it goes on."""
 
 
-class Check(NamedTuple):
+class HealthCheck(NamedTuple):
     """One thing that was looked at."""
 
     name: str
@@ -56,7 +56,7 @@ class Health:
         self._homes: dict[str, Directory] = {}
         self._mounted: set[str] = set()  # endpoints' directories that were seen on a file system of their own
         self._lock = threading.Lock()
-        self._under_way: Future[list[Check]] | None = None
+        self._under_way: Future[list[HealthCheck]] | None = None
         self.hold(directories)
 
     def hold(self, directories: Iterable[str]) -> None:
@@ -74,7 +74,7 @@ class Health:
         self._homes = homes
         self._mounted = set()
 
-    def check(self, rules: Rules, inodes: Sequence[tuple[int, ...]]) -> list[Check]:
+    def check(self, rules: Rules, inodes: Sequence[tuple[int, ...]]) -> list[HealthCheck]:
         """Tell what could make uploads and downloads fail now; `inodes` are those of each worker's index.
 
         For any thread. A storage that hangs is told of as such, and asked once however many wait for it.
@@ -88,24 +88,26 @@ class Health:
             return look.result(ANSWER_S)
         except TimeoutError:
             words = f"{self._path} has not answered for {ANSWER_S:g} seconds"
-            return [Check("storage_path", words, downloads=True)]
+            return [HealthCheck("storage_path", words, downloads=True)]
 
-    def _look(self, answer: Future[list[Check]], rules: Rules, inodes: Sequence[tuple[int, ...]]) -> None:
+    def _look(
+        self, answer: Future[list[HealthCheck]], rules: Rules, inodes: Sequence[tuple[int, ...]]
+    ) -> None:
         try:
             answer.set_result(self.look(rules, inodes))
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
             answer.set_exception(error)
 
-    def look(self, rules: Rules, inodes: Sequence[tuple[int, ...]]) -> list[Check]:
+    def look(self, rules: Rules, inodes: Sequence[tuple[int, ...]]) -> list[HealthCheck]:
         """Do as `check`; blocks as long as the disk does."""
         places = [self._path, self._at(PRIVATE), *filter(os.path.exists, map(self._at, self._homes))]
         return [
-            Check("storage_path", _told(self._path, self._storage), downloads=True),
-            Check("directories", self._directories(), downloads=True),
-            Check("disk_margin", _first(places, lambda path: _margin(path, rules.min_free_bytes))),
-            Check("disk_inodes", _first(places, _inodes)),
-            Check("write_probe", _first(places[1:], _write)),
-            Check("index_files", self._index_files(inodes)),
+            HealthCheck("storage_path", _told(self._path, self._storage), downloads=True),
+            HealthCheck("directories", self._directories(), downloads=True),
+            HealthCheck("disk_margin", _first(places, lambda path: _margin(path, rules.min_free_bytes))),
+            HealthCheck("disk_inodes", _first(places, _inodes)),
+            HealthCheck("write_probe", _first(places[1:], _write)),
+            HealthCheck("index_files", self._index_files(inodes)),
         ]
 
     def _at(self, name: str) -> str:

@@ -57,7 +57,7 @@ class Identity(NamedTuple):
     mtime_ns: int
 
 
-class Place(NamedTuple):
+class Cursor(NamedTuple):
     """How far an ordered listing has come."""
 
     time: float
@@ -65,7 +65,7 @@ class Place(NamedTuple):
     mtime_ns: int
 
 
-BEGINNING: Final = Place(float("-inf"), "", -(2**63))
+BEGINNING: Final = Cursor(float("-inf"), "", -(2**63))
 
 
 class Index:
@@ -176,11 +176,11 @@ class Index:
         """Give the next records behind `after` in the order of their keys."""
         return [_record(row) for row in self._connection.execute(_PAGE, (*_bound_all(after), limit))]
 
-    def expired(self, now: float, after: Place, limit: int) -> list[Record]:
+    def expired(self, now: float, after: Cursor, limit: int) -> list[Record]:
         """Give the next records whose own expiry has come, oldest first."""
         return [_record(row) for row in self._connection.execute(_EXPIRED, (now, *_bound_all(after), limit))]
 
-    def aged(self, created: float, after: Place, limit: int) -> list[Record]:
+    def aged(self, created: float, after: Cursor, limit: int) -> list[Record]:
         """Give the next records without an expiry of their own that were made at `created` or before."""
         return [_record(row) for row in self._connection.execute(_AGED, (created, *_bound_all(after), limit))]
 

@@ -41,7 +41,7 @@ def absent() -> Connections:
     return Connections(Index.absent(), Index.absent(), Index.absent())
 
 
-class Seen(NamedTuple):
+class IndexIdentity(NamedTuple):
     """One file as it was when it was looked at last."""
 
     device: int
@@ -55,7 +55,7 @@ class Files:
     def __init__(self, path: str) -> None:
         """Remember nothing yet of the index at `path`."""
         self._path = path
-        self._seen: dict[str, Seen] = {}
+        self._seen: dict[str, IndexIdentity] = {}
 
     def remember(self) -> None:
         """Take what lies there now for what is open. Raises OSError."""
@@ -118,9 +118,9 @@ def to_read(path: str) -> Connections | None:
         return None
 
 
-def _seen(path: str) -> Seen:
+def _seen(path: str) -> IndexIdentity:
     found = os.stat(path)  # noqa: PTH116 - text
-    return Seen(found.st_dev, found.st_ino, found.st_size)
+    return IndexIdentity(found.st_dev, found.st_ino, found.st_size)
 
 
 def _unsound(path: str) -> str:

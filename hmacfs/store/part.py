@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hmacfs._descriptor import Descriptor
 from hmacfs.errors import Refused
 from hmacfs.store.room import Room
-from hmacfs.store.upload import Upload
+from hmacfs.store.upload import PendingPublication
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from hmacfs.model import Slot
     from hmacfs.store.files import Tree
-    from hmacfs.store.upload import Stored
+    from hmacfs.store.upload import PublishedFile
 
 
 class Draft(NamedTuple):
@@ -60,7 +60,7 @@ class Part:
         slot: Slot | None,
         length: int,
         *,
-        publish: Callable[[Upload], Awaitable[Stored]],
+        publish: Callable[[PendingPublication], Awaitable[PublishedFile]],
         drop: Callable[[Descriptor], None],
         refused: Callable[[Refused], None],
     ) -> None:
@@ -99,7 +99,7 @@ class Part:
         digest: bytes | None = None,
         sha256: bytes | None = None,
         size: int | None = None,
-    ) -> Stored:
+    ) -> PublishedFile:
         """Publish the file and wait until that lasts as long as the site's durability promises.
 
         `size` is the file's size where only a bound was known at the beginning; the default is
@@ -113,7 +113,7 @@ class Part:
         if self.slot is None:
             raise ValueError("this part needs a slot first")
         size = self.length if size is None else size
-        upload = Upload(
+        upload = PendingPublication(
             self._give_up(),
             self.slot,
             size=size,

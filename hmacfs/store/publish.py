@@ -27,7 +27,7 @@ from hmacfs.model import Durability
 from hmacfs.store import faults
 from hmacfs.store.directories import SYNC_THREADS, Directories
 from hmacfs.store.files import path_of
-from hmacfs.store.upload import Answering
+from hmacfs.store.upload import FailPending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from hmacfs.model import Slot
     from hmacfs.store.files import Tree
     from hmacfs.store.index import Identity, Index
-    from hmacfs.store.upload import Upload
+    from hmacfs.store.upload import PendingPublication
 
 # Bounds how long the first of a batch waits for the last.
 BATCH_UPLOADS: Final = 256
@@ -44,7 +44,7 @@ BATCH_UPLOADS: Final = 256
 CHECKPOINT_ROWS: Final = 256
 
 
-class _NotNow(Exception):  # noqa: N818 - no error yet
+class _WouldBlock(Exception):  # noqa: N818 - no error yet
     """A name cannot be given now, but perhaps in a moment; a thread can wait for that."""
 
 
@@ -53,7 +53,7 @@ class _Left(NamedTuple):
 
     rows: list[Identity]
     """Rows without a file."""
-    misplaced: list[Upload]
+    misplaced: list[PendingPublication]
     """Files that lie on another file system than their name; they have not ended."""
 
 
@@ -90,7 +90,7 @@ class Publisher:
         self._directories = Directories(tree)
         self._syncs = ThreadPoolExecutor(SYNC_THREADS, "hmacfs-sync")
         self._writer = ThreadPoolExecutor(1, "hmacfs-index")
-        self._waiting: deque[Upload] = deque()
+        self._waiting: deque[PendingPublication] = deque()
         self._unmoved = 0  # rows that `quick` has added since they were last moved
         self._moving = False
 
@@ -127,7 +127,7 @@ class Publisher:
         if self.syncs and (error := self._directories.settle_one(slot)) is not None:
             raise error
 
-    def submit(self, upload: Upload) -> None:
+    def submit(self, upload: PendingPublication) -> None:
         """Have threads publish `upload` and then tell whoever waits for it."""
         self._syncs.submit(self._sync, upload)
 
@@ -135,7 +135,7 @@ class Publisher:
         """Remove rows from the index; raises sqlite3.Error."""
         return self._writer.submit(self._index.drop, identities)
 
-    def seal(self, upload: Upload) -> None:
+    def seal(self, upload: PendingPublication) -> None:
         """Make one file whole and, if it must be, durable. Raises Refused or OSError."""
         path_of(upload.slot.key)
         fd = upload.file.fileno()
@@ -155,14 +155,14 @@ class Publisher:
         upload.mtime_ns = found.st_mtime_ns  # as coarse as this filesystem keeps it
         upload.inode = found.st_ino
 
-    def publish_quickly(self, batch: list[Upload], is_quick: Callable[[float], bool]) -> None:
+    def publish_quickly(self, batch: list[PendingPublication], is_quick: Callable[[float], bool]) -> None:
         """Publish sealed files that need no sync, on the event loop, and tell whoever waits for them.
 
         Threads do it while another writer holds the index, since they may wait, and what is left of the
         batch as soon as `is_quick`, asked after each step, says no.
         """
         began = time.monotonic()
-        with Answering(batch):
+        with FailPending(batch):
             added = None if self._moving else self._add_quickly(batch)
             if added is None:
                 self._waiting.extend(batch)
@@ -174,7 +174,7 @@ class Publisher:
                 index_s = 0.0
                 try:
                     self._name(batch[done : done + 1], added[done : done + 1], None, left)
-                except _NotNow:
+                except _WouldBlock:
                     break
                 done += 1
             if left.rows:
@@ -188,7 +188,7 @@ class Publisher:
         for upload in batch:
             upload.tell()
 
-    def _add_quickly(self, batch: list[Upload]) -> list[bool] | None:
+    def _add_quickly(self, batch: list[PendingPublication]) -> list[bool] | None:
         """Give for each upload whether its row is new; None if another writer is at it."""
         try:
             added = self._quick.add_rows(upload.row() for upload in batch)
@@ -215,31 +215,31 @@ class Publisher:
         finally:
             self._moving = False
 
-    def _sync(self, upload: Upload) -> None:
+    def _sync(self, upload: PendingPublication) -> None:
         """Seal one file, in parallel with others, and queue it for its name."""
-        with Answering((upload,)):
+        with FailPending((upload,)):
             self.seal(upload)
             self._queue(upload)
             return
         _tell([upload])
 
-    def _queue(self, upload: Upload) -> None:
+    def _queue(self, upload: PendingPublication) -> None:
         self._waiting.append(upload)
         self._writer.submit(self._publish_waiting)
 
-    def _carry_soon(self, upload: Upload) -> None:
-        with Answering((upload,)):
+    def _carry_soon(self, upload: PendingPublication) -> None:
+        with FailPending((upload,)):
             self._syncs.submit(self._carry, upload)
             return
         _tell([upload])  # the store is being closed
 
-    def _carry(self, upload: Upload) -> None:
+    def _carry(self, upload: PendingPublication) -> None:
         """Copy a file to the file system that its name is on, and queue it once more.
 
         So ends an upload whose parts were kept in the private directory, where that lies on another file
         system than the endpoint's directory; and one during which another was mounted there.
         """
-        with Answering((upload,)):
+        with FailPending((upload,)):
             copy = self._copy(upload.file, upload.slot.key, upload.size)
             first = upload.carry_over(copy)
             try:
@@ -257,17 +257,19 @@ class Publisher:
 
     def _publish_waiting(self) -> None:
         """Publish all that wait by now together; an earlier turn may have taken the caller's own."""
-        batch: list[Upload] = []
+        batch: list[PendingPublication] = []
         while self._waiting and len(batch) < BATCH_UPLOADS:
             batch.append(self._waiting.popleft())
         if batch:
             self._publish(batch, None, full=self.syncs)
 
-    def _publish(self, batch: list[Upload], added: list[bool] | None, *, full: bool = False) -> None:
+    def _publish(
+        self, batch: list[PendingPublication], added: list[bool] | None, *, full: bool = False
+    ) -> None:
         """Give a batch its rows, unless it has them, and its names, and tell whoever waits for them."""
         left = _Left([], [])
         began = time.monotonic()
-        with Answering(batch):
+        with FailPending(batch):
             if added is None:
                 added = self._index.add_rows(upload.row() for upload in batch)
             left = self._name(batch, added, self._delays(), _Left([], []), full=full)
@@ -283,7 +285,7 @@ class Publisher:
 
     def _name(
         self,
-        batch: list[Upload],
+        batch: list[PendingPublication],
         added: list[bool],
         delays: Iterator[float] | None,
         left: _Left,
@@ -295,7 +297,7 @@ class Publisher:
         All of the batch share `delays`, so that it is not held up for longer than one upload may be.
         With None it is a batch of one, and _NotNow is raised for what may pass by itself.
         """
-        linked: list[Upload] = []
+        linked: list[PendingPublication] = []
         for upload, new in zip(batch, added, strict=True):
             if upload.answer.cancelled() or not new:
                 # Not new: the same name at the same nanosecond. The other one's row stays as it is.
@@ -320,7 +322,7 @@ class Publisher:
                 upload.fail(error)
         return left
 
-    def _link(self, upload: Upload, delays: Iterator[float] | None) -> Exception | None:
+    def _link(self, upload: PendingPublication, delays: Iterator[float] | None) -> Exception | None:
         try:
             self._tree.link(upload.file.fileno(), upload.slot.key, wait=delays is not None)
         except Refused as refused:
@@ -332,11 +334,13 @@ class Publisher:
             return left
         return None
 
-    def _link_again(self, upload: Upload, error: OSError, delays: Iterator[float] | None) -> OSError | None:
+    def _link_again(
+        self, upload: PendingPublication, error: OSError, delays: Iterator[float] | None
+    ) -> OSError | None:
         """Try again what may pass by itself; give the error that stays."""
         while error.errno in faults.PASSING:
             if delays is None:
-                raise _NotNow
+                raise _WouldBlock
             if (delay_s := next(delays, None)) is None:
                 break
             time.sleep(delay_s)
@@ -348,7 +352,7 @@ class Publisher:
                 return None
         return error
 
-    def _withdraw(self, upload: Upload) -> bool:
+    def _withdraw(self, upload: PendingPublication) -> bool:
         """Take the name away again; whether it is gone, for a file that stays must keep its row."""
         try:
             self._tree.unlink(upload.slot.key, mtime_ns=upload.mtime_ns)
@@ -362,7 +366,7 @@ class Publisher:
             self._tree.prune(slot.key, frozenset((slot.endpoint.directory,)))
 
 
-def _tell(batch: list[Upload]) -> None:
+def _tell(batch: list[PendingPublication]) -> None:
     """Tell whoever waits for these, from a thread."""
     if not batch:
         return
@@ -370,6 +374,6 @@ def _tell(batch: list[Upload]) -> None:
         batch[0].answer.get_loop().call_soon_threadsafe(_tell_each, batch)
 
 
-def _tell_each(batch: list[Upload]) -> None:
+def _tell_each(batch: list[PendingPublication]) -> None:
     for upload in batch:
         upload.tell()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 CAPACITY: Final = 16_384
 
 
-class Facts(NamedTuple):
+class CachedMetadata(NamedTuple):
     """What the index says of a file, before the site's file_ttl is applied."""
 
     content_type: str | None
@@ -21,15 +21,15 @@ class Facts(NamedTuple):
     sha256: bytes | None = None
 
 
-class Recent:
+class MetadataCache:
     """A bounded memory of facts, the least lately used forgotten first. For one thread."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         """Remember at most `capacity` files."""
         self._capacity = capacity
-        self._facts: OrderedDict[tuple[str, int, int], Facts] = OrderedDict()
+        self._facts: OrderedDict[tuple[str, int, int], CachedMetadata] = OrderedDict()
 
-    def get(self, key: str, file: File) -> Facts | None:
+    def get(self, key: str, file: File) -> CachedMetadata | None:
         """Give the facts of exactly this file, if they are remembered."""
         # The inode too: a coarse filesystem could give a name's next file the same mtime.
         place = (key, file.mtime_ns, file.inode)
@@ -38,7 +38,7 @@ class Recent:
             self._facts.move_to_end(place)
         return facts
 
-    def put(self, key: str, mtime_ns: int, inode: int, facts: Facts) -> None:
+    def put(self, key: str, mtime_ns: int, inode: int, facts: CachedMetadata) -> None:
         """Remember the facts of one file."""
         self._facts[key, mtime_ns, inode] = facts
         self._facts.move_to_end((key, mtime_ns, inode))
@@ -46,8 +46,8 @@ class Recent:
             self._facts.popitem(last=False)
 
 
-def facts_of(record: Record | None, mtime_ns: int) -> Facts:
+def facts_of(record: Record | None, mtime_ns: int) -> CachedMetadata:
     """Give the facts of a record; of a file without one, those that its mtime tells."""
     if record is None:
-        return Facts(None, None, mtime_ns / 1e9)
-    return Facts(record.content_type, record.expires, record.created, record.sha256)
+        return CachedMetadata(None, None, mtime_ns / 1e9)
+    return CachedMetadata(record.content_type, record.expires, record.created, record.sha256)

@@ -34,7 +34,7 @@ class Rules:
     """Whether uploads are refused at once while what they need keeps failing."""
 
 
-class Known(NamedTuple):
+class FileMetadata(NamedTuple):
     """What the index knows of a file that a reader may have."""
 
     content_type: str | None

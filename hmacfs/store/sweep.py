@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from hmacfs.store.index import BEGINNING, Identity, Place
+from hmacfs.store.index import BEGINNING, Cursor, Identity
 
 if TYPE_CHECKING:
     import threading
@@ -43,14 +43,14 @@ def find_expired(
     while batch := index.expired(now, after, limit):
         yield batch
         last = batch[-1]
-        after = Place(last.expires or 0.0, last.key, last.mtime_ns)
+        after = Cursor(last.expires or 0.0, last.key, last.mtime_ns)
     if ttl_s is None:
         return
     after = BEGINNING
     while batch := index.aged(now - ttl_s, after, limit):
         yield batch
         last = batch[-1]
-        after = Place(last.created, last.key, last.mtime_ns)
+        after = Cursor(last.created, last.key, last.mtime_ns)
 
 
 def sweep(  # noqa: PLR0913 - the two stores, the two clocks' values, the two limits

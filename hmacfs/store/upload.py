@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hmacfs.store import faults
 from hmacfs.store.index import Identity
-from hmacfs.store.recent import Facts
+from hmacfs.store.recent import CachedMetadata
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NANO: Final = 10**9
 
 
-class Stored(NamedTuple):
+class PublishedFile(NamedTuple):
     """What a published file is from now on."""
 
     key: str
@@ -29,7 +29,7 @@ class Stored(NamedTuple):
     inode: int
 
 
-class Upload:
+class PendingPublication:
     """A whole file on the way to its name. It owns `file` from the moment it is made."""
 
     __slots__ = (
@@ -61,7 +61,7 @@ class Upload:
         expires: float | None,
         digest: bytes | None,
         sha256: bytes | None,
-        answer: asyncio.Future[Stored],
+        answer: asyncio.Future[PublishedFile],
     ) -> None:
         """Take `file` over; `answer` belongs to the event loop and is told by `tell` only."""
         self.file = file
@@ -98,9 +98,9 @@ class Upload:
             self.sha256,
         )
 
-    def facts(self) -> Facts:
+    def facts(self) -> CachedMetadata:
         """Give what readers want to know of it."""
-        return Facts(self.content_type, self.expires, self.mtime_ns / NANO, self.sha256)
+        return CachedMetadata(self.content_type, self.expires, self.mtime_ns / NANO, self.sha256)
 
     def carry_over(self, copy: Descriptor) -> Descriptor:
         """Take `copy` in the file's place; return the file, which is the caller's now."""
@@ -127,17 +127,17 @@ class Upload:
         if self.answer.done():  # cancelled
             return
         if self.fault is None:
-            self.answer.set_result(Stored(self.slot.key, self.mtime_ns, self.size, self.inode))
+            self.answer.set_result(PublishedFile(self.slot.key, self.mtime_ns, self.size, self.inode))
         else:
             self.answer.set_exception(self.fault)
 
 
-class Answering:
+class FailPending:
     """Keeps anything that goes wrong for those who wait, so that nobody waits for ever."""
 
     __slots__ = ("_uploads",)
 
-    def __init__(self, uploads: Sequence[Upload]) -> None:
+    def __init__(self, uploads: Sequence[PendingPublication]) -> None:
         """Watch over the publication of `uploads`."""
         self._uploads = uploads
 

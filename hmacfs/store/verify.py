@@ -30,7 +30,7 @@ PAGE_RECORDS: Final = 256
 PIECE_BYTES: Final = 4 * MiB
 
 
-class Verdict(enum.StrEnum):
+class FileVerdict(enum.StrEnum):
     """What the comparison of one record with its file has shown."""
 
     SAME = "same"
@@ -49,7 +49,7 @@ class Compared(NamedTuple):
     """One record, and what its comparison has shown."""
 
     record: Record
-    verdict: Verdict
+    verdict: FileVerdict
 
 
 def verify(path: str, rules: Rules) -> Iterator[Compared]:
@@ -74,17 +74,17 @@ def verify(path: str, rules: Rules) -> Iterator[Compared]:
             after = Identity(page[-1].key, page[-1].mtime_ns)
 
 
-def _compare(tree: Tree, record: Record) -> Verdict:
+def _compare(tree: Tree, record: Record) -> FileVerdict:
     try:
         file = tree.open(record.key)
     except Refused as refused:
-        return Verdict.MISSING if refused.refusal is errors.NOT_FOUND else Verdict.UNREADABLE
+        return FileVerdict.MISSING if refused.refusal is errors.NOT_FOUND else FileVerdict.UNREADABLE
     with open(file.descriptor.fileno(), "rb", closefd=False) as content:
         try:
             if file.mtime_ns != record.mtime_ns:
-                return Verdict.MISSING  # another file stands there, with a record of its own
+                return FileVerdict.MISSING  # another file stands there, with a record of its own
             if file.size != record.size:
-                return Verdict.DIFFERENT
+                return FileVerdict.DIFFERENT
             known: list[tuple[Any, bytes | None]] = [
                 (blake3(), record.digest),
                 (hashlib.sha256(), record.sha256),
@@ -94,9 +94,11 @@ def _compare(tree: Tree, record: Record) -> Verdict:
                 for digest, _ in told:
                     digest.update(piece)
         except OSError:
-            return Verdict.UNREADABLE
+            return FileVerdict.UNREADABLE
         finally:
             file.descriptor.close()
     if not told:
-        return Verdict.UNKNOWN
-    return Verdict.SAME if all(digest.digest() == right for digest, right in told) else Verdict.DIFFERENT
+        return FileVerdict.UNKNOWN
+    return (
+        FileVerdict.SAME if all(digest.digest() == right for digest, right in told) else FileVerdict.DIFFERENT
+    )

@@ -18,7 +18,7 @@ from hmacfs import config, log, metrics, store, systemd, worker
 from hmacfs.metrics import admin
 from hmacfs.model import Dependency
 from hmacfs.supervisor import listeners
-from hmacfs.supervisor.fleet import STUCK_S, Fleet, held_back, slots_for
+from hmacfs.supervisor.fleet import STUCK_S, WorkerPool, held_back, slots_for
 from hmacfs.worker import rules
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Supervisor:
             raise listeners.ListenError(f"what the service manager passed is no good: {error}") from error
         self._listeners = listeners.open_all(settings, slots, inherited)
         counters = metrics.create(slots)
-        self._fleet = Fleet(
+        self._fleet = WorkerPool(
             loop,
             self._log,
             settings,
@@ -108,7 +108,7 @@ class Supervisor:
         )
         self._health = store.Health(settings.server.storage_path, rules(settings).directories)
         self._ended: asyncio.Future[int] = loop.create_future()
-        self._operators: admin.Server | None = None
+        self._operators: admin.AdminServer | None = None
         self._announced = False
         self._reloading = False
         self._stopping = False
@@ -137,7 +137,7 @@ class Supervisor:
             self._fleet.close()
             self._log.flush()
 
-    def _open_admin(self) -> admin.Server | None:
+    def _open_admin(self) -> admin.AdminServer | None:
         address = self._settings.metrics.listen_address
         if not address:
             return None
@@ -154,19 +154,19 @@ class Supervisor:
         for notice in notices:
             self._log.event("info", "config-notice", notice=str(notice))
 
-    def _checks(self) -> list[admin.Check]:
+    def _checks(self) -> list[admin.ReadinessCheck]:
         """Say what must hold to be ready; asked on the operators' threads."""
         checks = [
-            store.Check("draining", "shutting down" if self._stopping else "", downloads=True),
-            store.Check("workers", self._workers_fault(), downloads=True),
+            store.HealthCheck("draining", "shutting down" if self._stopping else "", downloads=True),
+            store.HealthCheck("workers", self._workers_fault(), downloads=True),
             *(self._breaker_check(dependency) for dependency in Dependency),
-            store.Check("uploads_barred", self._barred_fault()),
+            store.HealthCheck("uploads_barred", self._barred_fault()),
             *self._health.check(rules(self._settings), self._fleet.index_inodes()),
         ]
         serving = f"{self._fleet.serving} of {self._fleet.slots} workers serve"
         return [
             *(
-                admin.Check(name, not fault, fault or (serving if name == "workers" else ""))
+                admin.ReadinessCheck(name, not fault, fault or (serving if name == "workers" else ""))
                 for name, fault, _ in checks
             ),
             _summary("uploads", checks),
@@ -186,10 +186,10 @@ class Supervisor:
         barred = self._fleet.barred
         return f"{len(barred)} of {self._fleet.slots} workers refuse uploads: {barred[0]}" if barred else ""
 
-    def _breaker_check(self, dependency: Dependency) -> store.Check:
+    def _breaker_check(self, dependency: Dependency) -> store.HealthCheck:
         refusing = self._fleet.refusing(dependency)
         words = f"{refusing} of {self._fleet.slots} workers put uploads off, since it keeps failing"
-        return store.Check(dependency.value, words if refusing else "")
+        return store.HealthCheck(dependency.value, words if refusing else "")
 
     def _on_change(self) -> None:
         """Announce what a change among the workers amounts to."""
@@ -278,7 +278,7 @@ class Supervisor:
         self._loop.call_later(min(TICK_S, self._watchdog_s or TICK_S), self._tick)
 
 
-def _summary(name: str, checks: list[store.Check]) -> admin.Check:
+def _summary(name: str, checks: list[store.HealthCheck]) -> admin.ReadinessCheck:
     """Say whether all of these are well, or which are not."""
     faulty = [check.name for check in checks if check.fault]
-    return admin.Check(name, not faulty, ", ".join(faulty))
+    return admin.ReadinessCheck(name, not faulty, ", ".join(faulty))

@@ -38,7 +38,7 @@ STUCK_S: Final = 60.0
 START_TIMES: Final = 3
 
 
-class Member:
+class WorkerSlot:
     """One slot and the process that fills it now."""
 
     def __init__(self, slot: int) -> None:
@@ -58,7 +58,7 @@ class Member:
         return self.process is not None
 
 
-class Fleet:
+class WorkerPool:
     """All workers; tells its owner when their number or readiness changes."""
 
     def __init__(  # noqa: PLR0913 - what a worker needs
@@ -82,10 +82,10 @@ class Fleet:
         self._listeners = listeners
         self._counters = counters
         self._buffer = metrics.attach(counters)
-        self._boxes = neighbours.Boxes(slots)
+        self._boxes = neighbours.Channels(slots)
         self._changed = changed
         self._ending = False
-        self._members = [Member(slot) for slot in range(slots)]
+        self._members = [WorkerSlot(slot) for slot in range(slots)]
 
     @property
     def alive(self) -> int:
@@ -100,7 +100,7 @@ class Fleet:
     def refusing(self, dependency: Dependency) -> int:
         """Give how many workers refuse uploads, because `dependency` keeps failing."""
         column = metrics.BREAKER_OPEN[dependency]
-        return sum(metrics.Row(self._buffer, member.slot).read(column) for member in self._members)
+        return sum(metrics.CounterRow(self._buffer, member.slot).read(column) for member in self._members)
 
     @property
     def serving(self) -> int:
@@ -120,11 +120,11 @@ class Fleet:
 
     def index_inodes(self) -> list[tuple[int, ...]]:
         """Give the inodes of the index's files that each worker has open; zeros where it has none."""
-        rows = (metrics.Row(self._buffer, member.slot) for member in self._members if member.serves)
+        rows = (metrics.CounterRow(self._buffer, member.slot) for member in self._members if member.serves)
         return [tuple(row.read(column) for column in metrics.INDEX_INODES) for row in rows]
 
-    def _beat_s(self, member: Member) -> float:
-        beat_ms = metrics.Row(self._buffer, member.slot).read(metrics.HEARTBEAT_MS)
+    def _beat_s(self, member: WorkerSlot) -> float:
+        beat_ms = metrics.CounterRow(self._buffer, member.slot).read(metrics.HEARTBEAT_MS)
         return max(beat_ms / 1000, member.started)
 
     @property
@@ -144,7 +144,7 @@ class Fleet:
         for member in self._members:
             self._renew(member)
 
-    def _renew(self, member: Member) -> None:
+    def _renew(self, member: WorkerSlot) -> None:
         """Tell a worker the newest settings, once it has answered to those before.
 
         So a worker that does not listen cannot fill its pipe and make the supervisor wait for it.
@@ -187,7 +187,7 @@ class Fleet:
                 self._log.event("error", "worker-stuck", slot=member.slot, pid=member.process.pid)
                 member.process.kill()
 
-    def _spawn(self, member: Member) -> None:
+    def _spawn(self, member: WorkerSlot) -> None:
         if self._ending:
             return
         listeners = tuple(listener.of(member.slot).fileno() for listener in self._listeners)
@@ -210,7 +210,7 @@ class Fleet:
         member.pipe = Pipe(ours.detach())
         member.told = self._version
         self._log.event("info", "worker-started", slot=member.slot, pid=member.process.pid)
-        boot = worker.Boot(
+        boot = worker.WorkerConfig(
             slot=member.slot,
             settings=self._settings,
             listeners=listeners,
@@ -223,13 +223,13 @@ class Fleet:
         self._tell(member, boot)
 
     @staticmethod
-    def _tell(member: Member, message: object) -> None:
+    def _tell(member: WorkerSlot, message: object) -> None:
         if member.pipe is None:
             return  # it is just ending
         with contextlib.suppress(OSError):  # it has just died; `_hear` is about to learn of it
             member.pipe.send(message)
 
-    def _hear(self, member: Member) -> None:
+    def _hear(self, member: WorkerSlot) -> None:
         assert member.pipe is not None
         try:
             message = member.pipe.recv()
@@ -248,7 +248,7 @@ class Fleet:
         elif isinstance(message, worker.Barred):
             member.barred = message.words
 
-    def _bury(self, member: Member) -> None:
+    def _bury(self, member: WorkerSlot) -> None:
         """Note that a worker has ended, and see to its successor."""
         assert member.process is not None
         status = member.process.poll()
@@ -258,7 +258,7 @@ class Fleet:
             return
         pid = member.process.pid
         member.process = None
-        row = metrics.Row(self._buffer, member.slot)
+        row = metrics.CounterRow(self._buffer, member.slot)
         row.reset_gauges()
         if self._ending:
             self._log.event("info", "worker-stopped", slot=member.slot, pid=pid, status=status)
@@ -267,7 +267,7 @@ class Fleet:
             self._try_again(member, f"exit status {status}", pid=pid)
         self._changed()
 
-    def _try_again(self, member: Member, why: str, **fields: int) -> None:
+    def _try_again(self, member: WorkerSlot, why: str, **fields: int) -> None:
         """Fill the slot anew: at once if its last worker lived for a while, else ever more slowly."""
         lived_s = self._loop.time() - member.started
         member.delay_s = (

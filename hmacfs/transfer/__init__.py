@@ -1,43 +1,53 @@
 """The one streaming engine: every byte of every upload and download passes through here.
 
-`FileSink` and `receive_form` move a request's body into a part of the store, `Receiving` fetches a large
-one from the socket, `Sending` moves a reply to the client. All work in turns of the loop, which `Turns`
-gives them, and leave the bytes to `_core`.
+`FileSink` and `receive_form` move a request's body into a part of the store, `BodyTransfer` fetches a large
+one from the socket, `PlainReplyTransfer` moves a reply to the client. All work in turns of the loop, which
+`Scheduler` gives them, and leave the bytes to `_core`.
 """
 
-from hmacfs.transfer.bodies import Digest, Fence, FileSink, Link, Nothing, Part, SharedSink, Sink, Unguarded
-from hmacfs.transfer.forms import FORM_HEADER_BYTES, FORM_PARTS, Form, receive_form
-from hmacfs.transfer.lane import Lane
+from hmacfs.transfer.bodies import (
+    BodySink,
+    BodySource,
+    Digest,
+    FileSink,
+    Nothing,
+    ReservedFile,
+    SharedSink,
+    Unguarded,
+    WriteGuard,
+)
+from hmacfs.transfer.forms import FORM_HEADER_BYTES, FORM_PARTS, FormParser, receive_form
+from hmacfs.transfer.lane import DiskThreads
 from hmacfs.transfer.optimiser import Optimiser
-from hmacfs.transfer.receiving import Broken, Receiving
-from hmacfs.transfer.sending import NO_FILE, ReplyTransfer, Sending, TlsSending
-from hmacfs.transfer.site import Site
+from hmacfs.transfer.receiving import BodyTransfer, Broken
+from hmacfs.transfer.sending import NO_FILE, PlainReplyTransfer, ReplyTransfer, TlsReplyTransfer
+from hmacfs.transfer.site import BufferTuner
 from hmacfs.transfer.slabs import Slabs
-from hmacfs.transfer.turns import Turns
+from hmacfs.transfer.turns import Scheduler
 
 __all__ = [
     "FORM_HEADER_BYTES",
     "FORM_PARTS",
     "NO_FILE",
+    "BodySink",
+    "BodySource",
+    "BodyTransfer",
     "Broken",
+    "BufferTuner",
     "Digest",
-    "Fence",
+    "DiskThreads",
     "FileSink",
-    "Form",
-    "Lane",
-    "Link",
+    "FormParser",
     "Nothing",
     "Optimiser",
-    "Part",
-    "Receiving",
+    "PlainReplyTransfer",
     "ReplyTransfer",
-    "Sending",
+    "ReservedFile",
+    "Scheduler",
     "SharedSink",
-    "Sink",
-    "Site",
     "Slabs",
-    "TlsSending",
-    "Turns",
+    "TlsReplyTransfer",
     "Unguarded",
+    "WriteGuard",
     "receive_form",
 ]

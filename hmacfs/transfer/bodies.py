@@ -26,7 +26,7 @@ _UNGUARDED: Final = contextlib.nullcontext(enter_result=True)
 _NOT_NOW: Final = contextlib.nullcontext(enter_result=False)
 
 
-class Sink(Protocol):
+class BodySink(Protocol):
     """What a body is poured into."""
 
     @property
@@ -50,7 +50,7 @@ class Sink(Protocol):
         """Consume `data`, which is only lent, within `guard`. Raises Refused."""
 
 
-class Room(Protocol):
+class SpaceReservation(Protocol):
     """What of a file may be written to."""
 
     @property
@@ -61,7 +61,7 @@ class Room(Protocol):
         """Take space up to `end`, and some way beyond; blocks. Raises Refused DISK_FULL, OSError."""
 
 
-class Part(Protocol):
+class ReservedFile(Protocol):
     """What `receive` needs of a part of the store."""
 
     @property
@@ -73,11 +73,11 @@ class Part(Protocol):
         """No more bytes may be written."""
 
     @property
-    def room(self) -> Room | None:
+    def room(self) -> SpaceReservation | None:
         """What of the file may be written to; None: all of it."""
 
 
-class Fence(Protocol):
+class WriteGuard(Protocol):
     """A writer's right to write to a file that others may take over; a context around each write."""
 
     def guard(self, *, wait: bool) -> contextlib.AbstractContextManager[bool]:
@@ -98,10 +98,10 @@ class Digest(Protocol):
         """Give the digest of all that came."""
 
 
-class Link(Protocol):
+class BodySource(Protocol):
     """One client as `transfer` sees it."""
 
-    def pour(self, sink: Sink, plan: Plan) -> asyncio.Future[None]:
+    def pour(self, sink: BodySink, plan: Plan) -> asyncio.Future[None]:
         """Let the body flow into `sink`; done when it has ended and nothing stores it any more.
 
         Refused if it breaks off.
@@ -152,14 +152,14 @@ class FileSink(Unguarded):
         *,
         start: int = 0,
         digests: Sequence[Digest] = (),
-        room: Room | None = None,
+        room: SpaceReservation | None = None,
     ) -> None:
         """Write to `file` from `start` on, up to `limit`; `digests` take in the same, beside BLAKE3.
 
         Only where `room` was taken before, by a thread; None: it is there.
         """
         super().__init__()
-        self._intake = _core.Intake(file, buffers.WRITE_BYTES, start)
+        self._intake = _core.FileWriter(file, buffers.WRITE_BYTES, start)
         self._room = room
         self._digests: Sequence[Digest] = (blake3(), *digests)
         self._limit = limit
@@ -224,7 +224,7 @@ class FileSink(Unguarded):
         return count
 
     @staticmethod
-    def _reach(room: Room, end: int) -> None:
+    def _reach(room: SpaceReservation, end: int) -> None:
         try:
             room.reach(end)
         except OSError as error:
@@ -258,11 +258,11 @@ class SharedSink(FileSink):
         self,
         file: Descriptor,
         limit: int,
-        fence: Fence,
+        fence: WriteGuard,
         *,
         start: int,
         digests: Sequence[Digest] = (),
-        room: Room | None = None,
+        room: SpaceReservation | None = None,
     ) -> None:
         """Write to `file` from `start` on, up to `limit`, behind `fence`."""
         super().__init__(file, limit, start=start, room=room)

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from hmacfs.model import Plan
-    from hmacfs.transfer.bodies import Link, Part
+    from hmacfs.transfer.bodies import BodySource, ReservedFile
 
 # A form may hold a few small fields beside the file; all of them are cheap to refuse.
 FORM_PARTS: Final = 16
 FORM_HEADER_BYTES: Final = 8 * KiB
 
 
-class Form:
+class FormParser:
     """A multipart/form-data body: its field named "file" is written, all else is passed over.
 
     RFC 7578; parsed by the push parser of `multipart`, bounded but not strict: that would refuse the
@@ -32,7 +32,7 @@ class Form:
 
     __slots__ = ("_current", "_parser", "name", "sink")
 
-    def __init__(self, part: Part, boundary: str) -> None:
+    def __init__(self, part: ReservedFile, boundary: str) -> None:
         """Write the file of a form with this `boundary` to `part`."""
         self._parser = PushMultipartParser(
             boundary,
@@ -92,10 +92,12 @@ class Form:
         return self.name, self.sink.moved, self.sink.digest()
 
 
-async def receive_form(link: Link, part: Part, boundary: str, plan: Plan) -> tuple[str, int, bytes]:
+async def receive_form(
+    link: BodySource, part: ReservedFile, boundary: str, plan: Plan
+) -> tuple[str, int, bytes]:
     """Move the file of a form into `part`; give its name, size and BLAKE3 digest."""
     try:
-        form = Form(part, boundary)
+        form = FormParser(part, boundary)
     except (MultipartError, ValueError) as error:
         raise Refused(errors.FORM_MALFORMED, str(error)) from error
     await link.pour(form, plan)

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
     from hmacfs import _core
-    from hmacfs.transfer.bodies import Sink
+    from hmacfs.transfer.bodies import BodySink
     from hmacfs.transfer.slabs import Slabs
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Lane:
+class DiskThreads:
     """One worker's threads, the slabs that they work on, and what is known of the disk."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, slabs: Slabs) -> None:
@@ -62,7 +62,7 @@ class Lane:
         """Do `work` on a thread, to its end even if whoever waits for it is cancelled."""
         return await self._loop.run_in_executor(self._threads, functools.partial(work, *args, **kwargs))
 
-    async def store(self, sink: Sink, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def store(self, sink: BodySink, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do `work`, which writes to `sink`, on a thread behind its guard. Raises Refused."""
 
         def guarded() -> T:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 class Optimiser:
     """The ranking, and the counts of which it is made."""
 
-    def __init__(self, rows: Sequence[metrics.Row], own: metrics.Row, classes: Classes, state: bytes) -> None:
+    def __init__(
+        self, rows: Sequence[metrics.CounterRow], own: metrics.CounterRow, classes: Classes, state: bytes
+    ) -> None:
         """Rank by the counts of `rows`, beginning with what `state` says was known; tell it in `own`."""
         self._rows = rows
         self._own = own

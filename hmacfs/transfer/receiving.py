@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from hmacfs._descriptor import Descriptor
     from hmacfs.transfer.bodies import FileSink
-    from hmacfs.transfer.turns import Turns
+    from hmacfs.transfer.turns import Scheduler
 
 
 class Broken(enum.Enum):
@@ -30,7 +30,7 @@ class Broken(enum.Enum):
     LOST = enum.auto()  # the connection is gone
 
 
-class Receiving:
+class BodyTransfer:
     """One body; never reads beyond its end, where the next request begins."""
 
     __slots__ = (
@@ -55,7 +55,7 @@ class Receiving:
 
     def __init__(  # noqa: PLR0913 - one call site; each is a different noun
         self,
-        turns: Turns,
+        turns: Scheduler,
         sock: Descriptor,
         *,
         sink: FileSink,
@@ -122,7 +122,7 @@ class Receiving:
         self._end(error)
 
     def abort(self) -> None:
-        """Read no more; `finished` is not told. A thread may still store what it has: see `Sink.storing`."""
+        """Read no more; `finished` is not told. A thread may still store what it has: `BodySink.storing`."""
         if not self._stopped:
             self._stopped = True
             self._turns.leave(self._sock)

@@ -15,7 +15,7 @@ from hmacfs import _core
 from hmacfs.model import Span
 from hmacfs.policy import buffers
 from hmacfs.transfer.turns import WRITABLE
-from hmacfs.transfer.warmth import Warmth
+from hmacfs.transfer.warmth import PageCache
 
 if TYPE_CHECKING:
     import asyncio
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from hmacfs._descriptor import Descriptor
     from hmacfs.model import Plan, Reply
-    from hmacfs.transfer.turns import Turns
+    from hmacfs.transfer.turns import Scheduler
 
 NO_FILE: Final = -1
 # Where tcpi_bytes_acked lies in struct tcp_info; linux/tcp.h.
@@ -37,7 +37,7 @@ class ReplyTransfer(abc.ABC):
 
     def __init__(
         self,
-        turns: Turns,
+        turns: Scheduler,
         *,
         reply: Reply,
         pieces: tuple[bytes | Span, ...],
@@ -50,7 +50,7 @@ class ReplyTransfer(abc.ABC):
         self._finished = finished
         self._stopped = False
         self._aside = False  # whether the lane reads what is to be sent next
-        self._warmth = None if reply.file is None else Warmth.of(reply.file.descriptor, pieces)
+        self._warmth = None if reply.file is None else PageCache.of(reply.file.descriptor, pieces)
         self.reply = reply
         self.error: Exception | None = None
         """The fault of ours that has ended it."""
@@ -87,7 +87,7 @@ class ReplyTransfer(abc.ABC):
         self._send(limit)
         return self.moved - before
 
-    async def _warm_up(self, warmth: Warmth) -> None:
+    async def _warm_up(self, warmth: PageCache) -> None:
         """Have the next part of the file read by a thread, which may wait for the disk."""
         lane = self._turns.lane
         try:
@@ -118,7 +118,7 @@ class ReplyTransfer(abc.ABC):
         self._finished(why)
 
 
-class Sending(ReplyTransfer):
+class PlainReplyTransfer(ReplyTransfer):
     """A reply over a plain socket.
 
     Writes to the transport's socket directly: the transport is never given bytes to queue, so
@@ -129,7 +129,7 @@ class Sending(ReplyTransfer):
 
     def __init__(  # noqa: PLR0913 - one call site; each is a different noun
         self,
-        turns: Turns,
+        turns: Scheduler,
         sock: Descriptor,
         *,
         reply: Reply,
@@ -143,7 +143,7 @@ class Sending(ReplyTransfer):
         self._sock = sock
         self._watched = False
         self._before = sent
-        self._flow = _core.Outflow(sock, None if reply.file is None else reply.file.descriptor, pieces)
+        self._flow = _core.PieceSender(sock, None if reply.file is None else reply.file.descriptor, pieces)
 
     @property
     def moved(self) -> int:
@@ -178,7 +178,7 @@ class Sending(ReplyTransfer):
         super()._end(why)
 
 
-class TlsSending(ReplyTransfer):
+class TlsReplyTransfer(ReplyTransfer):
     """A reply through a transport that encrypts.
 
     Each turn's bytes are given away for good: the transport may keep them for as long as OpenSSL takes none
@@ -199,7 +199,7 @@ class TlsSending(ReplyTransfer):
 
     def __init__(  # noqa: PLR0913 - one call site; each is a different noun
         self,
-        turns: Turns,
+        turns: Scheduler,
         sock: socket.socket,
         transport: asyncio.WriteTransport,
         is_full: Callable[[], bool],

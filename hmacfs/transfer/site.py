@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 TYPICAL_S: Final = 60.0
 
 
-class Site:
+class BufferTuner:
     """One worker's part of it; `top` is the class that nobody's should exceed now."""
 
     __slots__ = ("_initial", "_rate", "_row", "_spell", "_spells", "_tried", "best", "classes", "top")
 
-    def __init__(self, row: metrics.Row, classes: Classes, *, initial: int, first_tried: int = 0) -> None:
+    def __init__(
+        self, row: metrics.CounterRow, classes: Classes, *, initial: int, first_tried: int = 0
+    ) -> None:
         """Choose among `classes`; `initial` is that of the first client.
 
         `first_tried` makes the workers of a site try different classes at the same time.

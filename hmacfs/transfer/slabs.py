@@ -1,6 +1,6 @@
 """The memory of transfers that must hold bytes: slabs by class, lent by `with`, counted and bounded.
 
-Whoever reads and writes in one turn of the loop needs none of these: `Turns` has one slab for all.
+Whoever reads and writes in one turn of the loop needs none of these: `Scheduler` has one slab for all.
 """
 
 from __future__ import annotations

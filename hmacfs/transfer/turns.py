@@ -1,6 +1,6 @@
 """Whose turn it is: large transfers move some bytes each and then wait until others were served.
 
-One `Turns` for each worker. It watches the sockets of transfers with an epoll of its own, since uvloop
+One `Scheduler` for each worker. It watches the sockets of transfers with an epoll of its own, since uvloop
 refuses to watch a transport's socket twice; edge-triggered, so that a transfer which waits for its turn
 wakes nobody.
 """
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from collections.abc import Sized
 
     from hmacfs._descriptor import Descriptor
-    from hmacfs.transfer.lane import Lane
-    from hmacfs.transfer.site import Site
+    from hmacfs.transfer.lane import DiskThreads
+    from hmacfs.transfer.site import BufferTuner
 
 READABLE: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 WRITABLE: Final = select.EPOLLOUT | select.EPOLLET
 
 
-class Mover(Protocol):
+class Transfer(Protocol):
     """A transfer that takes turns."""
 
     def turn(self, limit: int) -> int:
-        """Move at most `limit` bytes and give how many; `Turns.again` if more could be moved at once."""
+        """Move at most `limit` bytes and give how many; `Scheduler.again` if more could be moved at once."""
 
     def fail(self, error: Exception) -> None:
         """End for good: a turn has raised, and what it was moving may be lost."""
 
 
-class Turns:
+class Scheduler:
     """The queue of one worker's large transfers."""
 
     __slots__ = (
@@ -62,8 +62,8 @@ class Turns:
         connections: Sized,
         *,
         slab: _core.Slab,
-        lane: Lane,
-        site: Site,
+        lane: DiskThreads,
+        site: BufferTuner,
     ) -> None:
         """Share `loop` with the `connections` of the worker.
 
@@ -76,11 +76,11 @@ class Turns:
         self.site = site
         self._connections = connections
         self._epoll = select.epoll()
-        self._movers: dict[int, Mover] = {}
+        self._movers: dict[int, Transfer] = {}
         self._deferred: dict[Descriptor, int] = {}  # sockets not ready before so many bytes have come
         self._silent: dict[int, Descriptor] = {}  # those of them that were not ready since `rouse`, by number
-        self._queue: deque[Mover] = deque()
-        self._queued: set[Mover] = set()
+        self._queue: deque[Transfer] = deque()
+        self._queued: set[Transfer] = set()
         self._due = False  # whether `_run` comes in this iteration of the loop or the next
         loop.add_reader(self._epoll.fileno(), self._on_ready)
 
@@ -89,7 +89,7 @@ class Turns:
         self.loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
 
-    def watch(self, sock: Descriptor, mover: Mover, events: int) -> None:
+    def watch(self, sock: Descriptor, mover: Transfer, events: int) -> None:
         """Give `mover` a turn now and whenever `sock` becomes ready. Raises OSError: no memory for it."""
         number = sock.fileno()
         self._epoll.register(number, events)
@@ -127,14 +127,14 @@ class Turns:
             self.wake_from(sock, AT_ONCE)
         self._silent = {sock.fileno(): sock for sock in self._deferred}
 
-    def again(self, mover: Mover) -> None:
+    def again(self, mover: Transfer) -> None:
         """Give `mover` one more turn, after all that wait already."""
         self._append(mover)
         if not self._due:
             self._due = True
             self.loop.call_soon(self._run)
 
-    def _append(self, mover: Mover) -> None:
+    def _append(self, mover: Transfer) -> None:
         if mover not in self._queued:
             self._queued.add(mover)
             self._queue.append(mover)
@@ -148,7 +148,7 @@ class Turns:
             self._run()
 
     @staticmethod
-    def _move(mover: Mover, limit: int) -> int:
+    def _move(mover: Transfer, limit: int) -> int:
         """Give `mover` its turn; one that fails never gets another."""
         try:
             return mover.turn(limit)

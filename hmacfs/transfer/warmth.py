@@ -12,10 +12,10 @@ from hmacfs.policy import buffers
 
 if TYPE_CHECKING:
     from hmacfs._descriptor import Descriptor
-    from hmacfs.transfer.lane import Lane
+    from hmacfs.transfer.lane import DiskThreads
 
 
-class Warmth:
+class PageCache:
     """What is known of the one span of a file that a reply sends."""
 
     __slots__ = ("_before", "_file", "_span", "_until")
@@ -28,7 +28,7 @@ class Warmth:
         self._until = span.start  # up to here it has been seen in memory, or read into it
 
     @classmethod
-    def of(cls, file: Descriptor, pieces: tuple[bytes | Span, ...]) -> Warmth | None:
+    def of(cls, file: Descriptor, pieces: tuple[bytes | Span, ...]) -> PageCache | None:
         """Give that of a reply of a head and one large span; None for others, which are not worth it."""
         if len(pieces) != 2:  # noqa: PLR2004 - a head and a span
             return None
@@ -49,7 +49,7 @@ class Warmth:
                 return limit
         return max(self._until - start, 0)
 
-    async def grow(self, moved: int, slab: _core.Slab, lane: Lane) -> None:
+    async def grow(self, moved: int, slab: _core.Slab, lane: DiskThreads) -> None:
         """Have the next bytes read into memory by a thread of `lane`."""
         start = self._next(moved)
         length = min(slab.size, self._span.stop - start)

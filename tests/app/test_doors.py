@@ -122,7 +122,7 @@ def test_any_field_has_a_boundary_or_is_refused(content_type: bytes) -> None:
 
 @pytest.mark.parametrize("owner", ["", "romeo@montague.example"])
 def test_the_answer_to_a_form(owner: str) -> None:
-    stored = doors.Stored(path="files/ä.png", name="ä.png", size=3, owner=owner, seconds=0.25)
+    stored = doors.GoUploadReply(path="files/ä.png", name="ä.png", size=3, owner=owner, seconds=0.25)
     reply = doors.form_reply(stored, client="192.0.2.1:4242", now=1234.5)
     (content,) = reply.pieces
     assert isinstance(content, bytes)
@@ -141,7 +141,7 @@ def test_the_answer_to_a_form(owner: str) -> None:
 
 def test_the_answer_to_a_put() -> None:
     key = "files/x/a b%41?"
-    reply = doors.put_reply(doors.Stored(path=key, name="a b%41?", size=3, owner="", seconds=1.0))
+    reply = doors.put_reply(doors.GoUploadReply(path=key, name="a b%41?", size=3, owner="", seconds=1.0))
     (content,) = reply.pieces
     assert isinstance(content, bytes)
     told = json.loads(content)

@@ -21,7 +21,7 @@ import storage
 from hmacfs import metrics
 from hmacfs.app import App
 from hmacfs.config import settings as conf
-from hmacfs.connection.vouching import Vouching
+from hmacfs.connection.vouching import ClientResolver
 from hmacfs.errors import BODY_INCOMPLETE, Refused
 from hmacfs.http import head as heads
 from hmacfs.http import hints
@@ -178,11 +178,11 @@ class Server:
             endpoint("go", "v3", "bearer", "gojwt"),
             endpoint("files", "tus"),
         )
-        row = metrics.Row(memoryview(bytearray(metrics.memory_bytes(1))), 0)
+        row = metrics.CounterRow(memoryview(bytearray(metrics.memory_bytes(1))), 0)
         self.app = App(conf.Settings(endpoints=endpoints), store, row)
         self.loop = loop
-        self.limits = heads.Limits()
-        self.vouch = Vouching(Trusted(("127.0.0.0/8", "1.0.0.0/8")))
+        self.limits = heads.HeadLimits()
+        self.vouch = ClientResolver(Trusted(("127.0.0.0/8", "1.0.0.0/8")))
         self.log = Log(sink)
 
     def answer(self, raw: bytes) -> int:

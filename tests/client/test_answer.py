@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmacfs.client import answer as answers
-from hmacfs.client.answer import Answer
-from hmacfs.client.problem import Failed, Passing
+from hmacfs.client.answer import Response
+from hmacfs.client.problem import Failed, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +21,10 @@ AHEAD = "Fri, 15 Jan 2027 08:01:00 GMT"  # a minute after NOW
 SHA256 = bytes(range(32))
 
 
-def having(fields: Mapping[str, str], status: int = 200, body: bytes = b"") -> Answer:
-    return Answer(status=status, url="https://x.example/a/b?c", fields=httpx.Headers(dict(fields)), body=body)
+def having(fields: Mapping[str, str], status: int = 200, body: bytes = b"") -> Response:
+    return Response(
+        status=status, url="https://x.example/a/b?c", fields=httpx.Headers(dict(fields)), body=body
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,7 @@ def test_no_limits_are_not_empty_ones() -> None:
 
 @pytest.mark.parametrize(("text", "offset"), [("0", 0), (" 7 ", 7), ("-1", None), ("1.5", None), ("²", None)])
 def test_offset(text: str, offset: int | None) -> None:
-    assert Answer(status=200, url="", fields={"Upload-Offset": text}).offset == offset
+    assert Response(status=200, url="", fields={"Upload-Offset": text}).offset == offset
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,8 @@ def test_digest(text: str, digest: bytes | None) -> None:
 )
 def test_a_link_is_absolute_and_plain(text: str, link: str | None) -> None:
     assert (
-        Answer(status=201, url="https://x.example/a/b?c", fields={"Location": text}).link("Location") == link
+        Response(status=201, url="https://x.example/a/b?c", fields={"Location": text}).link("Location")
+        == link
     )
 
 
@@ -97,7 +100,7 @@ def test_a_link_is_absolute_and_plain(text: str, link: str | None) -> None:
 )
 def test_retry_after_is_seconds_or_a_date(text: str, wait_s: float) -> None:
     found = answers.trouble(having({"Retry-After": text}, 503), now=NOW)
-    assert isinstance(found, Passing)
+    assert isinstance(found, TransientError)
     assert found.problem.retry_after_s == wait_s
 
 
@@ -113,8 +116,8 @@ def test_whatever_a_server_answers_is_one_plain_line(
     status: int, kind: str, body: bytes, retry: str, request_id: str
 ) -> None:
     fields = {"Content-Type": kind, "Retry-After": retry, "X-Request-Id": request_id, "Location": retry}
-    found = answers.trouble(Answer(status=status, url="", fields=fields, body=body), now=NOW)
-    assert isinstance(found, Failed | Passing)
+    found = answers.trouble(Response(status=status, url="", fields=fields, body=body), now=NOW)
+    assert isinstance(found, Failed | TransientError)
     assert found.problem.words.isprintable()
     assert len(found.problem.words) < 3000
     assert str(status) in found.problem.words

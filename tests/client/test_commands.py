@@ -19,7 +19,7 @@ import serving
 from client.standin import Cut, Say, Stall
 
 from hmacfs.client import reference
-from hmacfs.client.sink import Part
+from hmacfs.client.sink import PartialDownload
 from hmacfs.model import MiB
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def test_a_file_that_rots_on_the_server_is_not_got(
     os.utime(file, ns=(found.st_atime_ns, found.st_mtime_ns))  # a disk that forgets tells nobody
     tag = real.get(url.removeprefix(real.url)).fields["etag"]
     for have in (0, 6 * MiB, len(LARGE)):  # the rest comes as 206; in the end there is none
-        with Part(tmp_path / "got/a.bin", url, force=False) as part:
+        with PartialDownload(tmp_path / "got/a.bin", url, force=False) as part:
             part.begin(tag)
             part.write(file.read_bytes()[:have])
         got = hmacfs("get", url, cwd=tmp_path / "got")

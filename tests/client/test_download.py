@@ -12,10 +12,10 @@ from client.standin import Cut, Say, Stall
 
 from hmacfs.client import download
 from hmacfs.client.download import Download
-from hmacfs.client.patience import Patience
+from hmacfs.client.patience import RetryPolicy
 from hmacfs.client.problem import Failed, GaveUp
-from hmacfs.client.sink import Part
-from hmacfs.client.wire import Wire
+from hmacfs.client.sink import PartialDownload
+from hmacfs.client.wire import Transport
 from hmacfs.model import KiB
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ class Run:
             self.rests.append(seconds)
 
         url = f"{self.server.url}{self.path}"
-        patience = Patience(self.retries, chance=lambda: 0.5, rest=rest, say=lambda _: None)
-        async with Wire({}, timeout_s=self.timeout_s) as wire:
-            with Part(self.target, url, force=self.force) as sink:
+        patience = RetryPolicy(self.retries, chance=lambda: 0.5, rest=rest, say=lambda _: None)
+        async with Transport({}, timeout_s=self.timeout_s) as wire:
+            with PartialDownload(self.target, url, force=self.force) as sink:
                 await Download(wire, url, sink, patience, lambda *at: self.moved.append(at)).run()
 
 
@@ -247,7 +247,7 @@ def test_what_exists_is_replaced_by_force_alone(run: Run) -> None:
 
 
 def test_a_name_taken_meanwhile_is_not_replaced(run: Run) -> None:
-    with Part(run.target, "http://x/", force=False) as sink:
+    with PartialDownload(run.target, "http://x/", force=False) as sink:
         sink.begin(None)
         sink.write(b"new")
         run.target.write_bytes(b"old")
@@ -260,10 +260,10 @@ def test_a_name_taken_meanwhile_is_not_replaced(run: Run) -> None:
 def test_two_downloads_do_not_write_one_part(run: Run, no_fd_leak: None) -> None:
     del no_fd_leak
     with (
-        Part(run.target, "http://x/", force=False),
+        PartialDownload(run.target, "http://x/", force=False),
         pytest.raises(Failed, match="another download"),
     ):
-        Part(run.target, "http://x/", force=False)
+        PartialDownload(run.target, "http://x/", force=False)
 
 
 def test_a_link_in_the_place_of_the_part_is_not_followed(run: Run) -> None:

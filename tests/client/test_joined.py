@@ -12,12 +12,12 @@ from client.joining import JOIN, Joining
 from client.standin import Cut, Forget, Lose, Mute, Say, Stall
 
 from hmacfs.client.asking import SLOWEST_RATE
-from hmacfs.client.joined import MOST_PARTS, PART_BYTES, Joined, count_parts
-from hmacfs.client.patience import Patience
-from hmacfs.client.place import Place
-from hmacfs.client.problem import Failed, GaveUp, Passing
+from hmacfs.client.joined import MOST_PARTS, PART_BYTES, ParallelUpload, count_parts
+from hmacfs.client.patience import RetryPolicy
+from hmacfs.client.place import Destination
+from hmacfs.client.problem import Failed, GaveUp, TransientError
 from hmacfs.client.source import Source
-from hmacfs.client.wire import Wire
+from hmacfs.client.wire import Transport
 from hmacfs.model import KiB, MiB
 
 if TYPE_CHECKING:
@@ -60,11 +60,11 @@ class Run:
         async def rest(seconds: float) -> None:
             self.rests.append(seconds)
 
-        patience = Patience(self.retries, chance=lambda: 0.5, rest=rest, say=self.said.append)
-        place = Place.read(f"{self.server.url}/files/{self.fragment}", "text/plain")
-        async with Wire({}, timeout_s=self.timeout_s) as wire:
+        patience = RetryPolicy(self.retries, chance=lambda: 0.5, rest=rest, say=self.said.append)
+        place = Destination.read(f"{self.server.url}/files/{self.fragment}", "text/plain")
+        async with Transport({}, timeout_s=self.timeout_s) as wire:
             with Source(file) as source:
-                joined = Joined(
+                joined = ParallelUpload(
                     wire,
                     source,
                     place,
@@ -227,14 +227,14 @@ def test_each_connection_has_a_patience_of_its_own() -> None:
         rests.append(seconds)
 
     async def wait() -> None:
-        first = Patience(2, chance=lambda: 0.5, rest=rest, say=lambda _: None)
+        first = RetryPolicy(2, chance=lambda: 0.5, rest=rest, say=lambda _: None)
         other = first.another()
         for patience in (first, other, first, other.another()):
-            await patience.wait(Passing("broken"))
+            await patience.wait(TransientError("broken"))
         assert (rests, first.waits) == ([0.5, 0.5, 1.0, 0.5], 4)
         other.renew()
         with pytest.raises(GaveUp):
-            await first.wait(Passing("broken"))
+            await first.wait(TransientError("broken"))
 
     asyncio.run(wait())
 
@@ -359,11 +359,11 @@ def test_a_part_is_not_sent_elsewhere(run: Run) -> None:
     ],
 )
 def test_the_parts_are_named_in_one_word(url: str, parts: tuple[str | None, ...]) -> None:
-    word = Place(url=url, content_type="a/b").with_parts(parts)
+    word = Destination(url=url, content_type="a/b").with_parts(parts)
     assert word.isascii()
-    assert Place.read(word, "a/b") == Place(url=url, content_type="a/b", parts=parts)
+    assert Destination.read(word, "a/b") == Destination(url=url, content_type="a/b", parts=parts)
 
 
 def test_only_an_endpoint_has_parts() -> None:
-    assert Place.read("https://a.example/slot/x?v2=1#a,b", "").parts == ()
-    assert Place.read("https://a.example/files/#", "").parts == ()
+    assert Destination.read("https://a.example/slot/x?v2=1#a,b", "").parts == ()
+    assert Destination.read("https://a.example/files/#", "").parts == ()

@@ -9,7 +9,7 @@ import pytest
 from client.standin import Say, Standin
 
 from hmacfs.client import urls
-from hmacfs.client.answer import Answer
+from hmacfs.client.answer import Response
 from hmacfs.client.problem import Failed
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def test_a_redirection_to_nowhere_is_told(standin: Standin, hmacfs: Command, whe
     ],
 )
 def test_no_redirection_leads_out_of_https(url: str, where: str, leads_to: str | None) -> None:
-    answer = Answer(status=302, url=url, fields={"Location": where})
+    answer = Response(status=302, url=url, fields={"Location": where})
     if leads_to is None:
         with pytest.raises(Failed, match=f"redirects from https to {where}"):
             answer.target()

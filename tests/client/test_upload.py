@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 from client.standin import Begun, Cut, Forget, Mute, Say, Stall
 
-from hmacfs.client.patience import Patience
-from hmacfs.client.place import Place
+from hmacfs.client.patience import RetryPolicy
+from hmacfs.client.place import Destination
 from hmacfs.client.problem import Failed, GaveUp
 from hmacfs.client.source import Source, guess_type
 from hmacfs.client.upload import Upload
-from hmacfs.client.wire import Wire
+from hmacfs.client.wire import Transport
 from hmacfs.model import KiB
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ class Run:
         async def rest(seconds: float) -> None:
             self.rests.append(seconds)
 
-        patience = Patience(self.retries, chance=lambda: 0.5, rest=rest, say=self.said.append)
-        place = Place(url=f"{self.server.url}{self.path}", content_type="text/plain")
-        async with Wire({}, timeout_s=self.timeout_s) as wire:
+        patience = RetryPolicy(self.retries, chance=lambda: 0.5, rest=rest, say=self.said.append)
+        place = Destination(url=f"{self.server.url}{self.path}", content_type="text/plain")
+        async with Transport({}, timeout_s=self.timeout_s) as wire:
             with Source(file) as source:
                 upload = Upload(wire, source, place, patience, chunk=self.chunk, moved=self.moved.append)
                 return await upload.run()

@@ -10,7 +10,7 @@ from go_keys import ROWS, STRONG
 
 from hmacfs import config
 from hmacfs.config import compat
-from hmacfs.config.fates import Form
+from hmacfs.config.fates import ConfigForm
 from hmacfs.config.settings import Streaming
 from hmacfs.model import KiB, MiB
 
@@ -66,14 +66,14 @@ def test_all_keys_load_together() -> None:
 
 
 WRONG: Final = {
-    Form.TEXT: ("5", "true", "['x']", "{}"),
-    Form.FLAG: ("'true'", "1", "[true]"),
-    Form.NUMBER: ("'many'", "true", "1.5", "[1]"),
-    Form.REAL: ("'many'", "true", "[1]"),
-    Form.EITHER: ("true", "1.5", "[1]", "{}"),
-    Form.TEXTS: ("'x'", "true", "[1]", "['x', 1]"),
-    Form.LIST: ("'x'", "{}"),
-    Form.TABLE: ("'x'", "[]"),
+    ConfigForm.TEXT: ("5", "true", "['x']", "{}"),
+    ConfigForm.FLAG: ("'true'", "1", "[true]"),
+    ConfigForm.NUMBER: ("'many'", "true", "1.5", "[1]"),
+    ConfigForm.REAL: ("'many'", "true", "[1]"),
+    ConfigForm.EITHER: ("true", "1.5", "[1]", "{}"),
+    ConfigForm.TEXTS: ("'x'", "true", "[1]", "['x', 1]"),
+    ConfigForm.LIST: ("'x'", "{}"),
+    ConfigForm.TABLE: ("'x'", "[]"),
 }
 
 

@@ -14,14 +14,14 @@ import serving
 
 from hmacfs import log, metrics
 from hmacfs.config.settings import Performance, Settings, Streaming
-from hmacfs.connection import Clients, clients
+from hmacfs.connection import ClientProfiles, clients
 from hmacfs.http.hints import Hints
 from hmacfs.model import Endpoint, KiB, MiB, Secret
 from hmacfs.policy import quality
-from hmacfs.policy.chunks import Upload
+from hmacfs.policy.chunks import ChunkedUpload
 from hmacfs.policy.profiles import UNKNOWN
 from hmacfs.policy.quality import Quality
-from hmacfs.store import Acquaintances
+from hmacfs.store import ProfileDatabase
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ DOOR = Endpoint(prefix="/", directory="", protocols=("v2",), secrets=(Secret(b"s
 SETTINGS = Settings(endpoints=(DOOR,))
 DAY_S = 86_400.0
 HOST = "203.0.113.7:4711"
-FILE = Upload(size=100 * MiB, left=100 * MiB, keeps_partial=False)
+FILE = ChunkedUpload(size=100 * MiB, left=100 * MiB, keeps_partial=False)
 
 
 class Site:
@@ -42,10 +42,10 @@ class Site:
         self.log = log.Log(path=str(path / "log"))
         (path / ".hmacfs").mkdir()
 
-    def worker(self, settings: Settings = SETTINGS) -> Clients:
-        row = metrics.Row(memoryview(bytearray(metrics.memory_bytes(1))), 0)
-        shared = Acquaintances(str(self.path), clients.MOST)
-        return Clients(settings, shared, row, journal=self.log, now=lambda: self.now)
+    def worker(self, settings: Settings = SETTINGS) -> ClientProfiles:
+        row = metrics.CounterRow(memoryview(bytearray(metrics.memory_bytes(1))), 0)
+        shared = ProfileDatabase(str(self.path), clients.MOST)
+        return ClientProfiles(settings, shared, row, journal=self.log, now=lambda: self.now)
 
     def logged(self) -> str:
         self.log.flush()
@@ -61,24 +61,24 @@ def performing(**changed: Any) -> Settings:
     return dataclasses.replace(SETTINGS, performance=Performance(**changed))
 
 
-def known(worker: Clients, client: str = HOST, owner: str = "") -> bytes:
+def known(worker: ClientProfiles, client: str = HOST, owner: str = "") -> bytes:
     key = worker.key(client, owner)
     assert key is not None
     return key
 
 
-def download(worker: Clients, rate: float, client: str = HOST, seconds: float = 4.0) -> None:
+def download(worker: ClientProfiles, rate: float, client: str = HOST, seconds: float = 4.0) -> None:
     sight = worker.sight(known(worker, client))
     sight.taken += int(rate * seconds)
     sight.taking_s += seconds
 
 
-async def shared(*workers: Clients) -> None:
+async def shared(*workers: ClientProfiles) -> None:
     for worker in workers:
         await worker.share()
 
 
-async def closed(*workers: Clients) -> None:
+async def closed(*workers: ClientProfiles) -> None:
     for worker in workers:
         await worker.close()
 
@@ -177,10 +177,10 @@ def test_without_profiles_nobody_is_known(site: Site) -> None:
 
 def test_the_gauges_show_the_last_minute(site: Site) -> None:
     buffer = memoryview(bytearray(metrics.memory_bytes(1)))
-    worker = Clients(
+    worker = ClientProfiles(
         SETTINGS,
-        Acquaintances(str(site.path), 10),
-        metrics.Row(buffer, 0),
+        ProfileDatabase(str(site.path), 10),
+        metrics.CounterRow(buffer, 0),
         journal=site.log,
         now=lambda: site.now,
     )

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, precondition, rule
 
 from hmacfs import _core, metrics
-from hmacfs.connection import Connection
+from hmacfs.connection import HttpProtocol
 from hmacfs.model import KiB
 from hmacfs.store import locks
 from hmacfs.store.sessions.note import Fence
@@ -80,10 +80,10 @@ class Client:
         self.ended = False
         self.asked = 0
         self.disturbed = False  # whether anything may have kept its uploads from being stored
-        made: list[Connection] = []
+        made: list[HttpProtocol] = []
 
-        def make() -> Connection:
-            made.append(Connection(bench.service))
+        def make() -> HttpProtocol:
+            made.append(HttpProtocol(bench.service))
             return made[0]
 
         bench.loop.run_until_complete(bench.loop.connect_accepted_socket(make, ours))
@@ -157,7 +157,7 @@ class Machine(RuleBasedStateMachine):
     def _inject(self) -> None:
         machine = self
 
-        class Intake(_core.Intake):
+        class FileWriter(_core.FileWriter):
             def take(self, data: object, patience_ns: int = 0) -> int:
                 machine.fail("pwrite")
                 return super().take(data, patience_ns)  # type: ignore[arg-type] # as it came
@@ -177,7 +177,7 @@ class Machine(RuleBasedStateMachine):
             return holds.__get__(fence)  # type: ignore[no-any-return] # a property
 
         for owner, name, value in (
-            (_core, "Intake", Intake),
+            (_core, "FileWriter", FileWriter),
             (_core, "draw", failing_draw),
             (locks, "try_lock", failing_lock),
             (Fence, "holds", property(failing_look)),

@@ -12,7 +12,7 @@ import serving
 import stages
 import workbench
 
-from hmacfs.connection import Connection
+from hmacfs.connection import HttpProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,9 @@ def test_its_file_is_closed(
     path.write_bytes(bytes(size))
     ours, theirs = stages.tcp_pair()
     ours.setblocking(False)
-    bench.loop.run_until_complete(bench.loop.connect_accepted_socket(lambda: Connection(bench.service), ours))
+    bench.loop.run_until_complete(
+        bench.loop.connect_accepted_socket(lambda: HttpProtocol(bench.service), ours)
+    )
     bench.service.date = NO_DATE
     with theirs:
         theirs.sendall(serving.head(method, f"/upload/{name}", fields))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmacfs.connection import Vouching
+from hmacfs.connection import ClientResolver
 from hmacfs.policy.trust import Trusted
 
 OURS = Trusted(("10.0.0.0/8", "fd00::/8"))
@@ -31,13 +31,13 @@ FIELD = st.none() | st.binary(max_size=100) | st.just(b"9" * 1000)
     ],
 )
 def test_who_is_named(forwarded_for: bytes | None, forwarded: bytes | None, want: bytes) -> None:
-    vouching = Vouching(OURS)
+    vouching = ClientResolver(OURS)
     assert vouching(forwarded_for, forwarded) == want
     assert vouching(forwarded_for, forwarded) == want  # as it is remembered
 
 
 @given(FIELD, FIELD)
 def test_a_name_is_fit_for_the_log(forwarded_for: bytes | None, forwarded: bytes | None) -> None:
-    named = Vouching(OURS)(forwarded_for, forwarded)
+    named = ClientResolver(OURS)(forwarded_for, forwarded)
     assert len(named) <= len(b"[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535")
     assert set(named) <= set(b"0123456789abcdef:.[]")

@@ -43,7 +43,7 @@ def content(start: int, stop: int) -> bytes:
     return (bytes(range(256)) * 4096)[start:stop]
 
 
-def drained(flow: _core.Outflow, sock: socket.socket, budget: int = 64 * KiB) -> tuple[bytes, list[int]]:
+def drained(flow: _core.PieceSender, sock: socket.socket, budget: int = 64 * KiB) -> tuple[bytes, list[int]]:
     """Step until the flow stops for good; give what came out and why it stopped each time."""
     received = bytearray()
     reasons: list[int] = []
@@ -73,10 +73,10 @@ class TestSlab:
             _core.Slab(size)
 
 
-class TestIntake:
+class TestFileWriter:
     def test_writes_in_order(self, tmp_path: Path) -> None:
         fd = os.open(tmp_path / "new", os.O_RDWR | os.O_CREAT)
-        intake = _core.Intake(Descriptor(fd, owned=False), 4 * KiB)
+        intake = _core.FileWriter(Descriptor(fd, owned=False), 4 * KiB)
         for piece in (b"one ", b"", memoryview(bytearray(b"two ")), b"three"):
             intake.take(piece)
         assert intake.moved == 13
@@ -86,14 +86,14 @@ class TestIntake:
     def test_full_device_raises_enospc(self) -> None:
         fd = os.open("/dev/full", os.O_WRONLY)
         with pytest.raises(OSError, match="No space left") as caught:
-            _core.Intake(Descriptor(fd, owned=False), 4 * KiB).take(b"x")
+            _core.FileWriter(Descriptor(fd, owned=False), 4 * KiB).take(b"x")
         assert caught.value.errno == errno.ENOSPC
         os.close(fd)
 
     def test_size_limit_keeps_the_count_of_what_was_written(self, tmp_path: Path) -> None:
         fd = os.open(tmp_path / "new", os.O_RDWR | os.O_CREAT)
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        intake = _core.Intake(Descriptor(fd, owned=False), 4 * KiB)
+        intake = _core.FileWriter(Descriptor(fd, owned=False), 4 * KiB)
         resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
         try:
             with pytest.raises(OSError, match="File too large") as caught:
@@ -105,10 +105,12 @@ class TestIntake:
         os.close(fd)
 
 
-class TestOutflow:
+class TestPieceSender:
     def test_pieces_leave_in_order(self, pair: tuple[socket.socket, socket.socket], file: int) -> None:
         pieces = (b"head ", Span(3, 10), b"", b" middle ", Span(100, 100), Span(0, 4), b" tail")
-        flow = _core.Outflow(Descriptor(pair[0].fileno(), owned=False), Descriptor(file, owned=False), pieces)
+        flow = _core.PieceSender(
+            Descriptor(pair[0].fileno(), owned=False), Descriptor(file, owned=False), pieces
+        )
         received, reasons = drained(flow, pair[1])
         assert received == b"head " + content(3, 10) + b" middle " + content(0, 4) + b" tail"
         assert reasons == [_core.DONE]
@@ -116,7 +118,7 @@ class TestOutflow:
     def test_large_file_in_turns_of_the_budget(
         self, pair: tuple[socket.socket, socket.socket], file: int
     ) -> None:
-        flow = _core.Outflow(
+        flow = _core.PieceSender(
             Descriptor(pair[0].fileno(), owned=False),
             Descriptor(file, owned=False),
             (b"h" * 1000, Span(0, MiB)),
@@ -130,7 +132,7 @@ class TestOutflow:
     def test_full_socket_says_wait_and_goes_on_later(
         self, pair: tuple[socket.socket, socket.socket], file: int
     ) -> None:
-        flow = _core.Outflow(
+        flow = _core.PieceSender(
             Descriptor(pair[0].fileno(), owned=False), Descriptor(file, owned=False), (Span(0, MiB),)
         )
         assert flow.step(MiB) == _core.WAIT
@@ -144,7 +146,7 @@ class TestOutflow:
 
     def test_file_that_shrank_says_ended(self, pair: tuple[socket.socket, socket.socket], file: int) -> None:
         os.ftruncate(file, 100)
-        flow = _core.Outflow(
+        flow = _core.PieceSender(
             Descriptor(pair[0].fileno(), owned=False), Descriptor(file, owned=False), (Span(50, 200),)
         )
         received, reasons = drained(flow, pair[1])
@@ -152,7 +154,7 @@ class TestOutflow:
 
     def test_gone_client_raises(self, pair: tuple[socket.socket, socket.socket], file: int) -> None:
         pair[1].close()
-        flow = _core.Outflow(
+        flow = _core.PieceSender(
             Descriptor(pair[0].fileno(), owned=False), Descriptor(file, owned=False), (b"head", Span(0, 10))
         )
         with pytest.raises(BrokenPipeError):
@@ -161,7 +163,7 @@ class TestOutflow:
 
     def test_refuses_what_is_no_piece(self, pair: tuple[socket.socket, socket.socket]) -> None:
         with pytest.raises(TypeError):
-            _core.Outflow(Descriptor(pair[0].fileno(), owned=False), None, (5,))  # type: ignore[arg-type] # the point of the test
+            _core.PieceSender(Descriptor(pair[0].fileno(), owned=False), None, (5,))  # type: ignore[arg-type] # the point of the test
 
 
 class TestOpenBeneath:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from hmacfs.model import Head
 
-LIMITS = head.Limits()
+LIMITS = head.HeadLimits()
 
 
 @dataclass(frozen=True, slots=True)

@@ -331,7 +331,7 @@ def test_small_downloads_do_not_wait_for_a_slow_call(
     )
     assert not failed
     assert aside + on_loop, "nothing was slow"
-    # What `Warmth` and `Memory` have found in the kernel's memory is read on the loop: no library can know.
+    # What `PageCache` and `Admission` found in the kernel's memory is read on the loop: no library can know.
     waited = [path for path in place.disk.notes if call != "pread" or "/.hmacfs/" in path]
     assert len(waited) <= (RELAXED if durability == "relaxed" else AT_FIRST).get(call, 0), waited
     assert not FULL or beside.p99_ms < P99_MS

@@ -43,7 +43,12 @@ key = "{key}"
 """
 LARGE, SMALL, PART = 1_500_000, 60_000, 0.6
 AT_ONCE = 2
-COUNTED = ("hmacfs_connections", "hmacfs_active_uploads", "hmacfs_active_downloads", "hmacfs_buffer_pool_bytes")
+COUNTED = (
+    "hmacfs_connections",
+    "hmacfs_active_uploads",
+    "hmacfs_active_downloads",
+    "hmacfs_buffer_pool_bytes",
+)
 BOUNDARY = "XyZ"
 
 

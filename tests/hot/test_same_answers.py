@@ -45,7 +45,7 @@ PIPELINED = 16
 
 def hot_objects(  # noqa: PLR0913 - what a test may want to be otherwise
     slab: bytearray,
-    row: metrics.Row,
+    row: metrics.CounterRow,
     keep: Callable[[bytes], object],
     root: int,
     *,
@@ -71,7 +71,7 @@ def hot_objects(  # noqa: PLR0913 - what a test may want to be otherwise
 
 
 def configure(hot: _hot.Hot, leads: tuple[bytes, ...] = (), *, any_origin: bool = True) -> None:
-    limits = heads.Limits()
+    limits = heads.HeadLimits()
     hot.configure(
         leads=leads,
         most_fields=limits.fields,
@@ -108,7 +108,7 @@ class Paths:
         endpoint = Endpoint(prefix="/upload/", directory="upload", protocols=("v",), secrets=(Secret(b"x"),))
         self.root = root
         self.counters = memoryview(bytearray(metrics.memory_bytes(1)))
-        row = metrics.Row(self.counters, 0)
+        row = metrics.CounterRow(self.counters, 0)
         self.row = row
         self.slab = bytearray(64 * KiB)
         self.lines: list[bytes] = []
@@ -116,9 +116,9 @@ class Paths:
         self.app = App(conf.Settings(endpoints=(endpoint,), cors=cors), store, row, now=lambda: self.now)
         self.now = time.time()
         self.hot = hot_objects(self.slab, row, self.lines.append, store.root_fd)
-        self.limits = heads.Limits()
+        self.limits = heads.HeadLimits()
         configure(self.hot, journal.leads(), any_origin=self.app.any_origin)
-        self.memory = memory.Memory(self.hot, journal)
+        self.memory = memory.Admission(self.hot, journal)
 
     def reply(self, raw: bytes) -> tuple[Head, Reply]:
         head = heads.parse(raw, self.limits)
@@ -514,7 +514,7 @@ def test_a_file_is_looked_up_again_when_its_time_is_over(
         paths.slab, paths.row, paths.lines.append, os.open(paths.root, os.O_PATH), good_for_s=0.0
     )
     configure(paths.hot)
-    paths.memory = memory.Memory(paths.hot, Log(2, level="error", style="json"))
+    paths.memory = memory.Admission(paths.hot, Log(2, level="error", style="json"))
     paths.warm(target)
     raw = request("GET", "Range: bytes=1-5", target=target)
     for _ in range(3):
@@ -550,7 +550,7 @@ def test_open_files_are_bounded_and_closed_when_nobody_asks(fresh: Callable[...,
         paths.slab, paths.row, paths.lines.append, os.open(paths.root, os.O_PATH), good_for_s=0.0
     )
     configure(paths.hot)
-    paths.memory = memory.Memory(paths.hot, Log(2, level="error", style="json"))
+    paths.memory = memory.Admission(paths.hot, Log(2, level="error", style="json"))
     before = descriptors()
     paths.warm(LARGER_TARGET)
     assert len(descriptors() - before) == 1

@@ -12,15 +12,18 @@ import pytest
 
 from hmacfs import metrics
 from hmacfs.metrics import admin
-from hmacfs.metrics.admin import Check
+from hmacfs.metrics.admin import ReadinessCheck
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
     from wsgiref.types import WSGIApplication
 
-GOOD = [Check("disk", ok=True), Check("storage", ok=True, words="written in 2 ms")]
-BAD = [Check("disk", ok=False, words="1.2 GiB free,\n2 GiB wanted"), Check("storage", ok=True)]
+GOOD = [ReadinessCheck("disk", ok=True), ReadinessCheck("storage", ok=True, words="written in 2 ms")]
+BAD = [
+    ReadinessCheck("disk", ok=False, words="1.2 GiB free,\n2 GiB wanted"),
+    ReadinessCheck("storage", ok=True),
+]
 
 
 class State:
@@ -36,7 +39,7 @@ class State:
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[tuple[State, admin.Server]]:
+def shared() -> Iterator[tuple[State, admin.AdminServer]]:
     state = State()
     running = admin.listen("127.0.0.1:0", state.application())
     yield state, running
@@ -44,18 +47,18 @@ def shared() -> Iterator[tuple[State, admin.Server]]:
 
 
 @pytest.fixture
-def state(shared: tuple[State, admin.Server]) -> State:
+def state(shared: tuple[State, admin.AdminServer]) -> State:
     shared[0].live, shared[0].checks = True, GOOD
     return shared[0]
 
 
 @pytest.fixture
-def server(shared: tuple[State, admin.Server]) -> admin.Server:
+def server(shared: tuple[State, admin.AdminServer]) -> admin.AdminServer:
     return shared[1]
 
 
 def ask(
-    server: admin.Server, target: str, method: str = "GET", **fields: str
+    server: admin.AdminServer, target: str, method: str = "GET", **fields: str
 ) -> tuple[int, str, dict[str, str]]:
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
     connection.request(method, target, headers=fields)
@@ -91,10 +94,10 @@ def ask(
     ],
 )
 def test_probes(  # noqa: PLR0913, PLR0917 - a table's row
-    server: admin.Server,
+    server: admin.AdminServer,
     state: State,
     live: bool,  # noqa: FBT001 - a table's column
-    checks: list[Check],
+    checks: list[ReadinessCheck],
     target: str,
     want: tuple[int, str],
 ) -> None:
@@ -102,7 +105,7 @@ def test_probes(  # noqa: PLR0913, PLR0917 - a table's row
     assert ask(server, target)[:2] == want
 
 
-def test_metrics_come_in_the_format_that_is_asked_for(server: admin.Server) -> None:
+def test_metrics_come_in_the_format_that_is_asked_for(server: admin.AdminServer) -> None:
     status, text, fields = ask(server, "/metrics")
     assert (status, fields["content-type"].partition(";")[0]) == (200, "text/plain")
     assert "hmacfs_connections 0.0\n" in text
@@ -112,14 +115,14 @@ def test_metrics_come_in_the_format_that_is_asked_for(server: admin.Server) -> N
 
 
 @pytest.mark.parametrize("target", ["/metrics", "/livez", "/readyz", "/none"])
-def test_head_is_get_without_the_body(server: admin.Server, target: str) -> None:
+def test_head_is_get_without_the_body(server: admin.AdminServer, target: str) -> None:
     status, text, _ = ask(server, target, "HEAD")
     assert (status, text) == (ask(server, target)[0], "")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "BREW"])
 @pytest.mark.parametrize("target", ["/metrics", "/livez", "/none"])
-def test_other_methods_are_refused(server: admin.Server, method: str, target: str) -> None:
+def test_other_methods_are_refused(server: admin.AdminServer, method: str, target: str) -> None:
     status, _, fields = ask(server, target, method)
     assert (status, fields["allow"]) == (405, "GET, HEAD")
 
@@ -135,7 +138,7 @@ SLOW = [
 
 @pytest.mark.parametrize("sent", SLOW)
 @pytest.mark.parametrize("many", [admin.MOST_THREADS, 4 * admin.MOST_THREADS])
-def test_slow_operators_keep_nobody_away(server: admin.Server, sent: bytes, many: int) -> None:
+def test_slow_operators_keep_nobody_away(server: admin.AdminServer, sent: bytes, many: int) -> None:
     slow = []
     for _ in range(many):
         slow.append(socket.create_connection(("127.0.0.1", server.server_port)))
@@ -169,7 +172,7 @@ def test_a_request_has_a_deadline_however_it_trickles(state: State, sent: bytes)
 
 
 def test_an_operator_who_hangs_up_is_no_fault(
-    server: admin.Server, capfd: pytest.CaptureFixture[str]
+    server: admin.AdminServer, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_connection(("127.0.0.1", server.server_port)) as rude:
         rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")

@@ -8,16 +8,16 @@ import pytest
 
 from hmacfs import auth, errors, metrics
 from hmacfs.metrics import reference
-from hmacfs.metrics.columns import CODES, METHODS, Kind
+from hmacfs.metrics.columns import CODES, METHODS, MetricKind
 
-EXPORTED = [metric for metric in metrics.METRICS if metric.kind is not Kind.INTERNAL]
+EXPORTED = [metric for metric in metrics.METRICS if metric.kind is not MetricKind.INTERNAL]
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("metric", EXPORTED, ids=lambda metric: metric.name)
 def test_names_follow_the_conventions(metric: metrics.Metric) -> None:
     assert metric.name.startswith("hmacfs_")
-    assert metric.name.endswith("_total") is (metric.kind is Kind.COUNTER)
+    assert metric.name.endswith("_total") is (metric.kind is MetricKind.COUNTER)
     assert metric.name.removesuffix("_total").endswith(metric.unit)
     assert metric.help.endswith(".")
     assert list(metric.bounds) == sorted(set(metric.bounds))

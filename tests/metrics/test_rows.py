@@ -26,7 +26,7 @@ CHILD = """
 import sys
 from hmacfs import metrics
 fd, slot, rounds = map(int, sys.argv[1:])
-row = metrics.Row(metrics.attach(fd), slot)
+row = metrics.CounterRow(metrics.attach(fd), slot)
 row.reset_gauges()
 row.add(metrics.WORKER_STARTS)
 row.add(metrics.CONNECTIONS, 5)
@@ -57,31 +57,31 @@ def test_rows_share_no_cache_line() -> None:
 
 def test_a_row_touches_no_other() -> None:
     buffer = blank(3)
-    middle = metrics.Row(buffer, 1)
+    middle = metrics.CounterRow(buffer, 1)
     for column in range(len(metrics.COLUMNS)):
         middle.set(column, -1)
     for slot in (0, 2):
-        other = metrics.Row(buffer, slot)
+        other = metrics.CounterRow(buffer, slot)
         assert not any(other.read(column) for column in range(len(metrics.COLUMNS)))
 
 
 @pytest.mark.parametrize("slot", [-1, 2, 10**6])
 def test_a_slot_that_is_not_there_is_refused(slot: int) -> None:
     with pytest.raises(ValueError, match="no row"):
-        metrics.Row(blank(2), slot)
+        metrics.CounterRow(blank(2), slot)
 
 
 def test_memory_of_another_release_is_refused() -> None:
     buffer = blank()
     buffer.cast("q")[0] = rows.LAYOUT + 1
     with pytest.raises(ValueError, match="another release"):
-        metrics.Row(buffer, 0)
+        metrics.CounterRow(buffer, 0)
     with pytest.raises(ValueError, match="another release"):
         metrics.Collector(buffer, 1)
 
 
 def test_a_new_worker_forgets_gauges_and_keeps_counters() -> None:
-    row = metrics.Row(blank(), 0)
+    row = metrics.CounterRow(blank(), 0)
     row.add(metrics.CONNECTIONS, 7)
     row.add(metrics.ACCEPTED_CONNECTIONS, 7)
     row.observe(metrics.LOOP_LAG, 0.5)
@@ -95,7 +95,7 @@ def test_a_new_worker_forgets_gauges_and_keeps_counters() -> None:
 @given(values=st.lists(st.floats(0, 10_000)))
 def test_each_value_lies_in_the_bucket_whose_bound_it_does_not_pass(values: list[float]) -> None:
     buffer = blank()
-    row = metrics.Row(buffer, 0)
+    row = metrics.CounterRow(buffer, 0)
     for value in values:
         row.observe(metrics.UPLOAD_LATENCY, value)
     got = samples(metrics.Collector(buffer, 1))
@@ -110,7 +110,7 @@ def test_each_value_lies_in_the_bucket_whose_bound_it_does_not_pass(values: list
 
 def test_a_size_beyond_the_last_bound_is_counted() -> None:
     buffer = blank()
-    metrics.Row(buffer, 0).observe(metrics.UPLOAD_SIZE, 1 << 50)
+    metrics.CounterRow(buffer, 0).observe(metrics.UPLOAD_SIZE, 1 << 50)
     got = samples(metrics.Collector(buffer, 1))
     assert got["hmacfs_upload_size_bytes_bucket", (("le", "+Inf"),)] == 1
     assert got["hmacfs_upload_size_bytes_bucket", (("le", "1.073741824e+10"),)] == 0

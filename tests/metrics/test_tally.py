@@ -26,7 +26,7 @@ def counted(**facts: object) -> dict[str, float]:
         "elapsed_s": 2.0,
         "broken": "",
     }
-    tally.request(metrics.Row(buffer, 0), **(told | facts))  # type: ignore[arg-type] # facts by name
+    tally.request(metrics.CounterRow(buffer, 0), **(told | facts))  # type: ignore[arg-type] # facts by name
     lines = metrics.render(metrics.Collector(buffer, 1)).decode().splitlines()
     pairs = [line.rsplit(" ", 1) for line in lines if line.startswith((UPLOAD, DOWNLOAD))]
     return {name: float(value) for name, value in pairs if float(value)}

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmacfs.neighbours import letters
-from hmacfs.neighbours.letters import Kind, Letter, Offer
+from hmacfs.neighbours.letters import Message, MessageKind, Offer
 
 NUMBERS = st.integers(0, 2**63 - 1)
 OFFERS = st.builds(Offer, NUMBERS, NUMBERS, st.text(), st.none() | st.text())
 LETTERS = st.builds(
-    Letter,
-    kind=st.sampled_from(Kind),
+    Message,
+    kind=st.sampled_from(MessageKind),
     sender=NUMBERS,
     number=NUMBERS,
     key=st.text(),
@@ -23,13 +23,13 @@ LETTERS = st.builds(
     offers=st.lists(OFFERS, max_size=3).map(tuple),
 )
 JSON = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.sampled_from(Kind),
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.sampled_from(MessageKind),
     lambda inner: st.lists(inner, max_size=7) | st.dictionaries(st.text(), inner, max_size=3),
 )
 
 
 @given(LETTERS)
-def test_what_is_written_is_read(letter: Letter) -> None:
+def test_what_is_written_is_read(letter: Message) -> None:
     assert letters.read(letters.write(letter)) == letter
 
 
@@ -62,6 +62,6 @@ def test_a_letter_of_another_shape_is_none(values: list[object]) -> None:
 
 
 def test_neither_is_what_was_cut_off() -> None:
-    data = letters.write(Letter(kind=Kind.ASK, sender=1, number=2, key="k"))
+    data = letters.write(Message(kind=MessageKind.ASK, sender=1, number=2, key="k"))
     assert all(letters.read(data[:stop]) is None for stop in range(len(data)))
     assert letters.read(b"[" * 100_000) is None

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 
 from hmacfs import errors
-from hmacfs.app.resumable import Held, Underway
+from hmacfs.app.resumable import ActiveUpload, ActiveUploads
 from hmacfs.errors import Refused
-from hmacfs.neighbours import Boxes, Neighbours, Post, board, letters, post
-from hmacfs.neighbours.board import Board
-from hmacfs.neighbours.letters import Kind, Letter, Offer
-from hmacfs.store.sessions import Terms
+from hmacfs.neighbours import ChannelFds, Channels, Peers, board, letters, post
+from hmacfs.neighbours.board import PresenceTable
+from hmacfs.neighbours.letters import Message, MessageKind, Offer
+from hmacfs.store.sessions import UploadInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
-    Workers: TypeAlias = "list[Underway]"
+    Workers: TypeAlias = "list[ActiveUploads]"
 
 KEY = "upload/slot/file"
 SLOTS = 3
@@ -41,18 +41,18 @@ class Link:
         self.heard.set()
 
 
-def inherited(boxes: Boxes, slot: int) -> Post:
+def inherited(boxes: Channels, slot: int) -> ChannelFds:
     """Give what a process of its own would inherit."""
     given = boxes.of(slot)
     shared = tuple(os.dup(box) for box in given.boxes)
-    return Post(inbox=os.dup(given.inbox), boxes=shared, board=os.dup(given.board))
+    return ChannelFds(inbox=os.dup(given.inbox), boxes=shared, board=os.dup(given.board))
 
 
 @contextlib.contextmanager
-def worker(boxes: Boxes, slot: int) -> Iterator[Underway]:
+def worker(boxes: Channels, slot: int) -> Iterator[ActiveUploads]:
     """Be a worker; give its plain PUTs."""
-    neighbours = Neighbours(asyncio.get_running_loop(), slot, inherited(boxes, slot))
-    underway = Underway(neighbours)
+    neighbours = Peers(asyncio.get_running_loop(), slot, inherited(boxes, slot))
+    underway = ActiveUploads(neighbours)
     neighbours.listen(underway)
     try:
         yield underway
@@ -61,15 +61,15 @@ def worker(boxes: Boxes, slot: int) -> Iterator[Underway]:
 
 
 @contextlib.contextmanager
-def boxes_of(slots: int) -> Iterator[Boxes]:
-    boxes = Boxes(slots)
+def boxes_of(slots: int) -> Iterator[Channels]:
+    boxes = Channels(slots)
     try:
         yield boxes
     finally:
         boxes.close()
 
 
-def together(act: Callable[[Workers, Boxes], Coroutine[None, None, None]], *, slots: int = SLOTS) -> None:
+def together(act: Callable[[Workers, Channels], Coroutine[None, None, None]], *, slots: int = SLOTS) -> None:
     """Let workers in all slots but the last act; nobody is in that one."""
 
     async def run() -> None:
@@ -81,8 +81,8 @@ def together(act: Callable[[Workers, Boxes], Coroutine[None, None, None]], *, sl
 
 
 @contextlib.contextmanager
-def held(underway: Underway, link: Link, owner: str) -> Iterator[Held]:
-    terms = Terms(key=KEY, owner=owner, content_type="text/plain")
+def held(underway: ActiveUploads, link: Link, owner: str) -> Iterator[ActiveUpload]:
+    terms = UploadInfo(key=KEY, owner=owner, content_type="text/plain")
     put = underway.hold(KEY, 1000, link, lambda: terms)  # type: ignore[arg-type] # no more is asked of it
     try:
         yield put
@@ -90,12 +90,12 @@ def held(underway: Underway, link: Link, owner: str) -> Iterator[Held]:
         put.release()
 
 
-def belongs_to(owner: str) -> Callable[[Terms, int], bool]:
+def belongs_to(owner: str) -> Callable[[UploadInfo, int], bool]:
     return lambda terms, length: (terms.owner, terms.content_type, length) == (owner, "text/plain", 1000)
 
 
 def test_a_put_is_ended_by_its_owner_and_waited_for() -> None:
-    async def act(workers: Workers, _boxes: Boxes) -> None:
+    async def act(workers: Workers, _boxes: Channels) -> None:
         link, other = Link(), Link()
         with held(workers[1], other, "bob"):
             with held(workers[1], link, "alice"):
@@ -114,7 +114,7 @@ def test_a_put_is_ended_by_its_owner_and_waited_for() -> None:
 
 
 def test_all_of_an_owner_are_ended_wherever_they_are() -> None:
-    async def act(workers: Workers, _boxes: Boxes) -> None:
+    async def act(workers: Workers, _boxes: Channels) -> None:
         links = [Link(), Link(), Link()]
         with contextlib.ExitStack() as through:
             for number, link in enumerate(links):
@@ -130,7 +130,7 @@ def test_all_of_an_owner_are_ended_wherever_they_are() -> None:
     together(act)
 
 
-async def least_s(asking: Underway) -> float:
+async def least_s(asking: ActiveUploads) -> float:
     """Give how long alice's taking over takes when nothing else holds it up: the least of several times."""
     taken_s = []
     for _ in range(5):
@@ -143,8 +143,8 @@ async def least_s(asking: Underway) -> float:
 def test_who_does_not_answer_is_waited_for_no_longer_than_that() -> None:
     """Somebody was in the last slot, and has noted on the board that it has the PUT."""
 
-    async def act(workers: Workers, boxes: Boxes) -> None:
-        Board(os.dup(boxes.of(2).board), 2).count(KEY, 1)
+    async def act(workers: Workers, boxes: Channels) -> None:
+        PresenceTable(os.dup(boxes.of(2).board), 2).count(KEY, 1)
         began = time.monotonic()
         await workers[0].take_over(KEY, belongs_to("alice"))
         assert time.monotonic() - began >= post.ANSWER_S
@@ -160,8 +160,8 @@ def test_who_does_not_answer_is_waited_for_no_longer_than_that() -> None:
 
 
 def test_a_full_box_is_no_answer() -> None:
-    async def act(workers: Workers, boxes: Boxes) -> None:
-        Board(os.dup(boxes.of(2).board), 2).count(KEY, 1)
+    async def act(workers: Workers, boxes: Channels) -> None:
+        PresenceTable(os.dup(boxes.of(2).board), 2).count(KEY, 1)
         fill(boxes.of(2).boxes[2])
         assert await least_s(workers[0]) < post.ANSWER_S
 
@@ -171,14 +171,14 @@ def test_a_full_box_is_no_answer() -> None:
 def test_an_offer_that_cannot_be_taken_is_busy() -> None:
     """The worker that has it has answered, and then its box is full."""
 
-    async def act(workers: Workers, boxes: Boxes) -> None:
-        Board(os.dup(boxes.of(2).board), 2).count(KEY, 1)
+    async def act(workers: Workers, boxes: Channels) -> None:
+        PresenceTable(os.dup(boxes.of(2).board), 2).count(KEY, 1)
         taking = asyncio.ensure_future(workers[0].take_over(KEY, belongs_to("alice")))
         asked = await letter_in(boxes.of(2).inbox)
-        assert (asked.kind, asked.sender, asked.key) == (Kind.ASK, 0, KEY)
+        assert (asked.kind, asked.sender, asked.key) == (MessageKind.ASK, 0, KEY)
         fill(boxes.of(2).boxes[2])
         offer = Offer(1, 1000, "alice", "text/plain")
-        answer(boxes, Letter(kind=Kind.OFFER, sender=2, number=asked.number, offers=(offer,)))
+        answer(boxes, Message(kind=MessageKind.OFFER, sender=2, number=asked.number, offers=(offer,)))
         with pytest.raises(Refused) as caught:
             await taking
         assert caught.value.refusal is errors.BUSY
@@ -187,17 +187,17 @@ def test_an_offer_that_cannot_be_taken_is_busy() -> None:
 
 
 def test_strange_letters_change_nothing() -> None:
-    async def act(workers: Workers, boxes: Boxes) -> None:
+    async def act(workers: Workers, boxes: Channels) -> None:
         link = Link()
         with held(workers[0], link, "alice") as mine:
             offer = Offer(1, 1000, "alice", "text/plain")
             for letter in (
-                Letter(kind=Kind.OFFER, sender=1, number=NUMBER, offers=(offer,)),
-                Letter(kind=Kind.ENDED, sender=1, number=NUMBER),
-                Letter(kind=Kind.TAKE, sender=1, number=NUMBER, key=KEY, ticket=mine.ticket + 1),
-                Letter(kind=Kind.TAKE, sender=1, number=NUMBER, key="other", ticket=mine.ticket),
-                Letter(kind=Kind.TAKE, sender=SLOTS, number=NUMBER, key=KEY, ticket=mine.ticket),
-                Letter(kind=Kind.TAKE, sender=-1, number=NUMBER, key=KEY, ticket=mine.ticket),
+                Message(kind=MessageKind.OFFER, sender=1, number=NUMBER, offers=(offer,)),
+                Message(kind=MessageKind.ENDED, sender=1, number=NUMBER),
+                Message(kind=MessageKind.TAKE, sender=1, number=NUMBER, key=KEY, ticket=mine.ticket + 1),
+                Message(kind=MessageKind.TAKE, sender=1, number=NUMBER, key="other", ticket=mine.ticket),
+                Message(kind=MessageKind.TAKE, sender=SLOTS, number=NUMBER, key=KEY, ticket=mine.ticket),
+                Message(kind=MessageKind.TAKE, sender=-1, number=NUMBER, key=KEY, ticket=mine.ticket),
             ):
                 answer(boxes, letter)
             with socket.socket(fileno=os.dup(boxes.of(0).boxes[0])) as box:
@@ -216,7 +216,7 @@ def fill(fd: int) -> None:
             box.send(b"x")
 
 
-async def letter_in(fd: int) -> Letter:
+async def letter_in(fd: int) -> Message:
     """Give the next letter in the box of somebody who is not there."""
     with socket.socket(fileno=os.dup(fd)) as inbox:
         data = await asyncio.get_running_loop().sock_recv(inbox, 1 << 16)
@@ -225,7 +225,7 @@ async def letter_in(fd: int) -> Letter:
     return letter
 
 
-def answer(boxes: Boxes, letter: Letter) -> None:
+def answer(boxes: Channels, letter: Message) -> None:
     """Put a letter into the first worker's box."""
     with socket.socket(fileno=os.dup(boxes.of(0).boxes[0])) as box:
         box.send(letters.write(letter))
@@ -233,7 +233,7 @@ def answer(boxes: Boxes, letter: Letter) -> None:
 
 def test_the_board_shows_who_must_be_asked() -> None:
     fd = board.create(SLOTS)
-    boards = [Board(os.dup(fd), slot) for slot in range(SLOTS)]
+    boards = [PresenceTable(os.dup(fd), slot) for slot in range(SLOTS)]
     assert [one.others(KEY) for one in boards] == [[], [], []]
     boards[1].count(KEY, 1)
     boards[1].count(KEY, 1)
@@ -242,6 +242,6 @@ def test_the_board_shows_who_must_be_asked() -> None:
     boards[1].count(KEY, -1)
     boards[2].count(KEY, -1)
     assert [one.others(KEY) for one in boards] == [[1], [], [1]]
-    Board(os.dup(fd), 1)  # a successor
+    PresenceTable(os.dup(fd), 1)  # a successor
     assert boards[0].others(KEY) == []
     os.close(fd)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hmacfs.model import GiB, KiB, MiB
 from hmacfs.policy import chunks
-from hmacfs.policy.chunks import Algorithm, Bounds, Network, Upload
+from hmacfs.policy.chunks import Algorithm, ChunkBounds, ChunkedUpload, Network
 
 MINUTE_S = 60.0
 ROUNDED = 1 - 1e-12  # what floating point may take away
@@ -30,16 +30,18 @@ NETWORKS = st.builds(
     between_interruptions_s=st.floats(0.1, 1e6),
 )
 UPLOADS = st.integers(1, 10 * GiB).flatmap(
-    lambda size: st.builds(Upload, size=st.just(size), left=st.integers(1, size), keeps_partial=st.booleans())
+    lambda size: st.builds(
+        ChunkedUpload, size=st.just(size), left=st.integers(1, size), keeps_partial=st.booleans()
+    )
 )
 ALGORITHMS = st.sampled_from(Algorithm)
 BOUNDS = st.tuples(st.integers(1, 20 * MiB), st.integers(1, 20 * MiB)).map(
-    lambda pair: Bounds(least=min(pair), most=max(pair))
+    lambda pair: ChunkBounds(least=min(pair), most=max(pair))
 )
 
 
-def upload(size: int, *, keeps_partial: bool = False) -> Upload:
-    return Upload(size=size, left=size, keeps_partial=keeps_partial)
+def upload(size: int, *, keeps_partial: bool = False) -> ChunkedUpload:
+    return ChunkedUpload(size=size, left=size, keeps_partial=keeps_partial)
 
 
 @pytest.mark.parametrize(("size", "want"), [(1, 1), (MiB, MiB), (2 * MiB, 2 * MiB), (GiB, 2 * MiB)])
@@ -87,7 +89,7 @@ def test_predictive(network: Network, want: float) -> None:
 
 @given(NETWORKS, BOUNDS)
 def test_where_all_that_arrived_is_kept_only_large_chunks_make_sense(
-    network: Network, bounds: Bounds
+    network: Network, bounds: ChunkBounds
 ) -> None:
     sent = upload(GiB, keeps_partial=True)
     assert chunks.advise(Algorithm.PREDICTIVE, network, sent, bounds) == bounds.most
@@ -95,7 +97,7 @@ def test_where_all_that_arrived_is_kept_only_large_chunks_make_sense(
 
 @given(ALGORITHMS, NETWORKS, UPLOADS, BOUNDS)
 def test_within_bounds_or_all_that_is_left(
-    algorithm: Algorithm, network: Network, sent: Upload, bounds: Bounds
+    algorithm: Algorithm, network: Network, sent: ChunkedUpload, bounds: ChunkBounds
 ) -> None:
     size = chunks.advise(algorithm, network, sent, bounds)
     assert 1 <= size <= min(sent.left, bounds.most)
@@ -103,7 +105,9 @@ def test_within_bounds_or_all_that_is_left(
 
 
 @given(NETWORKS, UPLOADS, st.floats(1, 1000))
-def test_a_faster_network_never_gets_smaller_chunks(network: Network, sent: Upload, factor: float) -> None:
+def test_a_faster_network_never_gets_smaller_chunks(
+    network: Network, sent: ChunkedUpload, factor: float
+) -> None:
     faster = replace(network, rate=network.rate * factor)
     for algorithm in Algorithm:
         slow, fast = (chunks.advise(algorithm, one, sent) for one in (network, faster))

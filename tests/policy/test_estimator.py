@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hmacfs.model import MiB
 from hmacfs.policy import chunks, estimator
-from hmacfs.policy.chunks import Algorithm, Upload
+from hmacfs.policy.chunks import Algorithm, ChunkedUpload
 from hmacfs.policy.estimator import Estimate, Sample
 
 SAMPLES = st.lists(
@@ -35,7 +35,7 @@ def chunk(seconds: float = 2.0, *, broken: bool = False) -> Sample:
 
 
 def test_of_a_new_client_the_first_chunk_is_about_the_fixed_size() -> None:
-    upload = Upload(size=100 * MiB, left=100 * MiB, keeps_partial=False)
+    upload = ChunkedUpload(size=100 * MiB, left=100 * MiB, keeps_partial=False)
     first = chunks.advise(Algorithm.PREDICTIVE, estimator.STRANGER.network, upload)
     assert first == pytest.approx(chunks.FIXED_BYTES, rel=0.1)
 
@@ -84,5 +84,5 @@ def test_whatever_was_seen_there_is_an_advice(samples: list[Sample]) -> None:
     network = after(*samples).network
     assert 0 <= network.reliability <= 1
     assert 0 < network.between_interruptions_s <= estimator.LONGEST_S
-    upload = Upload(size=1024 * MiB, left=1024 * MiB, keeps_partial=False)
+    upload = ChunkedUpload(size=1024 * MiB, left=1024 * MiB, keeps_partial=False)
     assert chunks.MIN_BYTES <= chunks.advise(Algorithm.PREDICTIVE, network, upload) <= chunks.MAX_BYTES

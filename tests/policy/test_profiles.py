@@ -10,18 +10,18 @@ from hypothesis import strategies as st
 
 from hmacfs.model import KiB, MiB
 from hmacfs.policy import chunks, profiles
-from hmacfs.policy.chunks import Algorithm, Upload
-from hmacfs.policy.estimator import Seen
-from hmacfs.policy.profiles import UNKNOWN, Chunks, Profile, Sight
-from hmacfs.policy.quality import Bounds, Quality
+from hmacfs.policy.chunks import Algorithm, ChunkedUpload
+from hmacfs.policy.estimator import TransferTotals
+from hmacfs.policy.profiles import UNKNOWN, ChunkRules, Observations, Profile
+from hmacfs.policy.quality import LineThresholds, Quality
 
 NOW = 1_700_000_000.0
 DAY_S = 86_400.0
 SECONDS = st.just(0.0) | st.floats(1e-9, 1000)  # as clocks count
 SIGHTS = st.builds(
-    Sight,
+    Observations,
     uploads=st.builds(
-        Seen,
+        TransferTotals,
         received=st.integers(0, 100 * MiB),
         seconds=SECONDS,
         served_s=st.floats(0, 100),
@@ -36,19 +36,21 @@ SIGHTS = st.builds(
 )
 
 
-def after(*sights: Sight, now: float = NOW, profile: Profile = UNKNOWN) -> Profile:
+def after(*sights: Observations, now: float = NOW, profile: Profile = UNKNOWN) -> Profile:
     for sight in sights:
-        profile = profiles.after(profile, sight, Bounds(), now)
+        profile = profiles.after(profile, sight, LineThresholds(), now)
     return profile
 
 
-def upload(rate: float, *, seconds: float = 4.0, broken: int = 0, dialect: str = "v2") -> Sight:
-    seen = Seen(received=int(rate * seconds), seconds=seconds, served_s=0.01, started=1 + broken, completed=1)
-    return Sight(uploads=seen, round_trips_s=0.02, round_trips=1, dialects={dialect: 1 + broken})
+def upload(rate: float, *, seconds: float = 4.0, broken: int = 0, dialect: str = "v2") -> Observations:
+    seen = TransferTotals(
+        received=int(rate * seconds), seconds=seconds, served_s=0.01, started=1 + broken, completed=1
+    )
+    return Observations(uploads=seen, round_trips_s=0.02, round_trips=1, dialects={dialect: 1 + broken})
 
 
-def download(rate: float, seconds: float = 4.0) -> Sight:
-    return Sight(taken=int(rate * seconds), taking_s=seconds, round_trips_s=0.02, round_trips=1)
+def download(rate: float, seconds: float = 4.0) -> Observations:
+    return Observations(taken=int(rate * seconds), taking_s=seconds, round_trips_s=0.02, round_trips=1)
 
 
 def test_nothing_is_known_of_a_stranger() -> None:
@@ -96,8 +98,8 @@ def test_what_was_known_long_ago_gives_way_at_once() -> None:
 
 
 def test_chunks_follow_what_is_known() -> None:
-    how = Chunks(algorithm=Algorithm.PREDICTIVE, bounds=chunks.Bounds())
-    file = Upload(size=100 * MiB, left=100 * MiB, keeps_partial=False)
+    how = ChunkRules(algorithm=Algorithm.PREDICTIVE, bounds=chunks.ChunkBounds())
+    file = ChunkedUpload(size=100 * MiB, left=100 * MiB, keeps_partial=False)
     quick, broken = after(*[upload(20 * MiB)] * 5), after(*[upload(1 * MiB, broken=3)] * 20)
     assert profiles.advise(quick, file, how) == 10 * MiB
     assert 256 * KiB <= profiles.advise(broken, file, how) < profiles.advise(UNKNOWN, file, how)
@@ -107,23 +109,27 @@ def test_chunks_follow_what_is_known() -> None:
 
 
 @given(st.lists(SIGHTS, max_size=10), st.floats(0, 10 * DAY_S))
-def test_whatever_is_seen_a_profile_makes_sense(sights: list[Sight], pause_s: float) -> None:
+def test_whatever_is_seen_a_profile_makes_sense(sights: list[Observations], pause_s: float) -> None:
     profile = UNKNOWN
     for number, sight in enumerate(sights):
-        profile = profiles.after(profile, sight, Bounds(), NOW + number * pause_s)
+        profile = profiles.after(profile, sight, LineThresholds(), NOW + number * pause_s)
     for one in (profile.uploads.rate, profile.uploads.interruptions, profile.taking):
         assert one.value >= 0
         assert one.evidence_s >= 0
     assert 0 <= profile.reliability <= 1
     assert profile.interruptions_per_byte >= 0
-    file = Upload(size=MiB, left=MiB, keeps_partial=False)
+    file = ChunkedUpload(size=MiB, left=MiB, keeps_partial=False)
     for algorithm in Algorithm:
-        assert 0 < profiles.advise(profile, file, Chunks(algorithm=algorithm, bounds=chunks.Bounds())) <= MiB
+        assert (
+            0
+            < profiles.advise(profile, file, ChunkRules(algorithm=algorithm, bounds=chunks.ChunkBounds()))
+            <= MiB
+        )
     assert profiles.load(profiles.dump(profile)) == profile
 
 
 @given(SIGHTS, st.integers(0, 3))
-def test_two_workers_that_saw_half_each_know_what_one_would(sight: Sight, times: int) -> None:
+def test_two_workers_that_saw_half_each_know_what_one_would(sight: Observations, times: int) -> None:
     """Since each adds to what is shared, nothing is counted twice."""
     profile = after(*[sight] * times)
     one = after(sight, sight, profile=profile)

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from hmacfs.model import KiB, MiB
 from hmacfs.policy import quality
-from hmacfs.policy.quality import Bounds, Quality
+from hmacfs.policy.quality import LineThresholds, Quality
 
-BOUNDS = Bounds()
+BOUNDS = LineThresholds()
 RATES = st.floats(1, 1e10)
 TRIPS = st.floats(1e-6, 100)
 CLASSES = st.sampled_from(Quality)

@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 from hmacfs import errors, resume
 from hmacfs.errors import Refusal, Refused
 from hmacfs.model import Span
-from hmacfs.resume import Act, Ask, Door, Limits, State, chunked
+from hmacfs.resume import Action, UploadLimits, UploadProtocol, UploadRequest, UploadState, chunked
 
 if TYPE_CHECKING:
     from hmacfs.model import Reply
 
 ID = "0123456789abcdef0123456789abcdef"
-LIMITS = Limits(most=1000, chunk=4, lives_s=60.0)
-CHUNK = Ask(door=Door.CHUNKED, act=Act.APPEND, session=ID, chunk=1)
+LIMITS = UploadLimits(most=1000, chunk=4, lives_s=60.0)
+CHUNK = UploadRequest(door=UploadProtocol.CHUNKED, act=Action.APPEND, session=ID, chunk=1)
 
 
-def state(offset: int = 6, *, complete: bool = False) -> State:
-    return State(
+def state(offset: int = 6, *, complete: bool = False) -> UploadState:
+    return UploadState(
         offset=offset,
         length=10,
         complete=complete,
@@ -47,7 +47,7 @@ def said(reply: Reply) -> dict[str, Any]:
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 def test_a_creation(method: str) -> None:
     asked = chunked.read(head(f"{method} /chunked-upload", "X-Filename: a b.png", "X-Total-Size: 10"))
-    assert (asked.act, asked.name, asked.length) == (Act.CREATE, "a b.png", 10)
+    assert (asked.act, asked.name, asked.length) == (Action.CREATE, "a b.png", 10)
     reply = resume.created(asked, state(0), ID, LIMITS)
     assert reply.status == 201
     assert said(reply) == {"session_id": ID, "chunk_size": 4, "total_chunks": 3}
@@ -57,7 +57,7 @@ def test_a_chunk() -> None:
     asked = chunked.read(
         head("PUT /chunked-upload", f"X-Upload-Session-ID: {ID}", "X-Chunk-Number: 2", body=4)
     )
-    assert (asked.act, asked.session, asked.chunk) == (Act.APPEND, ID, 2)
+    assert (asked.act, asked.session, asked.chunk) == (Action.APPEND, ID, 2)
     reply = resume.appended(asked, state(), LIMITS)
     assert reply.status == 200
     assert said(reply) == {
@@ -86,7 +86,7 @@ def test_the_last_chunk_and_one_that_had_come_before() -> None:
 
 def test_the_status() -> None:
     asked = chunked.read(head(f"GET /upload-status?a=b&session_id={ID}"))
-    assert (asked.act, asked.session) == (Act.TELL, ID)
+    assert (asked.act, asked.session) == (Action.STATUS, ID)
     assert said(resume.told(asked, state(), LIMITS)) == {
         "session_id": ID,
         "filename": "a.png",
@@ -100,7 +100,7 @@ def test_the_status() -> None:
 
 
 def test_an_empty_file_is_all_there() -> None:
-    empty = State(offset=0, length=0, complete=False, expires=0.0)
+    empty = UploadState(offset=0, length=0, complete=False, expires=0.0)
     assert said(resume.told(CHUNK, empty, LIMITS))["progress"] == 1.0
     assert said(resume.created(CHUNK, empty, ID, LIMITS))["total_chunks"] == 0
 
@@ -135,7 +135,7 @@ def test_requests_that_are_refused(line: str, fields: list[str], refusal: Refusa
 def test_the_chunks_are_the_file(length: int, chunk_bytes: int) -> None:
     spans = []
     for number in range(chunked.count(length, chunk_bytes)):
-        ask = Ask(door=Door.CHUNKED, act=Act.APPEND, chunk=number)
+        ask = UploadRequest(door=UploadProtocol.CHUNKED, act=Action.APPEND, chunk=number)
         body = min(chunk_bytes, length - number * chunk_bytes)
         spans.append(chunked.place(ask, head("PUT /chunked-upload", body=body), length, chunk_bytes))
     assert [span.start for span in spans] == [0, *(span.stop for span in spans[:-1])]
@@ -155,7 +155,7 @@ def test_the_chunks_are_the_file(length: int, chunk_bytes: int) -> None:
     ],
 )
 def test_chunks_that_do_not_fit(chunk: int, body: int, refusal: Refusal) -> None:
-    ask = Ask(door=Door.CHUNKED, act=Act.APPEND, chunk=chunk)
+    ask = UploadRequest(door=UploadProtocol.CHUNKED, act=Action.APPEND, chunk=chunk)
     with pytest.raises(Refused) as caught:
         chunked.place(ask, head("PUT /chunked-upload", body=body), 10, 4)
     assert caught.value.refusal is refusal

@@ -7,27 +7,27 @@ from asking import head
 
 from hmacfs import errors, resume
 from hmacfs.errors import Refusal, Refused
-from hmacfs.resume import Act, Door, Limits, State, ranges
+from hmacfs.resume import Action, UploadLimits, UploadProtocol, UploadState, ranges
 
-LIMITS = Limits(most=1000, chunk=100, lives_s=60.0)
+LIMITS = UploadLimits(most=1000, chunk=100, lives_s=60.0)
 
 
 @pytest.mark.parametrize(
     ("value", "body", "want"),
     [
-        ("bytes 0-9/10", 10, (Act.APPEND, 0, 10)),
-        ("bytes 5-9/10", 5, (Act.APPEND, 5, 10)),
-        ("BYTES 5-5/10", 1, (Act.APPEND, 5, 10)),
-        ("bytes 0-0/9223372036854775807", 1, (Act.APPEND, 0, 2**63 - 1)),
-        ("bytes */10", 0, (Act.TELL, 0, 10)),
-        ("bytes */10", None, (Act.TELL, 0, 10)),
-        ("bytes */0", 0, (Act.TELL, 0, 0)),
+        ("bytes 0-9/10", 10, (Action.APPEND, 0, 10)),
+        ("bytes 5-9/10", 5, (Action.APPEND, 5, 10)),
+        ("BYTES 5-5/10", 1, (Action.APPEND, 5, 10)),
+        ("bytes 0-0/9223372036854775807", 1, (Action.APPEND, 0, 2**63 - 1)),
+        ("bytes */10", 0, (Action.STATUS, 0, 10)),
+        ("bytes */10", None, (Action.STATUS, 0, 10)),
+        ("bytes */0", 0, (Action.STATUS, 0, 0)),
     ],
 )
-def test_parts(value: str, body: int | None, want: tuple[Act, int, int]) -> None:
+def test_parts(value: str, body: int | None, want: tuple[Action, int, int]) -> None:
     asked = ranges.read(head("PUT /u/a/b", f"Content-Range: {value}", body=body))
     assert (asked.act, asked.offset, asked.length) == want
-    assert asked.door is Door.RANGE
+    assert asked.door is UploadProtocol.RANGE
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,10 @@ def test_parts_that_are_refused(value: str, body: int | None, refusal: Refusal |
 
 def test_answers() -> None:
     asked = ranges.read(head("PUT /u/a/b", "Content-Range: bytes 0-4/10", body=5))
-    reply = resume.appended(asked, State(offset=5, length=10, complete=False, expires=0.0), LIMITS)
+    reply = resume.appended(asked, UploadState(offset=5, length=10, complete=False, expires=0.0), LIMITS)
     assert reply.status == 204
     assert {("Upload-Offset", "5"), ("Upload-Complete", "?0")} <= set(reply.fields)
-    other = State(offset=7, length=11, complete=False, expires=0.0)
+    other = UploadState(offset=7, length=11, complete=False, expires=0.0)
     assert resume.offset_wrong(asked, other).refusal.status == 409
     assert resume.length_wrong(asked, other).refusal.status == 400
     assert resume.interim(asked, "/u/a/b", 5, LIMITS) is None

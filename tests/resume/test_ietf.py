@@ -11,51 +11,51 @@ from asking import head
 from hmacfs import errors, resume
 from hmacfs.errors import Refusal, Refused
 from hmacfs.http import reply as replies
-from hmacfs.resume import Act, Ask, Door, Limits, State, ietf
+from hmacfs.resume import Action, UploadLimits, UploadProtocol, UploadRequest, UploadState, ietf
 
 INTEROP = "Upload-Draft-Interop-Version: 8"
 PART = "Content-Type: application/partial-upload"
-LIMITS = Limits(most=1000, chunk=100, lives_s=60.0)
+LIMITS = UploadLimits(most=1000, chunk=100, lives_s=60.0)
 LIMIT = ("Upload-Limit", "max-size=1000, max-append-size=100, max-age=60")
 CREATE = "POST /files/"
 APPEND = "PATCH /files/a"
 
 
-def state(offset: int = 5, length: int | None = 11, *, complete: bool = False) -> State:
-    return State(offset=offset, length=length, complete=complete, expires=0.0)
+def state(offset: int = 5, length: int | None = 11, *, complete: bool = False) -> UploadState:
+    return UploadState(offset=offset, length=length, complete=complete, expires=0.0)
 
 
-def ask(version: int | None = 8) -> Ask:
-    return Ask(door=Door.IETF, act=Act.APPEND, offset=7, version=version)
+def ask(version: int | None = 8) -> UploadRequest:
+    return UploadRequest(door=UploadProtocol.IETF, act=Action.APPEND, offset=7, version=version)
 
 
 @pytest.mark.parametrize(
     ("line", "fields", "body", "want"),
     [
         # act, offset, length, ends
-        (CREATE, ["Upload-Complete: ?1"], 100, (Act.CREATE, 0, 100, True)),
-        (CREATE, ["Upload-Complete: ?1", "Upload-Length: 100"], 100, (Act.CREATE, 0, 100, True)),
-        (CREATE, ["Upload-Complete: ?0"], 0, (Act.CREATE, 0, None, False)),
-        (CREATE, ["Upload-Complete: ?0"], None, (Act.CREATE, 0, None, False)),
-        (CREATE, ["Upload-Complete: ?0", "Upload-Length: 100"], 25, (Act.CREATE, 0, 100, False)),
-        (CREATE, ["Upload-Complete: ?0", "Upload-Length: 25"], 25, (Act.CREATE, 0, 25, False)),
-        (CREATE, ["Upload-Complete: ?1", "Transfer-Encoding: chunked"], None, (Act.CREATE, 0, None, True)),
-        ("PUT /u/a/b", ["Upload-Complete: ?1"], 0, (Act.CREATE, 0, 0, True)),
-        ("PUT /u/a/b", ["Upload-Complete: ?1;a=b", "Upload-Length: -1"], 5, (Act.CREATE, 0, 5, True)),
-        (APPEND, [PART, "Upload-Offset: 50", "Upload-Complete: ?1"], 50, (Act.APPEND, 50, 100, True)),
-        (APPEND, [PART, "Upload-Offset: 50", "Upload-Complete: ?0"], 25, (Act.APPEND, 50, None, False)),
-        (APPEND, [PART, "Upload-Offset: 100", "Upload-Complete: ?1"], 0, (Act.APPEND, 100, 100, True)),
-        ("HEAD /files/a", [], None, (Act.TELL, 0, None, None)),
-        ("GET /files/a", [], None, (Act.TELL, 0, None, None)),
-        ("DELETE /files/a", [], None, (Act.CANCEL, 0, None, None)),
+        (CREATE, ["Upload-Complete: ?1"], 100, (Action.CREATE, 0, 100, True)),
+        (CREATE, ["Upload-Complete: ?1", "Upload-Length: 100"], 100, (Action.CREATE, 0, 100, True)),
+        (CREATE, ["Upload-Complete: ?0"], 0, (Action.CREATE, 0, None, False)),
+        (CREATE, ["Upload-Complete: ?0"], None, (Action.CREATE, 0, None, False)),
+        (CREATE, ["Upload-Complete: ?0", "Upload-Length: 100"], 25, (Action.CREATE, 0, 100, False)),
+        (CREATE, ["Upload-Complete: ?0", "Upload-Length: 25"], 25, (Action.CREATE, 0, 25, False)),
+        (CREATE, ["Upload-Complete: ?1", "Transfer-Encoding: chunked"], None, (Action.CREATE, 0, None, True)),
+        ("PUT /u/a/b", ["Upload-Complete: ?1"], 0, (Action.CREATE, 0, 0, True)),
+        ("PUT /u/a/b", ["Upload-Complete: ?1;a=b", "Upload-Length: -1"], 5, (Action.CREATE, 0, 5, True)),
+        (APPEND, [PART, "Upload-Offset: 50", "Upload-Complete: ?1"], 50, (Action.APPEND, 50, 100, True)),
+        (APPEND, [PART, "Upload-Offset: 50", "Upload-Complete: ?0"], 25, (Action.APPEND, 50, None, False)),
+        (APPEND, [PART, "Upload-Offset: 100", "Upload-Complete: ?1"], 0, (Action.APPEND, 100, 100, True)),
+        ("HEAD /files/a", [], None, (Action.STATUS, 0, None, None)),
+        ("GET /files/a", [], None, (Action.STATUS, 0, None, None)),
+        ("DELETE /files/a", [], None, (Action.CANCEL, 0, None, None)),
     ],
 )
 def test_requests(
-    line: str, fields: list[str], body: int | None, want: tuple[Act, int, int | None, bool | None]
+    line: str, fields: list[str], body: int | None, want: tuple[Action, int, int | None, bool | None]
 ) -> None:
     asked = ietf.read(head(line, INTEROP, *fields, body=body))
     assert (asked.act, asked.offset, asked.length, asked.ends) == want
-    assert (asked.door, asked.version) == (Door.IETF, 8)
+    assert (asked.door, asked.version) == (UploadProtocol.IETF, 8)
 
 
 @pytest.mark.parametrize(

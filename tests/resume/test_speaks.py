@@ -11,11 +11,11 @@ from hmacfs import resume
 from hmacfs.errors import Refused
 from hmacfs.http import cors
 from hmacfs.model import Head
-from hmacfs.resume import Act, Door, Limits, State, tus
+from hmacfs.resume import Action, UploadLimits, UploadProtocol, UploadState, tus
 
 TUS = "Tus-Resumable: 1.0.0"
 INTEROP = "Upload-Draft-Interop-Version: 8"
-LIMITS = Limits(most=1000, chunk=100, lives_s=60.0)
+LIMITS = UploadLimits(most=1000, chunk=100, lives_s=60.0)
 FIELDS = [
     b"Content-Range",
     b"Content-Type",
@@ -118,39 +118,39 @@ def heads(draw: st.DrawFn) -> Head:
         ("DELETE /upload/a/b", [], None),
         ("PATCH /upload/a/b", [], None),
         ("PATCH /upload/a/b", ["Content-Type: application/json"], None),
-        ("POST /files/", [TUS], Door.TUS),
-        ("PATCH /files/a", [TUS], Door.TUS),
-        ("HEAD /files/a", [TUS], Door.TUS),
-        ("DELETE /files/a", [TUS], Door.TUS),
-        ("POST /files/", ["Tus-Resumable: 0.2.2"], Door.TUS),  # to be refused with 412
-        ("PATCH /files/a", ["Content-Type: application/offset+octet-stream"], Door.TUS),  # same
+        ("POST /files/", [TUS], UploadProtocol.TUS),
+        ("PATCH /files/a", [TUS], UploadProtocol.TUS),
+        ("HEAD /files/a", [TUS], UploadProtocol.TUS),
+        ("DELETE /files/a", [TUS], UploadProtocol.TUS),
+        ("POST /files/", ["Tus-Resumable: 0.2.2"], UploadProtocol.TUS),  # to be refused with 412
+        ("PATCH /files/a", ["Content-Type: application/offset+octet-stream"], UploadProtocol.TUS),  # same
         ("PUT /upload/a/b", [TUS], None),
         ("GET /files/a", [TUS], None),
         ("OPTIONS /files/a", [TUS, INTEROP], None),
-        ("POST /files/", ["Upload-Complete: ?0"], Door.IETF),
-        ("PUT /upload/a/b", ["Upload-Complete: ?1", INTEROP], Door.IETF),
+        ("POST /files/", ["Upload-Complete: ?0"], UploadProtocol.IETF),
+        ("PUT /upload/a/b", ["Upload-Complete: ?1", INTEROP], UploadProtocol.IETF),
         ("PUT /upload/a/b", ["Upload-Complete: yes", INTEROP], None),  # a malformed field is not there
         ("PUT /upload/a/b", ["Upload-Complete: ?1, ?0"], None),
         ("PUT /upload/a/b", [INTEROP], None),
-        ("PATCH /files/a", ["Upload-Complete: ?1"], Door.IETF),  # to be refused with 415
-        ("PATCH /files/a", ["Content-Type: Application/Partial-Upload"], Door.IETF),
-        ("HEAD /files/a", [INTEROP], Door.IETF),
-        ("DELETE /files/a", [INTEROP], Door.IETF),
-        ("PUT /upload/a/b", ["Content-Range: bytes 0-0/1"], Door.RANGE),
+        ("PATCH /files/a", ["Upload-Complete: ?1"], UploadProtocol.IETF),  # to be refused with 415
+        ("PATCH /files/a", ["Content-Type: Application/Partial-Upload"], UploadProtocol.IETF),
+        ("HEAD /files/a", [INTEROP], UploadProtocol.IETF),
+        ("DELETE /files/a", [INTEROP], UploadProtocol.IETF),
+        ("PUT /upload/a/b", ["Content-Range: bytes 0-0/1"], UploadProtocol.RANGE),
         ("POST /upload", ["Content-Range: bytes 0-0/1"], None),
-        ("POST /chunked-upload", [], Door.CHUNKED),
-        ("PUT /chunked-upload", [], Door.CHUNKED),
+        ("POST /chunked-upload", [], UploadProtocol.CHUNKED),
+        ("PUT /chunked-upload", [], UploadProtocol.CHUNKED),
         ("PUT /upload/chunked-upload", ["X-Upload-Session-ID: 1"], None),
     ],
 )
-def test_the_language_of_a_request(line: str, fields: list[str], door: Door | None) -> None:
+def test_the_language_of_a_request(line: str, fields: list[str], door: UploadProtocol | None) -> None:
     assert resume.speaks(head(line, *fields)) is door
 
 
 @given(asked=heads())
 def test_any_request_is_read_or_refused(asked: Head) -> None:
     door = resume.speaks(asked)
-    for one in Door if door is None else [door]:
+    for one in UploadProtocol if door is None else [door]:
         try:
             ask = resume.read(one, asked)
         except Refused:
@@ -158,14 +158,18 @@ def test_any_request_is_read_or_refused(asked: Head) -> None:
         assert ask.door is one
         assert 0 <= ask.offset <= 2**63 - 1
         assert ask.length is None or 0 <= ask.length <= 2**63 - 1
-        if ask.length is not None and ask.act in (Act.APPEND, Act.CREATE) and one is not Door.CHUNKED:
+        if (
+            ask.length is not None
+            and ask.act in (Action.APPEND, Action.CREATE)
+            and one is not UploadProtocol.CHUNKED
+        ):
             assert ask.offset + (asked.length or 0) <= ask.length
 
 
 @given(asked=heads())
 def test_all_languages_can_answer_whatever_they_read(asked: Head) -> None:
-    state = State(offset=3, length=5, complete=False, expires=0.0)
-    for door in Door:
+    state = UploadState(offset=3, length=5, complete=False, expires=0.0)
+    for door in UploadProtocol:
         try:
             ask = resume.read(door, asked)
         except Refused:
@@ -179,7 +183,7 @@ def test_all_languages_can_answer_whatever_they_read(asked: Head) -> None:
         assert {answer.status for answer in answers} <= {200, 201, 204}
         assert all(text.isascii() for answer in answers for field in answer.fields for text in field)
         assert resume.interim(ask, "/files/a", 3, LIMITS) is None or (
-            door is Door.IETF and not asked.http10 and ask.version in {6, 7, 8}
+            door is UploadProtocol.IETF and not asked.http10 and ask.version in {6, 7, 8}
         )
 
 

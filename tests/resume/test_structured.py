@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmacfs.resume import Limits, structured
+from hmacfs.resume import UploadLimits, structured
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_what_is_written_reads_the_same(number: int, digest: bytes, *, yes: bool
 
 @given(most=st.integers(0, 2**63 - 1), chunk=st.integers(1, 2**63 - 1), lives_s=st.floats(0, 1e18))
 def test_a_limit_is_a_dictionary_of_integers(most: int, chunk: int, lives_s: float) -> None:
-    name, value = structured.limit(Limits(most=most, chunk=chunk, lives_s=lives_s), 8)
+    name, value = structured.limit(UploadLimits(most=most, chunk=chunk, lives_s=lives_s), 8)
     assert name == "Upload-Limit"
     members = http_sf.parse(value.encode(), tltype="dictionary")
     assert isinstance(members, dict)

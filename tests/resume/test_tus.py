@@ -12,36 +12,41 @@ from hypothesis import strategies as st
 
 from hmacfs import errors, resume
 from hmacfs.errors import Refusal, Refused
-from hmacfs.resume import Act, Ask, Checksum, Door, Limits, State, tus
+from hmacfs.resume import Action, Checksum, UploadLimits, UploadProtocol, UploadRequest, UploadState, tus
 
 TUS = "Tus-Resumable: 1.0.0"
 OCTETS = "Content-Type: application/offset+octet-stream"
 SHA1 = base64.b64encode(hashlib.sha1(b"hello").digest()).decode()
-LIMITS = Limits(most=1000, chunk=100, lives_s=60.0)
+LIMITS = UploadLimits(most=1000, chunk=100, lives_s=60.0)
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
 
 
 def state(
     offset: int = 5, length: int | None = 11, *, complete: bool = False, parts: tuple[str, ...] = ()
-) -> State:
-    return State(offset=offset, length=length, complete=complete, expires=784111777.0, parts=parts)
+) -> UploadState:
+    return UploadState(offset=offset, length=length, complete=complete, expires=784111777.0, parts=parts)
 
 
-def create(*fields: str, body: int | None = 0) -> Ask:
+def create(*fields: str, body: int | None = 0) -> UploadRequest:
     return tus.read(head("POST /files/", TUS, *fields, body=body))
 
 
-def append(*fields: str, body: int | None = 6) -> Ask:
+def append(*fields: str, body: int | None = 6) -> UploadRequest:
     return tus.read(head("PATCH /files/a", TUS, OCTETS, *fields, body=body))
 
 
-def ask(act: Act = Act.APPEND) -> Ask:
-    return Ask(door=Door.TUS, act=act, offset=7)
+def ask(act: Action = Action.APPEND) -> UploadRequest:
+    return UploadRequest(door=UploadProtocol.TUS, act=act, offset=7)
 
 
 def test_the_protocols_first_example() -> None:
     asked = append("Upload-Offset: 70", body=30)
-    assert (asked.door, asked.act, asked.offset, asked.length) == (Door.TUS, Act.APPEND, 70, None)
+    assert (asked.door, asked.act, asked.offset, asked.length) == (
+        UploadProtocol.TUS,
+        Action.APPEND,
+        70,
+        None,
+    )
     reply = resume.appended(asked, state(100, 100, complete=True), LIMITS)
     assert (reply.status, reply.fields) == (204, [("Upload-Offset", "100")])
     reply = resume.told(asked, state(70, 100), LIMITS)
@@ -67,14 +72,14 @@ def test_another_version_is_refused_with_ours(method: str, version: str | None) 
 @pytest.mark.parametrize(
     ("line", "override", "act"),
     [
-        ("POST /files/a", "PATCH", Act.APPEND),
-        ("POST /files/a", "head", Act.TELL),
-        ("POST /files/a", "DELETE", Act.CANCEL),
-        ("DELETE /files/a", "PATCH", Act.CANCEL),
-        ("HEAD /files/a", "DELETE", Act.TELL),
+        ("POST /files/a", "PATCH", Action.APPEND),
+        ("POST /files/a", "head", Action.STATUS),
+        ("POST /files/a", "DELETE", Action.CANCEL),
+        ("DELETE /files/a", "PATCH", Action.CANCEL),
+        ("HEAD /files/a", "DELETE", Action.STATUS),
     ],
 )
-def test_a_method_is_overridden_on_post_only(line: str, override: str, act: Act) -> None:
+def test_a_method_is_overridden_on_post_only(line: str, override: str, act: Action) -> None:
     fields = [f"X-HTTP-Method-Override: {override}", "Upload-Offset: 0", OCTETS]
     assert tus.read(head(line, TUS, *fields, body=1)).act is act
 
@@ -113,7 +118,7 @@ def test_no_other_method_can_be_meant(override: str) -> None:
 )
 def test_creations(fields: list[str], refusal: Refusal | None) -> None:
     if refusal is None:
-        assert create(*fields).act is Act.CREATE
+        assert create(*fields).act is Action.CREATE
     else:
         with pytest.raises(Refused) as caught:
             create(*fields)
@@ -135,7 +140,7 @@ def test_an_empty_metadata_field_is_none() -> None:
 
 def test_creation_with_upload() -> None:
     asked = create("Upload-Length: 100", OCTETS, f"Upload-Checksum: sha1 {SHA1}", body=5)
-    assert (asked.act, asked.offset, asked.length) == (Act.CREATE, 0, 100)
+    assert (asked.act, asked.offset, asked.length) == (Action.CREATE, 0, 100)
     assert asked.checksums[0].algorithm == "sha1"
     reply = resume.created(asked, state(5, 100), "/files/a", LIMITS)
     assert reply.status == 201
@@ -163,7 +168,7 @@ def test_uploads_to_be_joined() -> None:
     asked = create("Upload-Concat: final;/files/a https://files.example.org/files/b", body=None)
     assert (asked.partial, asked.parts) == (False, ("/files/a", "https://files.example.org/files/b"))
     assert asked.checksums == ()
-    told = dict(resume.told(ask(Act.TELL), state(parts=asked.parts), LIMITS).fields)
+    told = dict(resume.told(ask(Action.STATUS), state(parts=asked.parts), LIMITS).fields)
     assert told["Upload-Concat"] == "final;/files/a https://files.example.org/files/b"
 
 
@@ -179,7 +184,7 @@ def test_what_head_tells() -> None:
     known = state(length=None)
     known.partial = True
     known.metadata = "filename d29ybGQ="
-    told = dict(resume.told(ask(Act.TELL), known, LIMITS).fields)
+    told = dict(resume.told(ask(Action.STATUS), known, LIMITS).fields)
     assert told["Upload-Defer-Length"] == "1"
     assert "Upload-Length" not in told
     assert told["Upload-Concat"] == "partial"
@@ -246,7 +251,7 @@ def test_a_checksum_reads_as_it_was_made(digest: bytes, algorithm: str) -> None:
 
 
 def test_no_content_to_what_is_cancelled() -> None:
-    reply = resume.cancelled(ask(Act.CANCEL))
+    reply = resume.cancelled(ask(Action.CANCEL))
     assert (reply.status, reply.fields) == (204, [])
 
 
@@ -259,7 +264,7 @@ def test_refusals_that_need_the_state() -> None:
     changed = ask()
     changed.length = 12
     assert resume.length_wrong(changed, state(5, 11)).refusal.status == 400
-    large = resume.too_large(ask(Act.CREATE), LIMITS)
+    large = resume.too_large(ask(Action.CREATE), LIMITS)
     assert large.refusal.status == 413
     assert large.fields == (("Tus-Max-Size", "1000"),)
 

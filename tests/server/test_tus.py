@@ -19,7 +19,7 @@ from languages import ALICE, BOB, LIMIT, OCTETS, TUS, create, file_of, offset, p
 from wire import Wire
 
 from hmacfs._descriptor import Descriptor
-from hmacfs.store.sessions.note import Note, State
+from hmacfs.store.sessions.note import SessionFile, SessionPhase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -401,8 +401,8 @@ def test_a_join_goes_on_where_it_was_when_its_worker_was_killed(server: Server) 
         path.write_bytes(data)
     final = uploads / first.fields["location"].rpartition("/")[2]
     final.write_bytes(b"HELLO W")
-    with Note(Descriptor(os.open(f"{final}.note", os.O_RDWR))) as note:
-        note.set_state(State.OPEN)
+    with SessionFile(Descriptor(os.open(f"{final}.note", os.O_RDWR))) as note:
+        note.set_state(SessionPhase.OPEN)
     server.storage.joinpath(first.fields["content-location"].removeprefix("/")).unlink()
     again = concat(server, *urls)
     assert (again.status, again.fields["location"]) == (201, first.fields["location"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hmacfs.store import acquaintances
-from hmacfs.store.acquaintances import Acquaintances
+from hmacfs.store.acquaintances import ProfileDatabase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,15 +27,15 @@ def storage(tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def opened(storage: Path, count: int, most: int = 100) -> Iterator[list[Acquaintances]]:
-    found = [Acquaintances(str(storage), most) for _ in range(count)]
+def opened(storage: Path, count: int, most: int = 100) -> Iterator[list[ProfileDatabase]]:
+    found = [ProfileDatabase(str(storage), most) for _ in range(count)]
     yield found
     for one in found:
         one.close()
 
 
 def exchange(
-    one: Acquaintances, *keys: bytes, since: int = 0, now: float = NOW, keep_s: float = 60.0
+    one: ProfileDatabase, *keys: bytes, since: int = 0, now: float = NOW, keep_s: float = 60.0
 ) -> News:
     return one.exchange(
         keys,

@@ -21,9 +21,9 @@ from hmacfs.store import Store
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from hmacfs.store import Stored
-    from hmacfs.store.sessions import Sessions, Writing
-    from hmacfs.store.upload import Upload
+    from hmacfs.store import PublishedFile
+    from hmacfs.store.sessions import Sessions, WriteLease
+    from hmacfs.store.upload import PendingPublication
 
 NAME = "a" * 32
 CHUNK = 4
@@ -178,7 +178,7 @@ def test_what_was_dropped_while_it_was_published_does_not_harm_the_next(
     assert (root / f".hmacfs/uploads/{NAME}").read_bytes() == b"he"
 
 
-async def whole(store: Store) -> Writing:
+async def whole(store: Store) -> WriteLease:
     """Bring an upload to where it needs only to be published; give the hold on it."""
     writing = await store.sessions.start(NAME, terms(), 5, 5)
     write(writing, b"hello")
@@ -194,7 +194,7 @@ class Slow:
         self._publish = sessions._publish
         sessions._publish = self
 
-    async def __call__(self, upload: Upload) -> Stored:
+    async def __call__(self, upload: PendingPublication) -> PublishedFile:
         self.under_way.set()
         await self.go.wait()
         return await self._publish(upload)
@@ -395,7 +395,7 @@ def test_chunks_come_in_any_order_and_once(pair: tuple[Store, Store], root: Path
     assert (root / "upload/U/it").read_bytes() == whole
 
 
-async def chunk(store: Store, number: int, *, alone: bool = False) -> Writing:
+async def chunk(store: Store, number: int, *, alone: bool = False) -> WriteLease:
     """Take over a chunk that is not stored."""
     taken = await store.sessions.take_chunk(NAME, mine, number, alone=alone)
     assert taken is not None

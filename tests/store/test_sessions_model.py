@@ -18,7 +18,7 @@ from hmacfs.errors import Refused
 from hmacfs.store import Store
 
 if TYPE_CHECKING:
-    from hmacfs.store.sessions import Writing
+    from hmacfs.store.sessions import WriteLease
 
 NAME = "a" * 32
 WORKERS = st.integers(0, 1)
@@ -34,7 +34,7 @@ class Upload(RuleBasedStateMachine):
         self.root = Path(self.directory.enter_context(tempfile.TemporaryDirectory()), "storage")
         self.clock = Clock()
         self.stores = [self.store(), self.store()]
-        self.holds: dict[int, Writing] = {}
+        self.holds: dict[int, WriteLease] = {}
         self.newest: int | None = None
         self.body = b""
         self.kept = 0  # where the newest hold began

@@ -46,7 +46,7 @@ def read(pieces: Iterable[bytes], room: int = 1 << 20) -> tuple[str, bytes, byte
     """Give name, stored bytes and digest of a form that comes in `pieces`. Raises Refused."""
     fd = os.memfd_create("part")
     try:
-        form = transfer.Form(Part(Descriptor(fd, owned=False), room), BOUNDARY)
+        form = transfer.FormParser(Part(Descriptor(fd, owned=False), room), BOUNDARY)
         for piece in pieces:
             form.take(memoryview(piece))
         name, size, digest = form.finish()

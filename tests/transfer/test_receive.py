@@ -18,7 +18,7 @@ from hmacfs.model import Plan
 from hmacfs.transfer import bodies
 
 if TYPE_CHECKING:
-    from hmacfs.transfer import Sink
+    from hmacfs.transfer import BodySink
 
 PLAN = Plan(slab=1 << 15, budget=1 << 20)
 
@@ -37,7 +37,7 @@ class Link:
         self._pieces = pieces
         self._broken = broken
 
-    def pour(self, sink: Sink, plan: Plan) -> asyncio.Future[None]:
+    def pour(self, sink: BodySink, plan: Plan) -> asyncio.Future[None]:
         assert plan is PLAN
         poured: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:

@@ -62,7 +62,7 @@ class Stage:
             pieces=pieces,
             file=File(Descriptor(self.file), len(content), 0, 0),
         )
-        self.sending = transfer.Sending(
+        self.sending = transfer.PlainReplyTransfer(
             self.turns,
             Descriptor(self.ours.fileno(), owned=False),
             reply=reply,

@@ -14,12 +14,12 @@ COSTS = {256 * KiB: 4, 512 * KiB: 2, MiB: 3, 2 * MiB: 5}  # nanoseconds a byte
 LONG = 40 * TRIED_EVERY
 
 
-def rows(count: int) -> list[metrics.Row]:
+def rows(count: int) -> list[metrics.CounterRow]:
     memory = memoryview(bytearray(metrics.memory_bytes(count)))
-    return [metrics.Row(memory, slot) for slot in range(count)]
+    return [metrics.CounterRow(memory, slot) for slot in range(count)]
 
 
-def upload(site: transfer.Site, spells: int) -> Counter[int]:
+def upload(site: transfer.BufferTuner, spells: int) -> Counter[int]:
     """Weigh fast uploads of so many spells; give how many had each class."""
     used: Counter[int] = Counter()
     for _ in range(spells):
@@ -30,27 +30,29 @@ def upload(site: transfer.Site, spells: int) -> Counter[int]:
 
 def test_now_and_then_each_class_is_tried() -> None:
     (row,) = rows(1)
-    site = transfer.Site(row, CLASSES, initial=MiB)
+    site = transfer.BufferTuner(row, CLASSES, initial=MiB)
     used = upload(site, LONG)
     assert used[2 * MiB] >= LONG * (1 - 1 / TRIED_EVERY)
     assert all(used[size] >= LONG // TRIED_EVERY // 4 for size in CLASSES.each())
 
 
 def test_workers_try_different_classes_at_the_same_time() -> None:
-    first, second = (transfer.Site(row, CLASSES, initial=MiB, first_tried=n) for n, row in enumerate(rows(2)))
+    first, second = (
+        transfer.BufferTuner(row, CLASSES, initial=MiB, first_tried=n) for n, row in enumerate(rows(2))
+    )
     assert upload(first, TRIED_EVERY) != upload(second, TRIED_EVERY)
 
 
 def test_a_look_that_found_little_says_nothing() -> None:
     (row,) = rows(1)
-    site = transfer.Site(row, CLASSES, initial=MiB)
+    site = transfer.BufferTuner(row, CLASSES, initial=MiB)
     site.weigh(MiB, optimum.WEIGHED_FROM_BYTES - 1, 1)
     assert row.read(metrics.WEIGHED_BYTES[MiB]) == 0
 
 
 def test_slow_clients_do_not_stay_with_a_class_that_is_tried() -> None:
     (row,) = rows(1)
-    site = transfer.Site(row, CLASSES, initial=MiB)
+    site = transfer.BufferTuner(row, CLASSES, initial=MiB)
     while site.top == CLASSES.most:
         upload(site, 1)
     tried = site.top
@@ -62,7 +64,9 @@ def test_slow_clients_do_not_stay_with_a_class_that_is_tried() -> None:
 
 def test_all_workers_come_to_use_what_costs_least() -> None:
     shared = rows(3)
-    sites = [transfer.Site(row, CLASSES, initial=MiB, first_tried=slot) for slot, row in enumerate(shared)]
+    sites = [
+        transfer.BufferTuner(row, CLASSES, initial=MiB, first_tried=slot) for slot, row in enumerate(shared)
+    ]
     optimiser = transfer.Optimiser(shared, shared[0], CLASSES, b"")
     assert shared[0].read(metrics.OPTIMAL_BUFFER) == 2 * MiB
     assert optimiser.rank() is None  # nothing has been weighed yet
@@ -86,14 +90,14 @@ def test_a_single_class_is_not_ranked() -> None:
     only = classes.between(256 * KiB, MiB, adaptive=False)
     (row,) = rows(1)
     optimiser = transfer.Optimiser([row], row, only, b"")
-    upload(transfer.Site(row, only, initial=MiB), LONG)
+    upload(transfer.BufferTuner(row, only, initial=MiB), LONG)
     assert optimiser.rank() is None
     assert row.read(metrics.OPTIMAL_BUFFER) == 256 * KiB
 
 
 def test_nothing_heard_changes_nothing() -> None:
     (row,) = rows(1)
-    site = transfer.Site(row, CLASSES, initial=MiB)
+    site = transfer.BufferTuner(row, CLASSES, initial=MiB)
     site.learn(512 * KiB)
     site.learn(0)  # the first worker is just starting
     assert site.best == 512 * KiB
@@ -101,7 +105,7 @@ def test_nothing_heard_changes_nothing() -> None:
 
 def test_the_next_client_begins_with_what_is_typical() -> None:
     (row,) = rows(1)
-    site = transfer.Site(row, CLASSES, initial=MiB)
+    site = transfer.BufferTuner(row, CLASSES, initial=MiB)
     assert site.begin(1 << 30).size == MiB
     site.end(100 * MiB, 200 * MiB, 2.0)
     assert site.begin(1 << 30).size == 512 * KiB  # 50 MiB/s: what comes in 10 ms

@@ -4,8 +4,8 @@
 `engine` moves the bytes of all. `underway` are plain PUTs that have not become one of these yet.
 """
 
-from hmacfs.app.resumable.engine import Link
+from hmacfs.app.resumable.engine import UploadConnection
 from hmacfs.app.resumable.entrance import Resumable
-from hmacfs.app.resumable.underway import Held, Underway
+from hmacfs.app.resumable.underway import ActiveUpload, ActiveUploads
 
-__all__ = ["Held", "Link", "Resumable", "Underway"]
+__all__ = ["ActiveUpload", "ActiveUploads", "Resumable", "UploadConnection"]

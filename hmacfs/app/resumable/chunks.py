@@ -12,27 +12,27 @@ from typing import TYPE_CHECKING, Final
 
 from hmacfs import auth, errors, resume
 from hmacfs.app import places
-from hmacfs.app.resumable.engine import Target
+from hmacfs.app.resumable.engine import UploadTarget
 from hmacfs.errors import Refused
 from hmacfs.http import target as targets
 from hmacfs.model import Facts
 from hmacfs.policy import buffers
-from hmacfs.policy.chunks import Upload
-from hmacfs.resume import Act, chunked
-from hmacfs.store.sessions import Terms
+from hmacfs.policy.chunks import ChunkedUpload
+from hmacfs.resume import Action, chunked
+from hmacfs.store.sessions import UploadInfo
 from hmacfs.transfer import SharedSink
 
 if TYPE_CHECKING:
-    from hmacfs.app.resumable.engine import Engine, Link
+    from hmacfs.app.resumable.engine import Engine, UploadConnection
     from hmacfs.model import Endpoint, Grant, Head, Reply, Slot, Span
-    from hmacfs.resume import Ask, Limits, State
+    from hmacfs.resume import UploadLimits, UploadRequest, UploadState
     from hmacfs.store.sessions import Allowed, Found
 
 GO_JWT: Final = "gojwt"
 _ID_BYTES: Final = 16
 
 
-class Chunks:
+class GoChunkedUploads:
     """The Go server's chunked uploads."""
 
     def __init__(self, engine: Engine, endpoints: tuple[Endpoint, ...], *, concurrent: bool) -> None:
@@ -41,23 +41,23 @@ class Chunks:
         self._endpoints = endpoints
         self._concurrent = concurrent
 
-    async def answer(self, head: Head, link: Link) -> Reply:
+    async def answer(self, head: Head, link: UploadConnection) -> Reply:
         """Answer a request to one of the two doors. Raises Refused."""
-        ask = resume.read(resume.Door.CHUNKED, head)
-        if ask.act is Act.CREATE:
+        ask = resume.read(resume.UploadProtocol.CHUNKED, head)
+        if ask.act is Action.CREATE:
             return await self._create(ask, head, link)
         allowed = _whoever_shows(auth.fingerprint(head))
-        if ask.act is Act.TELL:
+        if ask.act is Action.STATUS:
             return await self._tell(ask, allowed)
         return await self._chunk(ask, head, link, allowed)
 
-    async def _create(self, ask: Ask, head: Head, link: Link) -> Reply:
+    async def _create(self, ask: UploadRequest, head: Head, link: UploadConnection) -> Reply:
         engine = self._engine
         length = ask.length or 0
         if length > engine.most:
             raise resume.too_large(ask, engine.limits())
         slot, grant = self._granted(ask, head, length)
-        terms = Terms(
+        terms = UploadInfo(
             key=slot.key,
             owner=auth.fingerprint(head),
             uploader=grant.owner,
@@ -65,7 +65,7 @@ class Chunks:
             content_type=grant.content_type,
             expires=grant.expires,
             most=length,
-            chunk=link.advise(Upload(size=length, left=length, keeps_partial=False)) or 1,
+            chunk=link.advise(ChunkedUpload(size=length, left=length, keeps_partial=False)) or 1,
             began=engine.now(),
             name=places.cut_name(slot),
         )
@@ -77,7 +77,7 @@ class Chunks:
             found = await self._finish(ask, name, found, _whoever_shows(terms.owner))
         return resume.created(ask, engine.state(found), name, self._limits(found))
 
-    async def _chunk(self, ask: Ask, head: Head, link: Link, allowed: Allowed) -> Reply:
+    async def _chunk(self, ask: UploadRequest, head: Head, link: UploadConnection, allowed: Allowed) -> Reply:
         sessions = self._engine.sessions
         found = await sessions.peek(ask.session, allowed)
         if not found.terms.chunk:
@@ -101,7 +101,7 @@ class Chunks:
         found = await self._finish(ask, ask.session, found, allowed)
         return resume.appended(ask, self._state(found), self._limits(found))
 
-    async def _finish(self, ask: Ask, name: str, found: Found, allowed: Allowed) -> Found:
+    async def _finish(self, ask: UploadRequest, name: str, found: Found, allowed: Allowed) -> Found:
         """Publish the file if all chunks are there; give what then stands."""
         length, terms = found.length or 0, found.terms
         if found.complete or len(found.chunks) < chunked.count(length, terms.chunk):
@@ -110,7 +110,7 @@ class Chunks:
         with await engine.sessions.take_over(name, allowed) as writing:
             if writing.found.complete:  # by another, who brought the last but one
                 return writing.found
-            target = Target(
+            target = UploadTarget(
                 name=name,
                 allowed=allowed,
                 location=name,
@@ -124,7 +124,7 @@ class Chunks:
                 return found  # a newer request finishes it
             return writing.found._replace(complete=True)
 
-    def _granted(self, ask: Ask, head: Head, length: int) -> tuple[Slot, Grant]:
+    def _granted(self, ask: UploadRequest, head: Head, length: int) -> tuple[Slot, Grant]:
         """Give where the file goes and what its token grants. Raises Refused: what `auth.upload` says."""
         signed = auth.slot_dialects(head)
         for endpoint in self._endpoints if signed else ():
@@ -141,7 +141,7 @@ class Chunks:
                 return places.form_slot(endpoint, ask.name), grant
         raise Refused(errors.TOKEN_MISSING)
 
-    async def _tell(self, ask: Ask, allowed: Allowed) -> Reply:
+    async def _tell(self, ask: UploadRequest, allowed: Allowed) -> Reply:
         found = await self._engine.sessions.peek(ask.session, allowed)
         if not found.terms.chunk:
             raise Refused(errors.NOT_FOUND)
@@ -149,7 +149,7 @@ class Chunks:
         found = await self._finish(ask, ask.session, found, allowed)
         return resume.told(ask, self._state(found), self._limits(found))
 
-    def _state(self, found: Found) -> State:
+    def _state(self, found: Found) -> UploadState:
         """Give what is stored: of an upload in any order, all chunks that are there."""
         chunk, length = found.terms.chunk, found.length or 0
         count = chunked.count(length, chunk)
@@ -158,11 +158,11 @@ class Chunks:
             stored -= count * chunk - length
         return self._engine.state(found._replace(offset=length if found.complete else stored))
 
-    def _limits(self, found: Found) -> Limits:
+    def _limits(self, found: Found) -> UploadLimits:
         return dataclasses.replace(self._engine.limits(found.terms.most), chunk=found.terms.chunk)
 
 
-async def _fill(sink: SharedSink, span: Span, head: Head, link: Link) -> None:
+async def _fill(sink: SharedSink, span: Span, head: Head, link: UploadConnection) -> None:
     """Receive all of a chunk. Raises Refused CHUNK_MISPLACED if it is of another length."""
     await link.pour(sink, buffers.for_upload(Facts(length=head.length)))
     if sink.moved != span.stop:

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Final
 
 from hmacfs import auth, errors, resume
 from hmacfs.app import places
-from hmacfs.app.resumable.engine import Target, whole_digests
+from hmacfs.app.resumable.engine import UploadTarget, whole_digests
 from hmacfs.app.resumable.slots import sent_type
 from hmacfs.errors import Refused
 from hmacfs.http import disposition
 from hmacfs.http import target as targets
 from hmacfs.model import Reply
-from hmacfs.resume import Act, Ask, Door, metadata
-from hmacfs.store.sessions import Terms
+from hmacfs.resume import Action, UploadProtocol, UploadRequest, metadata
+from hmacfs.store.sessions import UploadInfo
 
 if TYPE_CHECKING:
-    from hmacfs.app.resumable.engine import Engine, Link
+    from hmacfs.app.resumable.engine import Engine, UploadConnection
     from hmacfs.auth import Pass
     from hmacfs.model import Endpoint, Head, Slot
-    from hmacfs.store.sessions import Writing
+    from hmacfs.store.sessions import WriteLease
 
 NAMELESS: Final = "upload"
 """Name of a file for which neither token nor client has one."""
@@ -36,7 +36,7 @@ PARTS: Final = 256
 """Most uploads that are joined: each takes two descriptors meanwhile."""
 
 
-class Collection:
+class TusEndpoint:
     """The endpoints whose prefix takes uploads."""
 
     def __init__(self, engine: Engine, endpoints: tuple[Endpoint, ...], *, joins: bool) -> None:
@@ -61,21 +61,21 @@ class Collection:
                 return None
         return None
 
-    async def answer(self, head: Head, link: Link, endpoint: Endpoint, name: str) -> Reply:
+    async def answer(self, head: Head, link: UploadConnection, endpoint: Endpoint, name: str) -> Reply:
         """Answer any request but GET and OPTIONS. Raises Refused."""
         # Who POSTs in neither language has most likely forgotten Tus-Resumable, and is told of it.
-        door = resume.speaks(head) or (Door.TUS if head.method == "POST" else Door.IETF)
+        door = resume.speaks(head) or (UploadProtocol.TUS if head.method == "POST" else UploadProtocol.IETF)
         held = auth.uploader(head, endpoint, now=self._engine.now())
         ask = resume.read(door, head)
-        if (ask.act is Act.CREATE) == bool(name) or door in {Door.RANGE, Door.CHUNKED}:
+        if (ask.act is Action.CREATE) == bool(name) or door in {UploadProtocol.RANGE, UploadProtocol.CHUNKED}:
             raise Refused(errors.METHOD_NOT_ALLOWED, fields=(("Allow", _allow(name)),))
         head = await self._engine.settle(ask, head, link)
-        if ask.act is Act.CREATE:
+        if ask.act is Action.CREATE:
             return await self._create(ask, head, link, endpoint, held)
         target = self._target(head, endpoint, name, held)
-        if ask.act is Act.TELL:
+        if ask.act is Action.STATUS:
             return await self._engine.tell(ask, target)
-        if ask.act is Act.CANCEL:
+        if ask.act is Action.CANCEL:
             return await self._cancel(ask, link, target)
         return await self._engine.append(ask, head, link, target)
 
@@ -90,10 +90,14 @@ class Collection:
             f"{endpoint.prefix}{name}", places.stored(key, (endpoint,), name=found.terms.name)
         )
         return Reply(
-            status=307, code="temporary_redirect", fields=[("Location", location), ("Cache-Control", "no-store")]
+            status=307,
+            code="temporary_redirect",
+            fields=[("Location", location), ("Cache-Control", "no-store")],
         )
 
-    async def _create(self, ask: Ask, head: Head, link: Link, endpoint: Endpoint, held: Pass) -> Reply:
+    async def _create(
+        self, ask: UploadRequest, head: Head, link: UploadConnection, endpoint: Endpoint, held: Pass
+    ) -> Reply:
         engine = self._engine
         if (ask.partial or ask.parts) and not self._joins:
             raise Refused(errors.UPLOAD_FIELD, "partial uploads are switched off here")
@@ -103,7 +107,7 @@ class Collection:
         names = [_part(part) for part in ask.parts]
         name = _joined(_owner(endpoint, held), names) if names else secrets.token_hex(_ID_BYTES)
         slot = self._slot(endpoint, name, held.name or _told_name(ask, head))
-        terms = Terms(
+        terms = UploadInfo(
             key="" if ask.partial else slot.key,
             owner=_owner(endpoint, held),
             uploader=held.owner,
@@ -122,7 +126,14 @@ class Collection:
             return await self._join(ask, link, target, terms, names)
         return await engine.create(ask, head, link, target, terms, ask.length)
 
-    async def _join(self, ask: Ask, link: Link, target: Target, terms: Terms, names: list[str]) -> Reply:
+    async def _join(
+        self,
+        ask: UploadRequest,
+        link: UploadConnection,
+        target: UploadTarget,
+        terms: UploadInfo,
+        names: list[str],
+    ) -> Reply:
         """Make one file of several partial uploads, which then are no more.
 
         Asked again, it goes on where it was, and gives the answer of the first time: that may have been lost.
@@ -160,7 +171,9 @@ class Collection:
         reply = resume.created(ask, state, target.location, self._engine.limits(terms.most))
         return self._engine.concluded(reply, state, target, terms)
 
-    async def _hold(self, held: contextlib.ExitStack, target: Target, names: list[str]) -> list[Writing]:
+    async def _hold(
+        self, held: contextlib.ExitStack, target: UploadTarget, names: list[str]
+    ) -> list[WriteLease]:
         """Take the parts of `target` for itself until `held` ends; none if they are joined already.
 
         Raises Refused NOT_FOUND; BUSY while another request has one of them so.
@@ -175,7 +188,7 @@ class Collection:
                 raise
             return []
 
-    async def _is_joined(self, target: Target) -> bool:
+    async def _is_joined(self, target: UploadTarget) -> bool:
         sessions = self._engine.sessions
         if not await sessions.knows(target.name):
             return False
@@ -186,7 +199,7 @@ class Collection:
                 raise
             return False
 
-    async def _cancel(self, ask: Ask, link: Link, target: Target) -> Reply:
+    async def _cancel(self, ask: UploadRequest, link: UploadConnection, target: UploadTarget) -> Reply:
         """Drop an upload; also its file, if that is complete: its owner takes it back."""
         found = await self._engine.sessions.drop(target.name, target.allowed)
         link.grant(ask.door)
@@ -194,9 +207,9 @@ class Collection:
             await self._engine.store.remove(target.slot(found.terms))
         return resume.cancelled(ask)
 
-    def _target(self, head: Head, endpoint: Endpoint, name: str, held: Pass) -> Target:
+    def _target(self, head: Head, endpoint: Endpoint, name: str, held: Pass) -> UploadTarget:
         owner = _owner(endpoint, held)
-        return Target(
+        return UploadTarget(
             name=name,
             allowed=lambda terms, _length: terms.owner == owner,
             location=targets.reference(head.path, f"{endpoint.prefix}{name}"),
@@ -208,7 +221,7 @@ class Collection:
         return places.find(f"{endpoint.prefix}{name}/{places.bare_name(bare)}", (endpoint,))
 
 
-def _told_name(ask: Ask, head: Head) -> str:
+def _told_name(ask: UploadRequest, head: Head) -> str:
     """Give the file's name as the client tells it: in its metadata, or in Content-Disposition (RFC 6266)."""
     told = metadata.read(ask.metadata) if ask.metadata else {}
     name = (told.get("filename") or told.get("name") or b"").decode(errors="replace")

@@ -15,8 +15,8 @@ from hmacfs import errors, metrics, resume, transfer
 from hmacfs.errors import Refused
 from hmacfs.model import Facts
 from hmacfs.policy import buffers, chunks, profiles
-from hmacfs.resume import Act, Ask, Limits, State, structured, tus
-from hmacfs.store.sessions import Body, Found
+from hmacfs.resume import Action, UploadLimits, UploadRequest, UploadState, structured, tus
+from hmacfs.store.sessions import Found, IncomingRange
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from hmacfs.config.settings import Settings
     from hmacfs.model import Head, Reply, Slot
     from hmacfs.store import Store
-    from hmacfs.store.sessions import Allowed, Terms, Writing
+    from hmacfs.store.sessions import Allowed, UploadInfo, WriteLease
 
 
-class Link(transfer.Link, Protocol):
+class UploadConnection(transfer.BodySource, Protocol):
     """The client as a resumable upload sees it."""
 
     @property
@@ -40,7 +40,7 @@ class Link(transfer.Link, Protocol):
         `owner` is whom the token names as uploader.
         """
 
-    def advise(self, upload: chunks.Upload) -> int:
+    def advise(self, upload: chunks.ChunkedUpload) -> int:
         """Give how many bytes the client should send of `upload` in its next request."""
 
     def inform(self, interim: bytes) -> None:
@@ -51,7 +51,7 @@ class Link(transfer.Link, Protocol):
 
 
 @dataclass(slots=True, kw_only=True)
-class Target:
+class UploadTarget:
     """One upload as a request names it."""
 
     name: str
@@ -60,21 +60,23 @@ class Target:
     """Whether the request may have it."""
     location: str
     """Its URL, as the client is told."""
-    slot: Callable[[Terms], Slot]
+    slot: Callable[[UploadInfo], Slot]
     """Gives where the file goes in the end."""
     url: Callable[[Slot], str] | None = None
     """Gives the URL of the file in the end, where the client does not know that already."""
 
 
-def whole_digests(ask: Ask) -> tuple[tuple[str, str], ...]:
-    """Give what the whole file must digest to, as `Terms.digests` has it."""
+def whole_digests(ask: UploadRequest) -> tuple[tuple[str, str], ...]:
+    """Give what the whole file must digest to, as `UploadInfo.digests` has it."""
     return tuple((sum_.algorithm, sum_.value.hex()) for sum_ in ask.checksums if sum_.whole)
 
 
 class Engine:
     """One configuration's resumable uploads over one store."""
 
-    def __init__(self, settings: Settings, store: Store, row: metrics.Row, now: Callable[[], float]) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, row: metrics.CounterRow, now: Callable[[], float]
+    ) -> None:
         """Keep unfinished uploads in `store`, count in `row`; `now` is the wall clock."""
         self.store = store
         self.sessions = store.sessions
@@ -90,18 +92,18 @@ class Engine:
             most=performance.max_chunk_size,
         )
         # Whoever the client is: in the languages that are told of this, nothing that arrived is lost.
-        largest = chunks.Upload(size=self.most, left=self.most, keeps_partial=True)
+        largest = chunks.ChunkedUpload(size=self.most, left=self.most, keeps_partial=True)
         self._advised = profiles.advise(profiles.UNKNOWN, largest, rules)
 
-    def limits(self, most: int | None = None) -> Limits:
+    def limits(self, most: int | None = None) -> UploadLimits:
         """Give what a client is told about sizes."""
-        return Limits(
+        return UploadLimits(
             most=self.most if most is None else min(most, self.most),
             chunk=self._advised,
             lives_s=self.sessions.lives_s,
         )
 
-    async def settle(self, ask: Ask, head: Head, link: Link) -> Head:
+    async def settle(self, ask: UploadRequest, head: Head, link: UploadConnection) -> Head:
         """Return `head` with the length of its body, if that is told elsewhere or must be none.
 
         A body that must be empty is received. Raises what `ask` says if it is not.
@@ -112,10 +114,10 @@ class Engine:
             return dataclasses.replace(head, chunked=False, length=0)
         return head if ask.body is None else dataclasses.replace(head, length=ask.body)
 
-    def state(self, found: Found, *, complete: bool | None = None) -> State:
+    def state(self, found: Found, *, complete: bool | None = None) -> UploadState:
         """Give what is stored as the languages want to know it."""
         terms = found.terms
-        return State(
+        return UploadState(
             offset=found.offset,
             length=found.length,
             complete=found.complete if complete is None else complete,
@@ -129,7 +131,7 @@ class Engine:
             touched=found.used_s,
         )
 
-    async def tell(self, ask: Ask, target: Target) -> Reply:
+    async def tell(self, ask: UploadRequest, target: UploadTarget) -> Reply:
         """Answer how far an upload has come. Raises Refused NOT_FOUND, UPLOAD_EXPIRED, UPLOAD_TAKEN_OVER."""
         found = await self.sessions.look(target.name, target.allowed)
         if found.offset == found.length and found.terms.key and not found.complete:
@@ -145,21 +147,29 @@ class Engine:
         return self.concluded(reply, state, target, found.terms)
 
     async def create(  # noqa: PLR0913, PLR0917 - a request, and what it begins
-        self, ask: Ask, head: Head, link: Link, target: Target, terms: Terms, length: int | None
+        self,
+        ask: UploadRequest,
+        head: Head,
+        link: UploadConnection,
+        target: UploadTarget,
+        terms: UploadInfo,
+        length: int | None,
     ) -> Reply:
         """Begin an upload, in place of any of its name, and take what the request brings of it.
 
         Raises Refused as `append`, EXISTS, TOO_MANY_UPLOADS, BUSY.
         """
         self._check(ask, head, Found(terms, 0, length, complete=False, used_s=self.now()))
-        if ask.act is Act.CREATE and not head.has_body and ask.ends is None and length != 0:
+        if ask.act is Action.CREATE and not head.has_body and ask.ends is None and length != 0:
             found = await self.sessions.renew(target.name, terms, length)
             link.grant(ask.door)
             return resume.created(ask, self.state(found), target.location, self.limits(terms.most))
         with await self.sessions.start(target.name, terms, length, head.length or 0) as writing:
-            return await self._take(ask, head, link, target, writing, created=ask.act is Act.CREATE)
+            return await self._take(ask, head, link, target, writing, created=ask.act is Action.CREATE)
 
-    async def append(self, ask: Ask, head: Head, link: Link, target: Target) -> Reply:
+    async def append(
+        self, ask: UploadRequest, head: Head, link: UploadConnection, target: UploadTarget
+    ) -> Reply:
         """Take the body of a request and finish the file if it is whole with it.
 
         Raises Refused: what the languages say about offsets, lengths and digests, UPLOAD_TAKEN_OVER, and
@@ -169,12 +179,19 @@ class Engine:
             target.name,
             target.allowed,
             lambda found: self._check(ask, head, found),
-            Body(ask.offset, ask.length, head.length or 0),
+            IncomingRange(ask.offset, ask.length, head.length or 0),
         ) as writing:
             return await self._take(ask, head, link, target, writing)
 
     async def _take(  # noqa: PLR0913 - a request, and where its body goes
-        self, ask: Ask, head: Head, link: Link, target: Target, writing: Writing, *, created: bool = False
+        self,
+        ask: UploadRequest,
+        head: Head,
+        link: UploadConnection,
+        target: UploadTarget,
+        writing: WriteLease,
+        *,
+        created: bool = False,
     ) -> Reply:
         link.grant(ask.door)
         limits = self.limits(writing.found.terms.most)
@@ -203,18 +220,20 @@ class Engine:
             reply = resume.appended(ask, state, limits)
         return self.concluded(reply, state, target, writing.found.terms)
 
-    async def digest(self, ask: Ask, slot: Slot) -> list[tuple[str, str]]:
+    async def digest(self, ask: UploadRequest, slot: Slot) -> list[tuple[str, str]]:
         """Give Repr-Digest of a file that stands, to whom wants it. Raises Refused BUSY."""
         return structured.repr_digest(await self.store.sha256_of(slot.key)) if ask.wants_sha256 else []
 
     @staticmethod
-    def concluded(reply: Reply, state: State, target: Target, terms: Terms) -> Reply:
+    def concluded(reply: Reply, state: UploadState, target: UploadTarget, terms: UploadInfo) -> Reply:
         """Add to the answer about a complete upload where the file is."""
         if state.complete and target.url is not None:
             reply.fields.append(("Content-Location", target.url(target.slot(terms))))
         return reply
 
-    async def finish(self, ask: Ask, writing: Writing, target: Target, digest: bytes | None) -> None:
+    async def finish(
+        self, ask: UploadRequest, writing: WriteLease, target: UploadTarget, digest: bytes | None
+    ) -> None:
         """Publish a whole file, unless that is done.
 
         Raises Refused: UPLOAD_LENGTH, DIGEST_MISMATCH, EXISTS, UPLOAD_TAKEN_OVER, BUSY.
@@ -243,7 +262,7 @@ class Engine:
         self._row.observe(metrics.COMMIT_SECONDS, time.monotonic() - began)
         self._row.add(metrics.UPLOADS[ask.door])
 
-    def _check(self, ask: Ask, head: Head, found: Found) -> None:
+    def _check(self, ask: UploadRequest, head: Head, found: Found) -> None:
         """Refuse a body that does not belong where the upload goes on."""
         state = self.state(found)
         if found.terms.parts:
@@ -259,7 +278,9 @@ class Engine:
         if max(end, length or 0) > found.terms.most:
             raise resume.too_large(ask, self.limits(found.terms.most))
 
-    async def _receive(self, ask: Ask, head: Head, link: Link, writing: Writing) -> bytes | None:
+    async def _receive(
+        self, ask: UploadRequest, head: Head, link: UploadConnection, writing: WriteLease
+    ) -> bytes | None:
         """Take the body; give the BLAKE3 of the file if this is all of it.
 
         Raises Refused CHECKSUM_MISMATCH or DIGEST_MISMATCH; then nothing of the body stays, and nothing of
@@ -310,7 +331,7 @@ class Engine:
 _BLAKE3: Final = "blake3"
 
 
-def _limit(ask: Ask, found: Found) -> int:
+def _limit(ask: UploadRequest, found: Found) -> int:
     """Return where in the file the body must have ended."""
     limit = found.terms.most if found.length is None else found.length
     return limit if ask.body is None else min(limit, ask.offset + ask.body)

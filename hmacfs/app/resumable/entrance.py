@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Final
 
 from hmacfs import resume
 from hmacfs.app import places
-from hmacfs.app.resumable.chunks import Chunks
-from hmacfs.app.resumable.collection import Collection
+from hmacfs.app.resumable.chunks import GoChunkedUploads
+from hmacfs.app.resumable.collection import TusEndpoint
 from hmacfs.app.resumable.engine import Engine
 from hmacfs.app.resumable.slots import SALVAGED, Slots
 from hmacfs.errors import Refused
-from hmacfs.resume import Door, chunked
+from hmacfs.resume import UploadProtocol, chunked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from hmacfs import metrics
-    from hmacfs.app.resumable.engine import Link
+    from hmacfs.app.resumable.engine import UploadConnection
     from hmacfs.app.resumable.slots import Whole
-    from hmacfs.app.resumable.underway import Held, Underway
+    from hmacfs.app.resumable.underway import ActiveUpload, ActiveUploads
     from hmacfs.config.settings import Settings
     from hmacfs.model import Endpoint, Grant, Head, Reply, Slot
     from hmacfs.store import Part, Store
@@ -36,10 +36,10 @@ class Resumable:
         settings: Settings,
         endpoints: tuple[Endpoint, ...],
         store: Store,
-        row: metrics.Row,
+        row: metrics.CounterRow,
         now: Callable[[], float],
         *,
-        underway: Underway,
+        underway: ActiveUploads,
         whole: Whole,
     ) -> None:
         """Serve `endpoints`, ordered as by `places.by_length`; `now` is the wall clock.
@@ -52,14 +52,14 @@ class Resumable:
         self._plain = Slots(engine, underway, whole)
         self._slots = self._plain if uploads.resumable_uploads_enabled else None
         self._joins = settings.streaming.connection_multiplexing
-        self._collection = Collection(engine, endpoints, joins=self._joins)
+        self._collection = TusEndpoint(engine, endpoints, joins=self._joins)
         self._chunks = None
         if uploads.chunked_uploads_enabled:
-            self._chunks = Chunks(
+            self._chunks = GoChunkedUploads(
                 engine, endpoints, concurrent=self._joins and uploads.concurrent_chunk_uploads
             )
 
-    def answer(self, head: Head, link: Link) -> Coroutine[None, None, Reply] | None:
+    def answer(self, head: Head, link: UploadConnection) -> Coroutine[None, None, Reply] | None:
         """Give a coroutine that answers, or None if this is an ordinary request. Raises Refused NOT_FOUND."""
         if (found := self._collection.find(head.path)) is not None:
             endpoint, name = found
@@ -72,13 +72,15 @@ class Resumable:
             return self._slots.answer(door, head, link, places.find(head.path, self._endpoints))
         return None
 
-    def unfinished(self, head: Head, link: Link, slot: Slot) -> Coroutine[None, None, Reply] | None:
+    def unfinished(
+        self, head: Head, link: UploadConnection, slot: Slot
+    ) -> Coroutine[None, None, Reply] | None:
         """Give the answer to a HEAD of a file that is not there, if it shows a token; else None."""
         if self._slots is None or head.method != "HEAD":
             return None
         if not (head.query or b"authorization" in head.fields):
             return None
-        return self._slots.answer(Door.IETF, head, link, slot)
+        return self._slots.answer(UploadProtocol.IETF, head, link, slot)
 
     def options(self, head: Head) -> list[tuple[str, str]]:
         """Give what OPTIONS says of resumable uploads."""
@@ -89,11 +91,11 @@ class Resumable:
     def too_large(self, head: Head, refused: Refused) -> list[tuple[str, str]]:
         """Give what a 413 says of sizes beside its own (the IETF's draft, Upload-Limit)."""
         told = any(name == "Upload-Limit" for name, _ in refused.fields)  # where the token sets a limit
-        if told or resume.speaks(head) not in {Door.IETF, Door.RANGE}:
+        if told or resume.speaks(head) not in {UploadProtocol.IETF, UploadProtocol.RANGE}:
             return []
         return [resume.limit(self._engine.limits())]
 
-    def hold(self, head: Head, link: Link, slot: Slot, grant: Grant, part: Part) -> Held:
+    def hold(self, head: Head, link: UploadConnection, slot: Slot, grant: Grant, part: Part) -> ActiveUpload:
         """Let the owner of a plain PUT that is coming take it over, until it is released."""
         return self._plain.hold(head, link, slot, grant, part)
 
@@ -105,7 +107,7 @@ class Resumable:
         """End those plain PUTs to `slot` that the token of `head` may end. Raises Refused BUSY."""
         await self._plain.make_way(head, slot)
 
-    async def outdo(self, held: Held, head: Head, slot: Slot) -> None:
+    async def outdo(self, held: ActiveUpload, head: Head, slot: Slot) -> None:
         """End those of them that are older than `held`, or `held` itself if one is newer."""
         with contextlib.suppress(Refused):  # it was told to end, and does so later
             await self._plain.outdo(held, head, slot)

@@ -14,17 +14,17 @@ import hashlib
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from hmacfs import auth, errors, resume
-from hmacfs.app.resumable.engine import Target, whole_digests
+from hmacfs.app.resumable.engine import UploadTarget, whole_digests
 from hmacfs.errors import Refused
 from hmacfs.http import target as targets
-from hmacfs.resume import Act, Ask, Door, State, metadata, structured
-from hmacfs.store.sessions import Terms
+from hmacfs.resume import Action, UploadProtocol, UploadRequest, UploadState, metadata, structured
+from hmacfs.store.sessions import UploadInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from hmacfs.app.resumable.engine import Engine, Link
-    from hmacfs.app.resumable.underway import Held, Underway
+    from hmacfs.app.resumable.engine import Engine, UploadConnection
+    from hmacfs.app.resumable.underway import ActiveUpload, ActiveUploads
     from hmacfs.model import Grant, Head, Reply, Slot
     from hmacfs.store import Part
 
@@ -36,13 +36,13 @@ _PARTIAL_TYPES: Final = frozenset({b"application/partial-upload", b"application/
 _ID_CHARACTERS: Final = 32
 
 
-Whole: TypeAlias = "Callable[[Head, Link, Slot, Grant | None], Coroutine[None, None, Reply]]"
+Whole: TypeAlias = "Callable[[Head, UploadConnection, Slot, Grant | None], Coroutine[None, None, Reply]]"
 
 
 class Slots:
     """Resumable uploads to signed PUT URLs."""
 
-    def __init__(self, engine: Engine, underway: Underway, whole: Whole) -> None:
+    def __init__(self, engine: Engine, underway: ActiveUploads, whole: Whole) -> None:
         """Let `engine` move the bytes; plain PUTs are among those `underway`.
 
         `whole` stores a file that comes in one request and cannot be gone on with.
@@ -51,17 +51,19 @@ class Slots:
         self._engine = engine
         self._underway = underway
 
-    async def answer(self, door: Door, head: Head, link: Link, slot: Slot) -> Reply:
+    async def answer(self, door: UploadProtocol, head: Head, link: UploadConnection, slot: Slot) -> Reply:
         """Answer a request in one of the languages. Raises Refused."""
         ask = resume.read(door, head)
         head = await self._engine.settle(ask, head, link)
         target = self._target(head, slot)
-        if ask.act is Act.CREATE or (ask.act is Act.APPEND and door is Door.RANGE and ask.offset == 0):
+        if ask.act is Action.CREATE or (
+            ask.act is Action.APPEND and door is UploadProtocol.RANGE and ask.offset == 0
+        ):
             return await self._create(ask, head, link, slot, target)
         await self._take_over(head, slot, target)
-        if ask.act is Act.TELL:
+        if ask.act is Action.STATUS:
             return await self._tell(ask, slot, target)
-        if ask.act is Act.CANCEL:
+        if ask.act is Action.CANCEL:
             return await self._cancel(ask, link, slot, target)
         try:
             return await self._engine.append(ask, head, link, target)
@@ -71,7 +73,7 @@ class Slots:
         # Nothing was begun, and this is the beginning: the token then says whether it may be.
         return await self._create(ask, head, link, slot, target)
 
-    def hold(self, head: Head, link: Link, slot: Slot, grant: Grant, part: Part) -> Held:
+    def hold(self, head: Head, link: UploadConnection, slot: Slot, grant: Grant, part: Part) -> ActiveUpload:
         """Let the owner of a plain PUT that is coming take it over, until it is released."""
         terms = functools.partial(self._terms_of_put, head, slot, grant, part.length)
         return self._underway.hold(slot.key, part.length, link, terms)
@@ -84,7 +86,7 @@ class Slots:
         """End those plain PUTs to `slot` that the token of `head` may end. Raises Refused BUSY."""
         await self._underway.take_over(slot.key, functools.partial(self._owns, head, slot))
 
-    async def outdo(self, held: Held, head: Head, slot: Slot) -> None:
+    async def outdo(self, held: ActiveUpload, head: Head, slot: Slot) -> None:
         """End those that are older than `held`, or `held` itself if one is newer. Raises Refused BUSY."""
         await self._underway.outdo(held, functools.partial(self._owns, head, slot))
 
@@ -101,7 +103,7 @@ class Slots:
             with contextlib.suppress(Refused):  # the file is stored, whatever becomes of the rest
                 await self._engine.sessions.clear(name_of(slot))
 
-    async def _take_over(self, head: Head, slot: Slot, target: Target) -> None:
+    async def _take_over(self, head: Head, slot: Slot, target: UploadTarget) -> None:
         """End the plain PUTs under way to where there is no file yet, if the request shows that it may.
 
         What has come is an upload then, unless it became a file at the last moment. Raises Refused BUSY.
@@ -111,15 +113,17 @@ class Slots:
         if auth.fingerprint(head):
             await self._underway.take_over(slot.key, target.allowed)
 
-    async def _tell(self, ask: Ask, slot: Slot, target: Target) -> Reply:
+    async def _tell(self, ask: UploadRequest, slot: Slot, target: UploadTarget) -> Reply:
         if (size := await self._engine.store.size_of(slot.key)) is None:
             return await self._engine.tell(ask, target)
-        state = State(offset=size, length=size, complete=True, expires=0)
+        state = UploadState(offset=size, length=size, complete=True, expires=0)
         reply = resume.told(ask, state, self._engine.limits())
         reply.fields += await self._engine.digest(ask, slot)
         return reply
 
-    async def _create(self, ask: Ask, head: Head, link: Link, slot: Slot, target: Target) -> Reply:
+    async def _create(
+        self, ask: UploadRequest, head: Head, link: UploadConnection, slot: Slot, target: UploadTarget
+    ) -> Reply:
         """Begin an upload, from its beginning even if one was under way."""
         engine, grant = self._engine, None
         try:
@@ -141,14 +145,20 @@ class Slots:
         terms = self._terms(head, slot, grant, ask, length)
         return await engine.create(ask, head, link, target, terms, length)
 
-    async def _put(self, ask: Ask, head: Head, link: Link, slot: Slot, grant: Grant | None) -> Reply:
+    async def _put(
+        self, ask: UploadRequest, head: Head, link: UploadConnection, slot: Slot, grant: Grant | None
+    ) -> Reply:
         """Store a whole file as a plain PUT does, and answer in the language of the request."""
         reply = await self._whole(head, link, slot, grant)
         size = await self._engine.store.size_of(slot.key) or 0
-        reply.fields += resume.finished_fields(ask, State(offset=size, length=size, complete=True, expires=0))
+        reply.fields += resume.finished_fields(
+            ask, UploadState(offset=size, length=size, complete=True, expires=0)
+        )
         return reply
 
-    async def _cancel(self, ask: Ask, link: Link, slot: Slot, target: Target) -> Reply:
+    async def _cancel(
+        self, ask: UploadRequest, link: UploadConnection, slot: Slot, target: UploadTarget
+    ) -> Reply:
         """Drop an upload. Raises Refused EXISTS once its file stands, which no PUT URL takes back."""
         engine = self._engine
         stands = await engine.store.size_of(slot.key) is not None
@@ -157,12 +167,18 @@ class Slots:
         link.grant(ask.door)
         return resume.cancelled(ask)
 
-    def _terms_of_put(self, head: Head, slot: Slot, grant: Grant, length: int) -> Terms:
+    def _terms_of_put(self, head: Head, slot: Slot, grant: Grant, length: int) -> UploadInfo:
         told = structured.digests(head.fields.get(b"repr-digest"), whole=True)
-        return self._terms(head, slot, grant, Ask(door=Door.RANGE, act=Act.CREATE, checksums=told), length)
+        return self._terms(
+            head,
+            slot,
+            grant,
+            UploadRequest(door=UploadProtocol.RANGE, act=Action.CREATE, checksums=told),
+            length,
+        )
 
-    def _terms(self, head: Head, slot: Slot, grant: Grant, ask: Ask, length: int) -> Terms:
-        return Terms(
+    def _terms(self, head: Head, slot: Slot, grant: Grant, ask: UploadRequest, length: int) -> UploadInfo:
+        return UploadInfo(
             key=slot.key,
             owner=auth.fingerprint(head),
             uploader=grant.owner,
@@ -175,15 +191,15 @@ class Slots:
             began=self._engine.now(),
         )
 
-    def _target(self, head: Head, slot: Slot) -> Target:
-        return Target(
+    def _target(self, head: Head, slot: Slot) -> UploadTarget:
+        return UploadTarget(
             name=name_of(slot),
             allowed=lambda terms, length: self._owns(head, slot, terms, length),
             location=targets.itself(head.target),
             slot=lambda _terms: slot,
         )
 
-    def _owns(self, head: Head, slot: Slot, terms: Terms, length: int | None) -> bool:
+    def _owns(self, head: Head, slot: Slot, terms: UploadInfo, length: int | None) -> bool:
         """Whether the request shows the token that began the upload, or another one for the same file."""
         if terms.owner == auth.fingerprint(head):
             return True
@@ -203,7 +219,7 @@ def name_of(slot: Slot) -> str:
     return hashlib.sha256(slot.key.encode()).hexdigest()[:_ID_CHARACTERS]
 
 
-def sent_type(head: Head, ask: Ask) -> str | None:
+def sent_type(head: Head, ask: UploadRequest) -> str | None:
     """Give the file's type as the client tells it: in its metadata, or as the type of its content."""
     if ask.metadata is not None:
         told = metadata.read(ask.metadata)
@@ -213,7 +229,7 @@ def sent_type(head: Head, ask: Ask) -> str | None:
     return sent.decode("ascii") if sent.isascii() and sent and sent not in _PARTIAL_TYPES else None
 
 
-def _as_put(head: Head, ask: Ask) -> Head:
+def _as_put(head: Head, ask: UploadRequest) -> Head:
     """Give the plain PUT of the whole file that the token was made for.
 
     One without a length may do where the token itself tells it.

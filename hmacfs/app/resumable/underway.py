@@ -19,8 +19,8 @@ from hmacfs.errors import Refused
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hmacfs.app.resumable.engine import Link
-    from hmacfs.store.sessions import Terms
+    from hmacfs.app.resumable.engine import UploadConnection
+    from hmacfs.store.sessions import UploadInfo
 
 _CHANCE_BITS: Final = 16
 
@@ -33,7 +33,7 @@ class Claimable(Protocol):
         """Tells it from all others; of two, that of the newer is the greater, whichever worker it is at."""
 
     @property
-    def terms(self) -> Terms:
+    def terms(self) -> UploadInfo:
         """Whose it is."""
 
     @property
@@ -44,7 +44,7 @@ class Claimable(Protocol):
         """End it; done when what has come stands in the store. Refused BUSY if that is not known in time."""
 
 
-class Elsewhere(Protocol):
+class RemoteUploads(Protocol):
     """The other workers."""
 
     def count(self, key: str, more: int) -> None:
@@ -57,7 +57,7 @@ class Elsewhere(Protocol):
         """Give those that they have."""
 
 
-class Held:
+class ActiveUpload:
     """One plain PUT of this worker, which its owner can find until it is released.
 
     Nearly all of them end without having been asked for, so what only that needs is made then.
@@ -66,7 +66,12 @@ class Held:
     __slots__ = ("_ended", "_link", "_released", "_terms", "_underway", "key", "length", "ticket")
 
     def __init__(
-        self, underway: Underway, key: str, length: int, link: Link, terms: Callable[[], Terms]
+        self,
+        underway: ActiveUploads,
+        key: str,
+        length: int,
+        link: UploadConnection,
+        terms: Callable[[], UploadInfo],
     ) -> None:
         """Note that `length` bytes are coming from `link` for the place `key`; only `underway` makes one."""
         self._underway = underway
@@ -80,7 +85,7 @@ class Held:
         """Tells it from all others; of two, that of the newer is the greater, whichever worker it is at."""
 
     @property
-    def terms(self) -> Terms:
+    def terms(self) -> UploadInfo:
         """Whose it is."""
         return self._terms()
 
@@ -106,12 +111,12 @@ class Held:
             self._ended.set_result(None)
 
 
-class Underway:
+class ActiveUploads:
     """One worker's plain PUTs under way, and its way to those of the others."""
 
-    def __init__(self, elsewhere: Elsewhere | None = None) -> None:
+    def __init__(self, elsewhere: RemoteUploads | None = None) -> None:
         """Know of none."""
-        self._held: dict[str, list[Held]] = {}
+        self._held: dict[str, list[ActiveUpload]] = {}
         self._elsewhere = elsewhere
         self._last_ticket = 0
 
@@ -124,18 +129,20 @@ class Underway:
         self._last_ticket = max(ticket, self._last_ticket + 1)
         return self._last_ticket
 
-    def hold(self, key: str, length: int, link: Link, terms: Callable[[], Terms]) -> Held:
+    def hold(
+        self, key: str, length: int, link: UploadConnection, terms: Callable[[], UploadInfo]
+    ) -> ActiveUpload:
         """Let the owner of a PUT of `length` bytes to `key` find it until it is released.
 
         `terms` tells whose it is.
         """
-        held = Held(self, key, length, link, terms)
+        held = ActiveUpload(self, key, length, link, terms)
         self._held.setdefault(key, []).append(held)
         if self._elsewhere is not None:
             self._elsewhere.count(key, 1)
         return held
 
-    def remove(self, held: Held) -> None:
+    def remove(self, held: ActiveUpload) -> None:
         """Forget it."""
         alike = self._held[held.key]
         alike.remove(held)
@@ -148,16 +155,16 @@ class Underway:
         """Whether there may be any, here or elsewhere; quick."""
         return key in self._held or (self._elsewhere is not None and self._elsewhere.has(key))
 
-    def here(self, key: str) -> list[Held]:
+    def here(self, key: str) -> list[ActiveUpload]:
         """Give those of this worker; one place may be the aim of several."""
         return list(self._held.get(key, ()))
 
-    async def take_over(self, key: str, allowed: Callable[[Terms, int], bool]) -> None:
+    async def take_over(self, key: str, allowed: Callable[[UploadInfo, int], bool]) -> None:
         """End those that are `allowed`, at all workers. Raises Refused BUSY if one does not end in time."""
         if owned := [claim.end() for claim in await self._find(key, allowed)]:
             await asyncio.gather(*owned)
 
-    async def outdo(self, held: Held, allowed: Callable[[Terms, int], bool]) -> None:
+    async def outdo(self, held: ActiveUpload, allowed: Callable[[UploadInfo, int], bool]) -> None:
         """End those to the same place that are older than `held` and `allowed`; end it if one is newer.
 
         It is known to the others by now: so of any two, one finds the other. Raises as `take_over`.
@@ -170,7 +177,7 @@ class Underway:
         if older := [claim.end() for claim in rivals if claim.ticket < held.ticket]:
             await asyncio.gather(*older)
 
-    async def _find(self, key: str, allowed: Callable[[Terms, int], bool]) -> list[Claimable]:
+    async def _find(self, key: str, allowed: Callable[[UploadInfo, int], bool]) -> list[Claimable]:
         found: list[Claimable] = [*self.here(key)]
         if self._elsewhere is not None:
             found += await self._elsewhere.find(key)

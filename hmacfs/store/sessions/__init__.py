@@ -6,7 +6,7 @@ is a link.
 """
 
 from hmacfs.store.sessions.facade import Sessions
-from hmacfs.store.sessions.note import Terms
-from hmacfs.store.sessions.writing import Allowed, Body, Found, Writing
+from hmacfs.store.sessions.note import UploadInfo
+from hmacfs.store.sessions.writing import Allowed, Found, IncomingRange, WriteLease
 
-__all__ = ["Allowed", "Body", "Found", "Sessions", "Terms", "Writing"]
+__all__ = ["Allowed", "Found", "IncomingRange", "Sessions", "UploadInfo", "WriteLease"]

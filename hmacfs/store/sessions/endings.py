@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.store.directories import ancestors
-from hmacfs.store.sessions.note import State
+from hmacfs.store.sessions.note import SessionPhase
 
 if TYPE_CHECKING:
     import threading
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
     from hmacfs._descriptor import Descriptor
     from hmacfs.store.sessions.keeping import Keeping
-    from hmacfs.store.sessions.note import Note
-    from hmacfs.store.sessions.writing import Found, Writing
+    from hmacfs.store.sessions.note import SessionFile
+    from hmacfs.store.sessions.writing import Found, WriteLease
 
 # The rest of the machine comes first: a pass over abandoned uploads rests so long after each batch.
 BATCH: Final = 50
 REST_S: Final = 0.1
 
 
-class Endings:
+class Completion:
     """The ends of the unfinished uploads of one storage."""
 
     def __init__(self, keeping: Keeping) -> None:
         """End what is kept there."""
         self._keeping = keeping
 
-    def seal(self, writing: Writing, key: str) -> Descriptor | None:
+    def seal(self, writing: WriteLease, key: str) -> Descriptor | None:
         """Let nobody write to a whole file any more; give a descriptor of it to publish as `key`.
 
         None if it is published already, by a request before this one. Raises Refused UPLOAD_TAKEN_OVER,
@@ -51,16 +51,16 @@ class Endings:
         os.ftruncate(writing.fd, size)  # gives the surplus of a reservation back
         return writing.file.duplicate()
 
-    def end(self, writing: Writing) -> None:
+    def end(self, writing: WriteLease) -> None:
         """Note that the file is published. The note stays for whoever asks again."""
         note = writing.note
         with note.locked():
             if note.named:  # else it was dropped meanwhile, and the name may be another upload's
-                note.set_state(State.COMPLETE)
+                note.set_state(SessionPhase.COMPLETE)
                 note.touch(self._keeping.clock_ns())
                 self._keeping.folder.drop_bytes(writing.name)
 
-    def drop(self, writing: Writing) -> Found:
+    def drop(self, writing: WriteLease) -> Found:
         """Drop an upload and give what it was; what is published stays.
 
         Raises as `seal`.
@@ -73,7 +73,7 @@ class Endings:
         """Drop whatever there is of this name, whoever's and in whatever state it is."""
         self.drop_if(name, lambda _note: True)
 
-    def drop_if(self, name: str, applies: Callable[[Note], bool]) -> bool:
+    def drop_if(self, name: str, applies: Callable[[SessionFile], bool]) -> bool:
         """Drop an upload of whose note that is true under its lock; give whether it was unfinished.
 
         Raises BlockingIOError while it is being published.
@@ -112,7 +112,7 @@ class Endings:
         self._keeping.quota.sweep(self._keeping.is_over)
         return dropped
 
-    def _has_ended(self, writing: Writing, key: str) -> bool:
+    def _has_ended(self, writing: WriteLease, key: str) -> bool:
         """Give whether an upload is published as `key`; if not, let nobody else do that from here on.
 
         Raises Refused UPLOAD_TAKEN_OVER, and BlockingIOError while a request before this one is at it.
@@ -124,7 +124,7 @@ class Endings:
         with writing.note.locked():
             if not writing.note.named:  # dropped
                 raise Refused(errors.UPLOAD_TAKEN_OVER)
-            if writing.note.read().state is State.COMPLETE:
+            if writing.note.read().state is SessionPhase.COMPLETE:
                 return True
             if not writing.fence.holds:
                 raise Refused(errors.UPLOAD_TAKEN_OVER)

@@ -11,12 +11,12 @@ from hmacfs.model import Durability
 from hmacfs.store import faults
 from hmacfs.store.files import CLOSED
 from hmacfs.store.paced import Paced
-from hmacfs.store.sessions.endings import Endings
+from hmacfs.store.sessions.endings import Completion
 from hmacfs.store.sessions.folder import Folder
 from hmacfs.store.sessions.keeping import Keeping
-from hmacfs.store.sessions.ledger import Ledger
+from hmacfs.store.sessions.ledger import Registry
 from hmacfs.store.sessions.progress import Progress
-from hmacfs.store.upload import Upload
+from hmacfs.store.upload import PendingPublication
 
 if TYPE_CHECKING:
     import threading
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from hmacfs.store.part import Part
     from hmacfs.store.resilience import Resilience
     from hmacfs.store.rules import Rules
-    from hmacfs.store.sessions.note import Terms
-    from hmacfs.store.sessions.writing import Allowed, Body, Found, Writing
-    from hmacfs.store.upload import Stored
+    from hmacfs.store.sessions.note import UploadInfo
+    from hmacfs.store.sessions.writing import Allowed, Found, IncomingRange, WriteLease
+    from hmacfs.store.upload import PublishedFile
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class Sessions:
         clock_ns: Callable[[], int],
         *,
         pool: ThreadPoolExecutor,
-        publish: Callable[[Upload], Awaitable[Stored]],
+        publish: Callable[[PendingPublication], Awaitable[PublishedFile]],
         resilience: Resilience,
         drop: Callable[[Descriptor], None],
     ) -> None:
@@ -62,8 +62,8 @@ class Sessions:
         """Where they lie; whoever looks after the storage opens it."""
         self._keeping = Keeping(self.folder, tree, clock_ns, paced=self._paced, drop_file=drop)
         self._progress = Progress(self._keeping)
-        self._endings = Endings(self._keeping)
-        self._ledger = Ledger(self._keeping, self._progress, self._endings)
+        self._endings = Completion(self._keeping)
+        self._ledger = Registry(self._keeping, self._progress, self._endings)
         self._pool = pool
         self._publish = publish
         self._resilience = resilience
@@ -92,7 +92,7 @@ class Sessions:
         """Whether there is an upload of this name, finished or not."""
         return await self._paced.run(self.has, name)
 
-    async def begin(self, name: str, terms: Terms, length: int | None) -> bool:
+    async def begin(self, name: str, terms: UploadInfo, length: int | None) -> bool:
         """Begin an upload; give whether there was none of this name.
 
         Raises Refused EXISTS, TOO_MANY_UPLOADS.
@@ -100,12 +100,12 @@ class Sessions:
         self._admit()
         return await self._run(self._ledger.begin, name, terms, length)
 
-    async def renew(self, name: str, terms: Terms, length: int | None) -> Found:
+    async def renew(self, name: str, terms: UploadInfo, length: int | None) -> Found:
         """Begin an upload in place of any of this name, which brings no byte yet. Raises as `start`."""
         self._admit()
         return await self._patiently(self._ledger.renew, name, terms, length)
 
-    async def start(self, name: str, terms: Terms, length: int | None, count: int) -> Writing:
+    async def start(self, name: str, terms: UploadInfo, length: int | None, count: int) -> WriteLease:
         """Begin an upload in place of any of this name, to write its first `count` bytes; a context.
 
         For whoever has a right to the place. Raises Refused EXISTS, TOO_MANY_UPLOADS; BUSY while the file is
@@ -125,7 +125,7 @@ class Sessions:
         """
         return await self._run(self._ledger.peek, name, allowed)
 
-    async def take_over(self, name: str, allowed: Allowed) -> Writing:
+    async def take_over(self, name: str, allowed: Allowed) -> WriteLease:
         """Take over the right to write what comes next; a context.
 
         Raises as `peek`, and Refused UPLOAD_TAKEN_OVER.
@@ -133,7 +133,9 @@ class Sessions:
         self._admit()
         return await self._run(self._ledger.take_over, name, allowed)
 
-    async def go_on(self, name: str, allowed: Allowed, check: Callable[[Found], None], body: Body) -> Writing:
+    async def go_on(
+        self, name: str, allowed: Allowed, check: Callable[[Found], None], body: IncomingRange
+    ) -> WriteLease:
         """Take over to write `body`; a context.
 
         `check` is asked on a thread whether anything is wrong with that, given what stands, and raises
@@ -142,7 +144,7 @@ class Sessions:
         self._admit()
         return await self._run(self._ledger.go_on, name, allowed, check, body)
 
-    async def take_chunk(self, name: str, allowed: Allowed, number: int, *, alone: bool) -> Writing | None:
+    async def take_chunk(self, name: str, allowed: Allowed, number: int, *, alone: bool) -> WriteLease | None:
         """Take over the right to write one numbered chunk; None if that is stored. Raises as `peek`.
 
         If it is to be `alone`, Refused BUSY while another chunk of the upload is being written.
@@ -150,19 +152,19 @@ class Sessions:
         self._admit()
         return await self._run(self._ledger.take_chunk, name, allowed, number, alone=alone)
 
-    async def expect(self, writing: Writing, length: int | None, count: int) -> None:
+    async def expect(self, writing: WriteLease, length: int | None, count: int) -> None:
         """Prepare for `count` bytes more, and note how long the file will be if nobody has said so before.
 
         Raises Refused UPLOAD_TAKEN_OVER.
         """
         await self._run(self._progress.expect, writing, length, count)
 
-    async def let_go(self, writing: Writing) -> None:
+    async def let_go(self, writing: WriteLease) -> None:
         """Give back what was reserved for bytes that do not come any more."""
         with contextlib.suppress(Refused):  # somebody else has it, or the storage fails: a request says so
             await self._run(self._progress.let_go, writing)
 
-    async def keep(self, writing: Writing) -> Found:
+    async def keep(self, writing: WriteLease) -> Found:
         """Make what was written last as long as the site's durability promises; give what now stands.
 
         Raises Refused UPLOAD_TAKEN_OVER if the upload was dropped meanwhile.
@@ -170,27 +172,27 @@ class Sessions:
         await self._run(self._progress.keep, writing)
         return writing.found
 
-    async def keep_chunk(self, writing: Writing) -> Found:
+    async def keep_chunk(self, writing: WriteLease) -> Found:
         """Do so with a whole chunk, and count it as stored. Raises Refused UPLOAD_TAKEN_OVER."""
         return await self._run(self._progress.keep_chunk, writing)
 
-    async def doubt(self, writing: Writing) -> None:
+    async def doubt(self, writing: WriteLease) -> None:
         """Count what comes now only once it is found right. Raises Refused UPLOAD_TAKEN_OVER."""
         await self._run(self._progress.doubt, writing)
 
-    async def trust(self, writing: Writing) -> None:
+    async def trust(self, writing: WriteLease) -> None:
         """Count what has come since `doubt`. Raises Refused UPLOAD_TAKEN_OVER."""
         await self._run(self._progress.trust, writing)
 
-    async def cut(self, writing: Writing) -> None:
+    async def cut(self, writing: WriteLease) -> None:
         """Drop what was written since the upload was taken over. Raises Refused UPLOAD_TAKEN_OVER."""
         await self._run(self._progress.cut, writing)
 
-    async def digest(self, writing: Writing, algorithm: str) -> str:
+    async def digest(self, writing: WriteLease, algorithm: str) -> str:
         """Give the digest of the whole file in hex digits; `algorithm` is hashlib's name of it."""
         return await self._run(self._progress.digest, writing, algorithm)
 
-    async def join(self, writing: Writing, sources: Sequence[Writing]) -> Found:
+    async def join(self, writing: WriteLease, sources: Sequence[WriteLease]) -> Found:
         """Put other uploads together into this one, or go on with that.
 
         Raises Refused UPLOAD_TAKEN_OVER, and DISK_FULL before anything is copied.
@@ -198,20 +200,20 @@ class Sessions:
         await self._run(self._progress.join, writing, sources)
         return await self.keep(writing)
 
-    async def hold(self, names: Sequence[str], allowed: Allowed) -> list[Writing]:
+    async def hold(self, names: Sequence[str], allowed: Allowed) -> list[WriteLease]:
         """Take several uploads over, and let nobody else join, publish or drop them; contexts.
 
         Raises as `take_over`; BUSY while somebody else has one of them so.
         """
         return await self._patiently(self._ledger.hold, names, allowed)
 
-    async def discard(self, held: Sequence[Writing]) -> None:
+    async def discard(self, held: Sequence[WriteLease]) -> None:
         """Drop uploads that `hold` has given."""
         for writing in held:
             await self._run(self._keeping.discard, writing)
 
     async def publish(
-        self, writing: Writing, slot: Slot, digest: bytes | None, sha256: bytes | None = None
+        self, writing: WriteLease, slot: Slot, digest: bytes | None, sha256: bytes | None = None
     ) -> None:
         """Give a whole upload its name; nothing happens if a request before this one has done so.
 
@@ -222,7 +224,7 @@ class Sessions:
         if file is None:
             return
         terms, size = writing.found.terms, writing.found.offset
-        upload = Upload(
+        upload = PendingPublication(
             file,
             slot,
             size=size,
@@ -242,7 +244,7 @@ class Sessions:
             raise
         await self._run(self._endings.end, writing)
 
-    async def salvage(self, part: Part, name: str, terms: Terms, *, empty: bool = False) -> None:
+    async def salvage(self, part: Part, name: str, terms: UploadInfo, *, empty: bool = False) -> None:
         """Keep what has come of a broken upload in one request, for whoever goes on with it.
 
         `empty`: even if that is nothing.

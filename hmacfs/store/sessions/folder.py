@@ -15,7 +15,7 @@ from hmacfs._descriptor import Descriptor
 from hmacfs.errors import Refused
 from hmacfs.policy import space
 from hmacfs.store.files import CLOSED
-from hmacfs.store.sessions.note import Note
+from hmacfs.store.sessions.note import SessionFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +76,7 @@ class Folder:
         room = os.fstatvfs(self.fd)
         return space.leaves_inodes(room.f_favail, room.f_files)
 
-    def draft(self, text: bytes, now_ns: int, *, durable: bool) -> Note:
+    def draft(self, text: bytes, now_ns: int, *, durable: bool) -> SessionFile:
         """Write a note whole, before it gets its name; if it is closed without one, nothing is left."""
         with contextlib.ExitStack() as undo:
             fd = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=self.fd)
@@ -86,9 +86,9 @@ class Folder:
             if durable:
                 os.fsync(fd)
             undo.pop_all()
-        return Note(Descriptor(fd))
+        return SessionFile(Descriptor(fd))
 
-    def begin(self, name: str, note: Note, come: Descriptor | None = None) -> None:
+    def begin(self, name: str, note: SessionFile, come: Descriptor | None = None) -> None:
         """Begin an upload by giving a draft its name. Raises FileExistsError if there is one of this name.
 
         `come` is an unnamed file with what has come of it already; nobody is told of it without that. Else
@@ -103,10 +103,10 @@ class Folder:
         """Bring the names to stable storage."""
         os.fsync(self.fd)
 
-    def note(self, name: str) -> Note:
+    def note(self, name: str) -> SessionFile:
         """Open the note of an upload. Raises Refused NOT_FOUND if there is none."""
         try:
-            return Note(Descriptor(os.open(name + _NOTE, _OPEN, dir_fd=self.fd)))
+            return SessionFile(Descriptor(os.open(name + _NOTE, _OPEN, dir_fd=self.fd)))
         except FileNotFoundError:
             raise Refused(errors.NOT_FOUND) from None
 

@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from hmacfs.store.room import Room
-from hmacfs.store.sessions.note import Fence, State
+from hmacfs.store.sessions.note import Fence, SessionPhase
 from hmacfs.store.sessions.quota import Quota
 from hmacfs.store.upload import NANO
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from hmacfs.store.files import Tree
     from hmacfs.store.paced import Paced
     from hmacfs.store.sessions.folder import Folder
-    from hmacfs.store.sessions.note import Note
-    from hmacfs.store.sessions.writing import Writing
+    from hmacfs.store.sessions.note import SessionFile
+    from hmacfs.store.sessions.writing import WriteLease
 
 
 class Keeping:
@@ -67,7 +67,7 @@ class Keeping:
         """Open the bytes of an upload that has a note, under its lock; empty if none have come."""
         return self.folder.bytes_of(name, durable=self.durable)
 
-    def sync(self, writing: Writing) -> None:
+    def sync(self, writing: WriteLease) -> None:
         """Bring the bytes to stable storage, if the site promises that.
 
         If that fails, nobody knows which of them are there, and a second try would not tell (fsync(2)): the
@@ -81,21 +81,21 @@ class Keeping:
             self.discard(writing)
             raise
 
-    def sync_note(self, note: Note) -> None:
+    def sync_note(self, note: SessionFile) -> None:
         """Bring to stable storage what a note says now, if the site promises that."""
         if self.durable:
             os.fdatasync(note.fd)
 
-    def discard(self, writing: Writing) -> None:
+    def discard(self, writing: WriteLease) -> None:
         """Drop what is held, unless another has done so: by now the name may belong to a new upload."""
         with writing.note.locked():
             if writing.note.named:
                 self.remove(writing.name, writing.note)
 
-    def remove(self, name: str, note: Note) -> None:
+    def remove(self, name: str, note: SessionFile) -> None:
         """Remove all of an upload, under its lock; the note last, since that is what guards the name."""
         Fence(note).claim()  # who writes to it stops
-        note.set_state(State.GONE)
+        note.set_state(SessionPhase.GONE)
         self.folder.drop_bytes(name)
         self.folder.drop_note(name)
 
@@ -103,7 +103,7 @@ class Keeping:
         """Whether what was last used then has been out of use for too long."""
         return used_s + self.lives_s <= self.clock_ns() / NANO
 
-    def is_abandoned(self, name: str, note: Note) -> bool:
+    def is_abandoned(self, name: str, note: SessionFile) -> bool:
         """Whether nobody has used an upload for too long. While bytes come, only their file tells of it."""
         return self.is_over(max(note.used_s(), self._written_s(name)))
 

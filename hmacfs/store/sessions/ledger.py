@@ -15,30 +15,30 @@ from hmacfs.errors import Refused
 from hmacfs.store.sessions import endings as ends
 from hmacfs.store.sessions import note as notes
 from hmacfs.store.sessions import progress as steps
-from hmacfs.store.sessions.note import Fence, State
-from hmacfs.store.sessions.writing import Found, Writing
+from hmacfs.store.sessions.note import Fence, SessionPhase
+from hmacfs.store.sessions.writing import Found, WriteLease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from hmacfs._descriptor import Descriptor
-    from hmacfs.store.sessions.endings import Endings
+    from hmacfs.store.sessions.endings import Completion
     from hmacfs.store.sessions.keeping import Keeping
-    from hmacfs.store.sessions.note import Content, Note, Terms
+    from hmacfs.store.sessions.note import SessionFile, SessionState, UploadInfo
     from hmacfs.store.sessions.progress import Progress
-    from hmacfs.store.sessions.writing import Allowed, Body
+    from hmacfs.store.sessions.writing import Allowed, IncomingRange
 
 
-class Ledger:
+class Registry:
     """The unfinished uploads of one storage."""
 
-    def __init__(self, keeping: Keeping, progress: Progress, endings: Endings) -> None:
+    def __init__(self, keeping: Keeping, progress: Progress, endings: Completion) -> None:
         """Keep them as `keeping` has it."""
         self._keeping = keeping
         self._progress = progress
         self._endings = endings
 
-    def begin(self, name: str, terms: Terms, length: int | None, come: Descriptor | None = None) -> bool:
+    def begin(self, name: str, terms: UploadInfo, length: int | None, come: Descriptor | None = None) -> bool:
         """Begin an upload; give whether there was none of this name.
 
         `come` is an unnamed file with what has come of it already. Raises Refused EXISTS, DISK_FULL,
@@ -51,13 +51,13 @@ class Ledger:
                 return False
         return True
 
-    def renew(self, name: str, terms: Terms, length: int | None) -> Found:
+    def renew(self, name: str, terms: UploadInfo, length: int | None) -> Found:
         """Begin an upload in place of any of this name, which brings no byte yet. Raises as `start`."""
         with self._draft(terms, length) as note:
             self._replace(name, note, terms)
             return Found(terms, 0, length, complete=False, used_s=note.used_s())
 
-    def start(self, name: str, terms: Terms, length: int | None, count: int) -> Writing:
+    def start(self, name: str, terms: UploadInfo, length: int | None, count: int) -> WriteLease:
         """Begin an upload in place of any of this name, to write its first `count` bytes.
 
         One step, so that of several who do so each has an upload of its own, which the next one takes away
@@ -73,12 +73,14 @@ class Ledger:
                 file = self._keeping.bytes_of(name)
             undo.callback(file.close)
             found = Found(terms, 0, length, complete=False, used_s=note.used_s())
-            writing = Writing(name, note, file, fence, found, self._keeping.drop_file)
+            writing = WriteLease(name, note, file, fence, found, self._keeping.drop_file)
             self._progress.expect(writing, length, count)
             undo.pop_all()
         return writing
 
-    def adopt(self, name: str, terms: Terms, length: int, come: Descriptor, *, empty: bool = False) -> None:
+    def adopt(
+        self, name: str, terms: UploadInfo, length: int, come: Descriptor, *, empty: bool = False
+    ) -> None:
         """Keep what has come of an upload in the unnamed file `come`, unless as much stands there already.
 
         Nothing is worth keeping only if `empty`.
@@ -122,7 +124,7 @@ class Ledger:
         with self._keeping.folder.note(name) as note:
             return Found.of(note, self._admit(name, note, allowed), 0)
 
-    def take_over(self, name: str, allowed: Allowed) -> Writing:
+    def take_over(self, name: str, allowed: Allowed) -> WriteLease:
         """Take over the right to write what comes next. Raises Refused as `peek` does.
 
         UPLOAD_TAKEN_OVER if somebody else does so at the same time and is the later one.
@@ -145,9 +147,11 @@ class Ledger:
                 note.touch(self._keeping.clock_ns())
             found = Found.of(note, content, size)
             undo.pop_all()
-        return Writing(name, note, file, fence, found, self._keeping.drop_file)
+        return WriteLease(name, note, file, fence, found, self._keeping.drop_file)
 
-    def go_on(self, name: str, allowed: Allowed, check: Callable[[Found], None], body: Body) -> Writing:
+    def go_on(
+        self, name: str, allowed: Allowed, check: Callable[[Found], None], body: IncomingRange
+    ) -> WriteLease:
         """Take over to write `body`, if `check` finds nothing wrong with what stands.
 
         One step, since each is a way to a thread and back. Raises as `take_over`, `expect` and `check` do.
@@ -162,7 +166,7 @@ class Ledger:
             undo.pop_all()
         return writing
 
-    def take_chunk(self, name: str, allowed: Allowed, number: int, *, alone: bool) -> Writing | None:
+    def take_chunk(self, name: str, allowed: Allowed, number: int, *, alone: bool) -> WriteLease | None:
         """Take over the right to write one numbered chunk; None if that is stored. Raises as `peek`.
 
         If it is to be `alone`, Refused BUSY while another chunk of the upload is being written.
@@ -187,14 +191,14 @@ class Ledger:
                 note.touch(self._keeping.clock_ns())
             found = Found.of(note, content, number * content.terms.chunk)
             undo.pop_all()
-        return Writing(name, note, file, fence, found, self._keeping.drop_file)
+        return WriteLease(name, note, file, fence, found, self._keeping.drop_file)
 
-    def hold(self, names: Sequence[str], allowed: Allowed) -> list[Writing]:
+    def hold(self, names: Sequence[str], allowed: Allowed) -> list[WriteLease]:
         """Take several uploads over, and let nobody else join, publish or drop them while they are held.
 
         Raises as `take_over`, and BlockingIOError while one is held so by another.
         """
-        held: dict[str, Writing] = {}
+        held: dict[str, WriteLease] = {}
         with contextlib.ExitStack() as undo:
             for name in sorted(names):  # so that of two who want the same, one gets all
                 writing = held[name] = undo.enter_context(self.take_over(name, allowed))
@@ -234,7 +238,7 @@ class Ledger:
                     self._keeping.remove(name, note)
                 return Found.of(note, content, 0)
 
-    def _name(self, name: str, note: Note, terms: Terms, come: Descriptor | None = None) -> None:
+    def _name(self, name: str, note: SessionFile, terms: UploadInfo, come: Descriptor | None = None) -> None:
         """Give the note of a new upload its name. Raises FileExistsError, Refused TOO_MANY_UPLOADS."""
         keeping = self._keeping
         with keeping.quota.counting(terms.holder, name, keeping.most_unfinished):
@@ -242,10 +246,10 @@ class Ledger:
         if keeping.durable:
             keeping.folder.sync()
 
-    def _replace(self, name: str, note: Note, terms: Terms) -> None:
+    def _replace(self, name: str, note: SessionFile, terms: UploadInfo) -> None:
         """Give the note of a new upload its name, in place of any other's. Raises as `start`."""
 
-        def is_stale(_note: Note) -> bool:
+        def is_stale(_note: SessionFile) -> bool:
             self._refuse_stored(terms)  # the one before this was published meanwhile
             return True
 
@@ -257,7 +261,7 @@ class Ledger:
             else:
                 return
 
-    def _draft(self, terms: Terms, length: int | None) -> Note:
+    def _draft(self, terms: UploadInfo, length: int | None) -> SessionFile:
         """Write the note of a new upload. Raises Refused EXISTS, DISK_FULL."""
         self._refuse_stored(terms)
         keeping = self._keeping
@@ -267,11 +271,11 @@ class Ledger:
             raise Refused(errors.DISK_FULL, "too few inodes are free for unfinished uploads")
         return keeping.folder.draft(notes.written(terms, length), keeping.clock_ns(), durable=keeping.durable)
 
-    def _refuse_stored(self, terms: Terms) -> None:
+    def _refuse_stored(self, terms: UploadInfo) -> None:
         if terms.key and self._keeping.tree.look(terms.key) is not None:
             raise Refused(errors.EXISTS)
 
-    def _admit(self, name: str, note: Note, allowed: Allowed) -> Content:
+    def _admit(self, name: str, note: SessionFile, allowed: Allowed) -> SessionState:
         content = note.read()
         if not allowed(content.terms, content.length):
             raise Refused(errors.NOT_FOUND)
@@ -279,7 +283,7 @@ class Ledger:
             raise Refused(errors.UPLOAD_EXPIRED)
         return content
 
-    def _now(self, name: str, note: Note) -> Content:
+    def _now(self, name: str, note: SessionFile) -> SessionState:
         """Give what a note says, under its lock; mended if the file stands and it does not say so.
 
         The power may be cut as an upload ends: then its name lasts, and the last word of the note does not.
@@ -288,12 +292,12 @@ class Ledger:
         if content.is_open and content.terms.key and not self._keeping.size(name):
             stands = self._keeping.tree.look(content.terms.key)
             if stands is not None and stands.st_size == content.length:
-                note.set_state(State.COMPLETE)
+                note.set_state(SessionPhase.COMPLETE)
                 self._keeping.folder.drop_bytes(name)
                 content = note.read()
         return content
 
-    def _extent(self, fd: int, note: Note, content: Content) -> int:
+    def _extent(self, fd: int, note: SessionFile, content: SessionState) -> int:
         """Give how many bytes have come, now that nobody writes.
 
         The size of the file may be more than that after a power cut, where space was reserved: the file
@@ -317,7 +321,7 @@ class Ledger:
         return size
 
 
-def _is_unlike(note: Note, terms: Terms, length: int) -> bool:
+def _is_unlike(note: SessionFile, terms: UploadInfo, length: int) -> bool:
     """Whether an upload was begun under other terms than these: another token is for this place now."""
     try:
         content = note.read()

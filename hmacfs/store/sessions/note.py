@@ -53,7 +53,7 @@ _UNKNOWN: Final = -1
 _STORED: Final = 2**64 - 1  # in the cell of a chunk that is stored
 
 
-class State(IntEnum):
+class SessionPhase(IntEnum):
     """How far a session is."""
 
     OPEN = 0
@@ -64,7 +64,7 @@ class State(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class UploadInfo:
     """What was agreed when an upload was begun, and does not change."""
 
     key: str
@@ -96,12 +96,12 @@ class Terms:
 
 
 @dataclass(slots=True)
-class Content:
+class SessionState:
     """What a note says now."""
 
-    terms: Terms
+    terms: UploadInfo
     length: int | None
-    state: State
+    state: SessionPhase
     boot: bytes
     doubt: int | None
     """Where the bytes begin whose checksum was not compared yet; None if there are none."""
@@ -111,22 +111,22 @@ class Content:
     @property
     def is_open(self) -> bool:
         """Whether the upload is not complete."""
-        return self.state is State.OPEN
+        return self.state is SessionPhase.OPEN
 
     def cell_at(self, chunk: int) -> int:
         """Give where the cell of a chunk is."""
         return self.cells_at + chunk * _CELL.size
 
 
-def written(terms: Terms, length: int | None) -> bytes:
+def written(terms: UploadInfo, length: int | None) -> bytes:
     """Give a new note's bytes."""
     text = json.dumps(dataclasses.asdict(terms)).encode()
     text += b" " * (-len(text) % _CELL.size)
     nonce, known = secrets.randbits(63), _UNKNOWN if length is None else length
-    return _HEAD.pack(_MAGIC, nonce, known, State.OPEN, len(text), boot(), _UNKNOWN) + text
+    return _HEAD.pack(_MAGIC, nonce, known, SessionPhase.OPEN, len(text), boot(), _UNKNOWN) + text
 
 
-class Stored:
+class StoredChunks:
     """Which chunks of an upload are stored: their numbers, in order. There may be very many."""
 
     __slots__ = ("_cells",)
@@ -148,11 +148,11 @@ class Stored:
         return 0 <= number < len(self._cells) and self._cells[number] == _STORED
 
 
-NO_CHUNKS: Final = Stored(array("Q"))
+NO_CHUNKS: Final = StoredChunks(array("Q"))
 """Of an upload whose bytes come in order."""
 
 
-class Note:
+class SessionFile:
     """An open note. It owns `file`; its lock is that of this one opening."""
 
     __slots__ = ("file",)
@@ -176,7 +176,7 @@ class Note:
         """Close it, which lets its lock go."""
         self.file.close()
 
-    def read(self) -> Content:
+    def read(self) -> SessionState:
         """Give what it says. Raises Refused NOT_FOUND if it is none of ours, damaged or gone."""
         data = os.pread(self.fd, _FIRST_BYTES, 0)
         if len(data) < _HEAD.size or not data.startswith(_MAGIC):
@@ -186,12 +186,12 @@ class Note:
         if end > len(data):
             data += os.pread(self.fd, min(end, os.fstat(self.fd).st_size) - len(data), len(data))
         try:
-            terms, state = _terms(data[_HEAD.size : end]), State(state)
+            terms, state = _terms(data[_HEAD.size : end]), SessionPhase(state)
         except (ValueError, TypeError, KeyError):
             raise Refused(errors.NOT_FOUND) from None
-        if state is State.GONE:
+        if state is SessionPhase.GONE:
             raise Refused(errors.NOT_FOUND)
-        return Content(
+        return SessionState(
             terms,
             None if length == _UNKNOWN else length,
             state,
@@ -224,7 +224,7 @@ class Note:
         """Note how long the file will be."""
         os.pwrite(self.fd, _LENGTH.pack(length), _LENGTH_AT)
 
-    def set_state(self, state: State) -> None:
+    def set_state(self, state: SessionPhase) -> None:
         """Note how far the session is."""
         os.pwrite(self.fd, _WORD.pack(state), _STATE_AT)
 
@@ -247,21 +247,21 @@ class Note:
         """Give when the upload was last used, in wall-clock seconds."""
         return os.fstat(self.fd).st_mtime
 
-    def stored_chunks(self, content: Content) -> Stored:
+    def stored_chunks(self, content: SessionState) -> StoredChunks:
         """Give which of the chunks are stored."""
         cells = array("Q")
         if content.terms.chunk and content.length is not None:
             count = -(-content.length // content.terms.chunk)
             data = os.pread(self.fd, count * _CELL.size, content.cells_at)
             cells.frombytes(data[: len(data) // _CELL.size * _CELL.size])
-        return Stored(cells)
+        return StoredChunks(cells)
 
 
-def _terms(text: bytes) -> Terms:
+def _terms(text: bytes) -> UploadInfo:
     values = json.loads(text)
     values["parts"] = tuple(values["parts"])
     values["digests"] = tuple((name, digits) for name, digits in values["digests"])
-    return Terms(**values)
+    return UploadInfo(**values)
 
 
 class Fence:
@@ -269,7 +269,7 @@ class Fence:
 
     __slots__ = ("_at", "_nonce", "_note", "_paced")
 
-    def __init__(self, note: Note, at: int = _NONCE_AT, paced: Paced | None = None) -> None:
+    def __init__(self, note: SessionFile, at: int = _NONCE_AT, paced: Paced | None = None) -> None:
         """Prepare to claim the cell at `at` of `note`: that of the whole upload, or one chunk's.
 
         `paced` says whether the loop may hold it during a write.
@@ -280,7 +280,7 @@ class Fence:
         self._nonce = _CELL.pack(secrets.randbits(63) | 1)  # never an empty cell, nor STORED
 
     @classmethod
-    def of_writer(cls, note: Note, paced: Paced | None = None) -> Self:
+    def of_writer(cls, note: SessionFile, paced: Paced | None = None) -> Self:
         """Give the right of whoever has just written `note`, which has no name yet."""
         fence = cls(note, paced=paced)
         fence._nonce = os.pread(note.fd, _CELL.size, _NONCE_AT)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hmacfs.store.sessions.keeping import Keeping
-    from hmacfs.store.sessions.note import Content
-    from hmacfs.store.sessions.writing import Writing
+    from hmacfs.store.sessions.note import SessionState
+    from hmacfs.store.sessions.writing import WriteLease
 
 # So much is joined before a newer request gets its chance to take over.
 PIECE_BYTES: Final = 64 * MiB
@@ -36,7 +36,7 @@ class Progress:
         """Go by the rules of `keeping`."""
         self._keeping = keeping
 
-    def expect(self, writing: Writing, length: int | None, count: int) -> None:
+    def expect(self, writing: WriteLease, length: int | None, count: int) -> None:
         """Prepare for `count` bytes more, and note how long the file will be if nobody has said so before.
 
         0 if it is not known how many they are: then room is taken as they come. Raises Refused DISK_FULL,
@@ -53,7 +53,7 @@ class Progress:
         if count:
             writing.room.begin(count)
 
-    def let_go(self, writing: Writing) -> None:
+    def let_go(self, writing: WriteLease) -> None:
         """Give the room back that was taken for what now does not come, unless a newer request has it."""
         with writing.note.locked():
             if writing.is_complete or not writing.fence.holds:
@@ -64,7 +64,7 @@ class Progress:
             elif writing.room is not None:  # of a chunk that is not whole nothing stays
                 drop_span(writing.fd, Span(writing.found.offset, writing.room.end))
 
-    def keep(self, writing: Writing) -> None:
+    def keep(self, writing: WriteLease) -> None:
         """Make what was written last, as far as the site promises.
 
         Raises Refused UPLOAD_TAKEN_OVER if the upload was dropped meanwhile: there is nothing to tell of.
@@ -80,7 +80,7 @@ class Progress:
         writing.note.touch(self._keeping.clock_ns())
         writing.found = writing.found._replace(offset=size)
 
-    def keep_chunk(self, writing: Writing) -> Found:
+    def keep_chunk(self, writing: WriteLease) -> Found:
         """Make a chunk that was written whole last, and note that it is there. Give what now is.
 
         Raises Refused UPLOAD_TAKEN_OVER.
@@ -93,13 +93,13 @@ class Progress:
         self._keeping.sync_note(writing.note)
         return found
 
-    def digest(self, writing: Writing, algorithm: str) -> str:
+    def digest(self, writing: WriteLease, algorithm: str) -> str:
         """Give the digest of the whole file in hex digits; `algorithm` is hashlib's name of it."""
         with open(os.dup(writing.fd), "rb") as file:  # noqa: PTH123 - a descriptor
             file.seek(0)
             return hashlib.file_digest(file, algorithm).hexdigest()
 
-    def doubt(self, writing: Writing) -> None:
+    def doubt(self, writing: WriteLease) -> None:
         """Count what comes now only from `trust` on; who takes over before that drops it.
 
         Raises Refused UPLOAD_TAKEN_OVER.
@@ -109,19 +109,19 @@ class Progress:
             writing.note.touch(self._keeping.clock_ns())
         self._keeping.sync_note(writing.note)
 
-    def trust(self, writing: Writing) -> None:
+    def trust(self, writing: WriteLease) -> None:
         """Count what has come since `doubt`. Raises Refused UPLOAD_TAKEN_OVER."""
         with writing.held():
             writing.note.set_doubt(None)
             writing.note.touch(self._keeping.clock_ns())
         self._keeping.sync_note(writing.note)  # else the doubt could come back, and drop what was told
 
-    def cut(self, writing: Writing) -> None:
+    def cut(self, writing: WriteLease) -> None:
         """Drop what this request has written. Raises Refused UPLOAD_TAKEN_OVER."""
         with writing.held():
             os.ftruncate(writing.fd, writing.found.offset)
 
-    def join(self, writing: Writing, sources: Sequence[Writing]) -> None:
+    def join(self, writing: WriteLease, sources: Sequence[WriteLease]) -> None:
         """Put the bytes of `sources` together in their order, after all of the room for them was taken.
 
         Raises Refused UPLOAD_TAKEN_OVER, DISK_FULL. What stands there already is of a join before. By
@@ -143,7 +143,7 @@ class Progress:
         writing.found = writing.found._replace(offset=start)
 
 
-def give_back(fd: int, content: Content) -> None:
+def give_back(fd: int, content: SessionState) -> None:
     """Give back what a request before this one has reserved and not used; chunks may come in any order."""
     found = os.fstat(fd)
     if not content.terms.chunk and found.st_blocks * BLOCK_BYTES > found.st_size + SLACK_BYTES:

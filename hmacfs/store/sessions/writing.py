@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias
 from hmacfs import errors
 from hmacfs._descriptor import Descriptor
 from hmacfs.errors import Refused
-from hmacfs.store.sessions.note import NO_CHUNKS, State, Stored, Terms
+from hmacfs.store.sessions.note import NO_CHUNKS, SessionPhase, StoredChunks, UploadInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from hmacfs.store.room import Room
-    from hmacfs.store.sessions.note import Content, Fence, Note
+    from hmacfs.store.sessions.note import Fence, SessionFile, SessionState
 
-Allowed: TypeAlias = "Callable[[Terms, int | None], bool]"
+Allowed: TypeAlias = "Callable[[UploadInfo, int | None], bool]"
 """Whether whoever asks may have an upload of these terms and this length."""
 
 
-class Body(NamedTuple):
+class IncomingRange(NamedTuple):
     """What a request says of the bytes that it brings."""
 
     offset: int
@@ -36,14 +36,14 @@ class Body(NamedTuple):
 class Found(NamedTuple):
     """What stands in the store of an upload."""
 
-    terms: Terms
+    terms: UploadInfo
     offset: int
     """Bytes that have come without a gap, where they come one after another."""
     length: int | None
     complete: bool
     used_s: float
     """Wall-clock time of its last use."""
-    chunks: Stored = NO_CHUNKS
+    chunks: StoredChunks = NO_CHUNKS
     """The chunks stored, where they are numbered."""
 
     @property
@@ -52,19 +52,19 @@ class Found(NamedTuple):
         return self.complete or self.offset == self.length
 
     @classmethod
-    def of(cls, note: Note, content: Content, offset: int) -> Self:
+    def of(cls, note: SessionFile, content: SessionState, offset: int) -> Self:
         """Give what an upload's note says."""
         return cls(
             content.terms,
             offset,
             content.length,
-            content.state is State.COMPLETE,
+            content.state is SessionPhase.COMPLETE,
             note.used_s(),
             note.stored_chunks(content),
         )
 
 
-class Writing:
+class WriteLease:
     """One request's hold on an upload, until a newer request takes it over.
 
     As a context it lets go of it in the end. What is in the file stays.
@@ -75,7 +75,7 @@ class Writing:
     def __init__(  # noqa: PLR0913, PLR0917 - what it holds
         self,
         name: str,
-        note: Note,
+        note: SessionFile,
         file: Descriptor | None,
         fence: Fence,
         found: Found,
