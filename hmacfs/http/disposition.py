@@ -7,9 +7,10 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-# Possessive, and each parameter begins where the one before has ended: linear, whatever the client sends.
+# Linear, whatever the client sends: each part begins with a byte that nothing before it takes.
+_QUOTED: Final = rb'"([^"\\]*+(?:\\.[^"\\]*+)*)"'
 _PARAMETER: Final = re.compile(
-    rb"[ \t]*+;[ \t]*+(?:(%b)[ \t]*+=[ \t]*+(?:\"((?:[^\"\\]|\\.)*+)\"|(%b)))?" % (_TOKEN, _TOKEN), re.DOTALL
+    rb"[ \t]*+;[ \t]*+(?:(%b)[ \t]*+=[ \t]*+(?:%b|(%b)))?" % (_TOKEN, _QUOTED, _TOKEN), re.DOTALL
 )
 _TYPE: Final = re.compile(rb"[ \t]*+%b" % _TOKEN)
 _PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)

@@ -17,12 +17,10 @@ _TYPE_BYTES: Final = 255
 """RFC 6838 4.2 allows 127 to each half; longer ones with parameters do not occur."""
 
 # RFC 9110 8.3.1. Narrower than its grammar by the tab and the non-ASCII bytes of a quoted string, which
-# no head of ours may hold. Possessive, so that no input makes it backtrack.
+# no head of ours may hold. Linear: each repetition begins with a character that nothing before it takes.
 _WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
-_QUOTED: Final = r'"(?:[ !#-\[\]-~]|\\[ -~])*+"'
-_MEDIA_TYPE: Final = re.compile(
-    rf"({_WORD}/{_WORD})(?: *+;(?: *+{_WORD}=(?:{_WORD}|{_QUOTED}))?+)*+", re.ASCII
-)
+_QUOTED: Final = r'"[ !#-\[\]-~]*+(?:\\[ -~][ !#-\[\]-~]*+)*"'
+_MEDIA_TYPE: Final = re.compile(rf"({_WORD}/{_WORD})(?: *+;(?: *+{_WORD}=(?:{_WORD}|{_QUOTED}))?)*", re.ASCII)
 _SHOWN: Final = re.compile(r"(?:image|audio|video)/.+|text/plain")
 # Anything+xml is parsed as XML by browsers and may carry scripts, image/svg+xml being the famous one.
 _ACTIVE: Final = re.compile(r".*/(?:.*\+)?xml|.*/.*svg.*")
