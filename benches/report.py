@@ -1,4 +1,4 @@
-"""The committed results as Markdown: all of them for benches/results/, the bars for the project's README.
+"""The committed results as Markdown: all for benches/results/, the bars for docs/, six figures for README.
 
 python -m benches.report
 """
@@ -13,6 +13,10 @@ from benches import contenders, figures, host, works
 
 ROOT: Final = Path(__file__).parents[1]
 RESULTS: Final = ROOT / "benches" / "results"
+PAGE: Final = ROOT / "docs" / "performance.md"
+README: Final = ROOT / "README.md"
+# What people ask for first, each beside nginx.
+ASKED_FOR: Final = ("get_1k", "get_64k", "get_100m", "put_64k", "put_100m", "mixed")
 BEGIN: Final = "<!-- made by `python -m benches.report` -->\n"
 END: Final = "<!-- end -->"
 
@@ -26,18 +30,36 @@ def load(results: Path) -> list[Record]:
 
 
 def bars(records: list[Record]) -> str:
-    """Give the table of all bars, and what it was measured on."""
+    """Return the table of all bars."""
     lines = ["| work | against | bar | measured |", "|---|---|---|---|"]
     for record in records:
         for bar in record["bars"]:
-            sign = "≥" if bar["at_least"] else "≤"
-            ratio = bar["ratio"]
-            measured = f"{ratio['median']:.2f} ± {ratio['spread']:.0%}"
             against = contenders.CONTENDERS[bar["rival"]].title
-            title = record["title"] if bar["ours"] != "hmacfs_relaxed" else f"{record['title']}, relaxed"
-            shown = f"**{measured}**" if bar["holds"] else f"{measured} (missed)"
-            lines.append(f"| {title} | {against} | {sign} {bar['limit']:.2f} | {shown} |")
+            lines.append(f"| {_title(record, bar)} | {against} | {_limit(bar)} | {_measured(bar)} |")
     return "\n".join(lines) + "\n"
+
+
+def six(records: list[Record]) -> str:
+    """Return the table of what README shows: the first bar beside nginx of each of these works."""
+    found = {record["work"]: record for record in records}
+    lines = ["| work | bar | measured |", "|---|---|---|"]
+    for record in (found[name] for name in ASKED_FOR if name in found):
+        bar = next(bar for bar in record["bars"] if bar["rival"] == "nginx")
+        lines.append(f"| {_title(record, bar)} | {_limit(bar)} | {_measured(bar)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _title(record: Record, bar: Record) -> str:
+    return f"{record['title']}, relaxed" if bar["ours"] == "hmacfs_relaxed" else str(record["title"])
+
+
+def _limit(bar: Record) -> str:
+    return f"{'≥' if bar['at_least'] else '≤'} {bar['limit']:.2f}"
+
+
+def _measured(bar: Record) -> str:
+    text = f"{bar['ratio']['median']:.2f} ± {bar['ratio']['spread']:.0%}"
+    return f"**{text}**" if bar["holds"] else f"{text} (missed)"
 
 
 def measured_on(records: list[Record]) -> str:
@@ -90,16 +112,16 @@ def inserted(text: str, part: str) -> str:
 
 
 def section(records: list[Record]) -> str:
-    """Give what stands between the marks of the project's README."""
+    """Return what stands between the marks of docs/performance.md."""
     return f"{bars(records)}\n{measured_on(records)}"
 
 
 def main() -> None:
-    """Write both."""
+    """Write all three."""
     records = load(RESULTS)
     (RESULTS / "README.md").write_text(whole(records))
-    readme = ROOT / "README.md"
-    readme.write_text(inserted(readme.read_text(), section(records)))
+    for page, part in ((PAGE, section(records)), (README, six(records))):
+        page.write_text(inserted(page.read_text(), part))
 
 
 if __name__ == "__main__":

@@ -670,7 +670,7 @@ class Performance:
         int,
         Key(kind=ValueKind.SIZE, least=1 * KiB, meaning="Largest chunk that is advised."),
     ] = 10 * MiB
-    # The figures are in README, "Decisions".
+    # The figures are in docs/decisions.md.
     chunk_adaptation_algorithm: Annotated[
         str,
         Key(

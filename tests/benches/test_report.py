@@ -1,17 +1,30 @@
-"""What README and results say is what was measured."""
+"""What the pages and the README say is what was measured."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import pytest
 
 from benches import report
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 RECORDS = report.load(report.RESULTS)
 
 
-def test_the_readme_shows_the_committed_results() -> None:
-    text = (report.ROOT / "README.md").read_text()
-    assert report.inserted(text, report.section(RECORDS)) == text
+@pytest.mark.parametrize(
+    ("page", "part"), [(report.PAGE, report.section(RECORDS)), (report.README, report.six(RECORDS))]
+)
+def test_pages_show_the_committed_results(page: Path, part: str) -> None:
+    text = page.read_text()
+    assert report.inserted(text, part) == text
+
+
+def test_the_readme_is_short() -> None:
+    assert len(report.README.read_bytes()) < 8 * 1024
+    assert report.six(RECORDS).count("\n") == 2 + len(report.ASKED_FOR)
 
 
 def test_the_page_of_results_is_that_of_the_committed_ones() -> None:
