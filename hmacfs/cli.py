@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hmacfs.auth.signing import Signed
-    from hmacfs.client.place import Destination
+    from hmacfs.client.destination import Destination
     from hmacfs.config import Loaded, Settings
     from hmacfs.model import Endpoint
 
@@ -289,7 +289,7 @@ def _slot(
 ) -> tuple[str, Signed]:
     """Give the upload URL of a file, and what signs it. Raises ValueError, whose text says why not."""
     from hmacfs import auth
-    from hmacfs.app import places
+    from hmacfs.app import routing
     from hmacfs.errors import Refused
     from hmacfs.http import target
 
@@ -299,7 +299,7 @@ def _slot(
     try:
         # What the server would not take is not signed either.
         path = target.decode_path(quote(endpoint.prefix + rel).encode())
-        places.find(path, (endpoint,))
+        routing.find(path, (endpoint,))
         signed = auth.sign(options.protocol, endpoint, rel, size, kind, now=time.time(), ttl_s=SIGN_TTL_S)
     except Refused as refused:
         raise ValueError(f"{rel!r} cannot be uploaded: {refused.refusal.words}") from refused
@@ -308,7 +308,7 @@ def _slot(
 
 def _put(options: argparse.Namespace) -> int:
     from hmacfs.client import command
-    from hmacfs.client.place import Destination
+    from hmacfs.client.destination import Destination
     from hmacfs.client.problem import Failed
 
     interrupts.become_exceptions()

@@ -31,15 +31,15 @@ from hmacfs.connection import (
     ClientResolver,
     HttpProtocol,
     WorkerContext,
+    admission,
     clients,
-    memory,
 )
 from hmacfs.http import head as heads
 from hmacfs.http import reply as replies
-from hmacfs.neighbours import Peers
-from hmacfs.policy import buffers, classes, lending
-from hmacfs.policy import memory as bounds
-from hmacfs.policy.trust import Trusted
+from hmacfs.ipc import Peers
+from hmacfs.policy import buffer_classes, buffer_memory, buffers
+from hmacfs.policy import hot_limits as bounds
+from hmacfs.policy.trusted_proxies import Trusted
 from hmacfs.store import READING, ProfileDatabase, Rules, StorageError, Store
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from hmacfs.config.settings import Settings
+    from hmacfs.ipc import ChannelFds
     from hmacfs.model import Dependency, Lookalike
-    from hmacfs.neighbours import ChannelFds
 
 BACKLOG: Final = 4096
 # Deadlines, the Date field, the log and the heartbeat are looked after this often. A tick over
@@ -216,7 +216,7 @@ class Worker:
         self._hot = _hot.Hot(
             slab,
             self._row.cells,
-            memory.columns(),
+            admission.columns(),
             run_id=os.urandom(4).hex().encode(),
             keep=self._log.take,
             root=self._store.root_fd,
@@ -262,7 +262,7 @@ class Worker:
             log=self._log,
             row=self._row,
             hot=self._hot,
-            memory=memory.Admission(self._hot, self._log),
+            memory=admission.Admission(self._hot, self._log),
             slab=slab,
             head_limits=head_limits(boot.settings),
             timeouts=boot.settings.timeouts,
@@ -581,13 +581,13 @@ def rules(settings: Settings) -> Rules:
     )
 
 
-def memory_share(settings: Settings, workers: int) -> lending.Share:
+def memory_share(settings: Settings, workers: int) -> buffer_memory.Share:
     """Give what one of so many workers may use for buffers."""
     performance = settings.performance
-    wanted = classes.between(
+    wanted = buffer_classes.between(
         performance.min_buffer_size, performance.max_buffer_size, adaptive=performance.adaptive_buffers
     )
-    return lending.share(performance.max_memory_usage, workers, wanted)
+    return buffer_memory.share(performance.max_memory_usage, workers, wanted)
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:

@@ -6,8 +6,8 @@ import re
 from typing import Final, NamedTuple
 
 from hmacfs import metrics
+from hmacfs.metrics.catalogue import COLUMNS, MetricKind
 from hmacfs.metrics.collector import OF_THE_WHOLE
-from hmacfs.metrics.columns import COLUMNS, MetricKind
 
 EXPORTED: Final = (
     *OF_THE_WHOLE,

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from hmacfs import _core, metrics, transfer
 from hmacfs._descriptor import Descriptor
 from hmacfs.model import KiB, MiB
-from hmacfs.policy import classes, lending
+from hmacfs.policy import buffer_classes, buffer_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sized
 
-    from hmacfs.policy.classes import Classes
+    from hmacfs.policy.buffer_classes import Classes
 
-SIZES = classes.between(32 * KiB, 4 * MiB)
+SIZES = buffer_classes.between(32 * KiB, 4 * MiB)
 
 
 def turns(  # noqa: PLR0913 - what the tests vary
@@ -32,7 +32,7 @@ def turns(  # noqa: PLR0913 - what the tests vary
     memory: int = 16 * MiB,
 ) -> transfer.Scheduler:
     """Give what a worker's large transfers share; `lent` is told of memory that the lane lends."""
-    share = lending.share(memory, 1, sizes)
+    share = buffer_memory.share(memory, 1, sizes)
     row = row or metrics.CounterRow(memoryview(bytearray(metrics.memory_bytes(1))), 0)
     return transfer.Scheduler(
         loop,

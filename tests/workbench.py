@@ -18,11 +18,11 @@ import uvloop
 from hmacfs import _core, _front, _hot, config, log, metrics, transfer
 from hmacfs.app import App
 from hmacfs.app.resumable import ActiveUploads
-from hmacfs.connection import ClientProfiles, ClientResolver, HttpProtocol, WorkerContext, clients, memory
+from hmacfs.connection import ClientProfiles, ClientResolver, HttpProtocol, WorkerContext, admission, clients
 from hmacfs.model import MiB
 from hmacfs.policy import buffers
-from hmacfs.policy import memory as bounds
-from hmacfs.policy.trust import Trusted
+from hmacfs.policy import hot_limits as bounds
+from hmacfs.policy.trusted_proxies import Trusted
 from hmacfs.store import READING, ProfileDatabase, Store
 from hmacfs.worker import head_limits, memory_share, rules
 
@@ -113,7 +113,7 @@ class Workbench:
         hot = _hot.Hot(
             memoryview(slab),
             row.cells,
-            memory.columns(),
+            admission.columns(),
             run_id=b"0123abcd",
             keep=self.log.take,
             root=self.store.root_fd,
@@ -154,7 +154,7 @@ class Workbench:
             log=self.log,
             row=row,
             hot=hot,
-            memory=memory.Admission(hot, self.log),
+            memory=admission.Admission(hot, self.log),
             slab=memoryview(slab),
             head_limits=head_limits(settings),
             timeouts=settings.timeouts,

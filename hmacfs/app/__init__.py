@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol
 
 from hmacfs import auth, errors, metrics, resume
-from hmacfs.app import doors, files, places
+from hmacfs.app import files, go_server, routing
 from hmacfs.app.offload import Offload
 from hmacfs.app.resumable import ActiveUploads, Resumable
 from hmacfs.app.uploads import SignedUploadConnection as UploadLink
@@ -59,7 +59,7 @@ class App:
         """
         self.max_body_bytes = settings.server.max_upload_size
         """Bytes of a file at most."""
-        self._endpoints = places.by_length(settings.endpoints)
+        self._endpoints = routing.by_length(settings.endpoints)
         self._cors = settings.cors
         self._shared_unmodified = cors.unmodified_fields(None, settings.cors.allow_origins)
         self._offload = Offload(settings.server)
@@ -136,17 +136,17 @@ class App:
     # GET and HEAD.
 
     def _get(self, head: Head, link: ClientConnection) -> Reply | Coroutine[None, None, Reply]:
-        if head.path == doors.HEALTH:
+        if head.path == go_server.HEALTH:
             return Reply(
                 status=200,
                 code="ok",
                 fields=[("Content-Type", "text/plain; charset=utf-8"), *self._shared(head)],
                 pieces=[b"OK"],
             )
-        slot = doors.download(head.path, self._endpoints)
+        slot = go_server.download(head.path, self._endpoints)
         attached = slot is not None
         if slot is None:
-            slot = places.find(head.path, self._endpoints)
+            slot = routing.find(head.path, self._endpoints)
         try:
             file = self._store.find(slot.key)
         except BlockingIOError:
@@ -238,7 +238,7 @@ class App:
     # DELETE and OPTIONS.
 
     def _delete(self, head: Head, link: ClientConnection) -> Coroutine[None, None, Reply]:
-        slot = places.find(head.path, self._endpoints)
+        slot = routing.find(head.path, self._endpoints)
         auth.delete(head, slot, now=self._now())
         return self._remove(head, link, slot)
 

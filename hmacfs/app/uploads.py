@@ -7,9 +7,9 @@ import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 from hmacfs import auth, errors, metrics, transfer
-from hmacfs.app import doors, places
-from hmacfs.app.promise import DeclaredDigests
+from hmacfs.app import go_server, routing
 from hmacfs.app.repeats import Comparison, Repeats
+from hmacfs.app.repr_digest import DeclaredDigests
 from hmacfs.app.resumable import UploadConnection as ResumableLink
 from hmacfs.app.unmeasured import Allowance, Counted
 from hmacfs.errors import Refused
@@ -70,7 +70,7 @@ class SignedUploads:
 
     def put(self, head: Head, link: SignedUploadConnection) -> Coroutine[None, None, Reply]:
         """Return a coroutine that stores the body. Raises Refused."""
-        slot = places.find(head.path, self._endpoints)
+        slot = routing.find(head.path, self._endpoints)
         if b"content-range" in head.fields:
             # RFC 9110 14.4: a server that takes no partial PUT must not store one.
             raise Refused(errors.RANGE_ON_PUT)
@@ -158,14 +158,14 @@ class SignedUploads:
     def _reply(self, head: Head, slot: Slot, grant: Grant, size: int, started: float) -> Reply:
         if grant.dialect not in JSON_DIALECTS:
             return Reply(status=201, code="created", fields=self._shared(head))
-        stored = doors.GoUploadReply(
-            path=places.path_of(slot),
+        stored = go_server.GoUploadReply(
+            path=routing.path_of(slot),
             name=slot.name,
             size=size,
             owner=grant.owner,
             seconds=self._now() - started,
         )
-        reply = doors.put_reply(stored)
+        reply = go_server.put_reply(stored)
         reply.fields += self._shared(head)
         return reply
 
@@ -207,21 +207,23 @@ class SignedUploads:
 
     def form(self, head: Head, link: SignedUploadConnection) -> Coroutine[None, None, Reply]:
         """Return a coroutine that stores the file of a form. Raises Refused."""
-        endpoint = doors.form_endpoint(head.path, self._endpoints)
+        endpoint = go_server.form_endpoint(head.path, self._endpoints)
         if endpoint is None:
             raise Refused(errors.METHOD_NOT_ALLOWED, fields=(("Allow", "GET, HEAD, PUT, OPTIONS"),))
-        boundary = doors.boundary(head)
+        boundary = go_server.boundary(head)
         grant = None
         try:
             grant = auth.form(head, endpoint, now=self._now())
         except Refused as refused:
             if not _judged_later(refused, head):
                 raise
-        if head.length is not None and head.length > self._most + doors.FORM_OVERHEAD_BYTES:
+        if head.length is not None and head.length > self._most + go_server.FORM_OVERHEAD_BYTES:
             raise Refused(errors.TOO_LARGE, f"at most {self._most} bytes are taken")
-        return self._form(head, link, doors.AuthorizedForm(endpoint=endpoint, boundary=boundary, grant=grant))
+        return self._form(
+            head, link, go_server.AuthorizedForm(endpoint=endpoint, boundary=boundary, grant=grant)
+        )
 
-    async def _form(self, head: Head, link: SignedUploadConnection, form: doors.AuthorizedForm) -> Reply:
+    async def _form(self, head: Head, link: SignedUploadConnection, form: go_server.AuthorizedForm) -> Reply:
         started, grant = self._now(), form.grant
         most = self._most if head.length is None else min(head.length, self._most)
         announced = grant is not None and head.length is not None
@@ -235,16 +237,16 @@ class SignedUploads:
             if grant is None:
                 grant = auth.form(_of_length(head, counted.size), form.endpoint, now=started)
                 link.grant(grant.dialect, grant.owner)
-            part.slot = slot = places.form_slot(form.endpoint, name)
+            part.slot = slot = routing.form_slot(form.endpoint, name)
             await self._commit(part, slot, grant, digest, size=size)
-        stored = doors.GoUploadReply(
-            path=places.path_of(slot),
+        stored = go_server.GoUploadReply(
+            path=routing.path_of(slot),
             name=slot.name,
             size=size,
             owner=grant.owner,
             seconds=self._now() - started,
         )
-        reply = doors.form_reply(stored, client=link.peer, now=self._now())
+        reply = go_server.form_reply(stored, client=link.peer, now=self._now())
         reply.fields += self._shared(head)
         return reply
 

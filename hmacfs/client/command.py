@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Final
 
 from hmacfs import interrupts
 from hmacfs.client import download, options, outcome, source
+from hmacfs.client.destination import Destination
 from hmacfs.client.download import Download
-from hmacfs.client.joined import ParallelUpload
 from hmacfs.client.outcome import End, Outcome
-from hmacfs.client.patience import RetryPolicy
-from hmacfs.client.place import Destination
+from hmacfs.client.parallel import ParallelUpload
 from hmacfs.client.problem import Failed, GaveUp, Problem
-from hmacfs.client.screen import Screen
+from hmacfs.client.progress import Screen
+from hmacfs.client.retry import RetryPolicy
 from hmacfs.client.sink import PartialDownload, Pipe
 from hmacfs.client.source import Source
+from hmacfs.client.transport import Transport
 from hmacfs.client.upload import Upload
-from hmacfs.client.wire import Transport
 
 if TYPE_CHECKING:
     import argparse

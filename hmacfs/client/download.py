@@ -12,16 +12,16 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
-from hmacfs.client import answer as answers
+from hmacfs.client import response as answers
 from hmacfs.client.problem import Failed, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hmacfs.client.answer import Response
-    from hmacfs.client.patience import RetryPolicy
+    from hmacfs.client.response import Response
+    from hmacfs.client.retry import RetryPolicy
     from hmacfs.client.sink import DownloadTarget
-    from hmacfs.client.wire import Transport
+    from hmacfs.client.transport import Transport
 
 # What must not name a file: separators of any system, hidden and dot names, what terminals obey.
 _BAD_NAME: Final = re.compile(r"\.|.*[/\\\x00-\x1f\x7f-\x9f]", re.DOTALL)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from hmacfs.client import asking as askings
+from hmacfs.client import calls as askings
 from hmacfs.client.problem import Failed, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hmacfs.client.asking import UploadClient
+    from hmacfs.client.calls import UploadClient
 
 GONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 

@@ -10,8 +10,8 @@ import stat
 import sys
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
+from hmacfs.client.digest import RunningDigest
 from hmacfs.client.problem import Failed
-from hmacfs.client.running import RunningDigest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

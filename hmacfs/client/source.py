@@ -8,8 +8,8 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final, Self
 
+from hmacfs.client.digest import RunningDigest
 from hmacfs.client.problem import Failed
-from hmacfs.client.running import RunningDigest
 from hmacfs.model import KiB
 
 if TYPE_CHECKING:

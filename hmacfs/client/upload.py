@@ -17,20 +17,20 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
-from hmacfs.client import answer as answers
-from hmacfs.client import asking as askings
-from hmacfs.client.asking import UploadClient
+from hmacfs.client import calls as askings
+from hmacfs.client import response as answers
+from hmacfs.client.calls import UploadClient
 from hmacfs.client.problem import Failed, TransientError
 from hmacfs.model import MiB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hmacfs.client.answer import Response
-    from hmacfs.client.patience import RetryPolicy
-    from hmacfs.client.place import Destination
+    from hmacfs.client.destination import Destination
+    from hmacfs.client.response import Response
+    from hmacfs.client.retry import RetryPolicy
     from hmacfs.client.source import Source
-    from hmacfs.client.wire import Transport
+    from hmacfs.client.transport import Transport
 
 LANGUAGE: Final = {"Upload-Draft-Interop-Version": "8", **answers.WANTED}
 FIRST_BYTES: Final = 8 * MiB

@@ -159,7 +159,7 @@ def _delete_secret(
     return ring.read_one(table["delete_secret"], (*path, "delete_secret"))
 
 
-# Paths that `app.doors` answers before any endpoint.
+# Paths that `app.go_server` answers before any endpoint.
 _TAKEN: Final = ("/download/", "/health/")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import tomli
 
-from hmacfs.config import addresses, adopt, certificates, endpoints, keys, locate, translate, values
+from hmacfs.config import addresses, certificates, endpoints, go_config, keys, locate, translate, values
 from hmacfs.config.keyring import Keyring
 from hmacfs.config.keys import ValueKind
 from hmacfs.config.report import Fault, Faulty, Notice, Report, show
@@ -36,7 +36,7 @@ from hmacfs.model import Endpoint
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hmacfs.config.adopt import Adopted, Table
+    from hmacfs.config.go_config import Adopted, Table
     from hmacfs.config.report import KeyPath
     from hmacfs.model import Secret
 
@@ -95,7 +95,7 @@ def parse(text: str, *, name: str, base_dir: str | Path, environ: Mapping[str, s
     `base_dir` is where relative paths start, `environ` what "${NAME}" means. Raises Faulty.
     """
     document, report = _document(text, name)
-    adopted = adopt.read(document, report)
+    adopted = go_config.read(document, report)
     translate.foreign(adopted, report)
     settings = _settings(adopted, report, os.path.abspath(base_dir), environ)  # noqa: PTH100 - plain text
     report.settle()

@@ -8,15 +8,15 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from hmacfs.config import adopt, keys, units, values
-from hmacfs.config.adopt import Cell
+from hmacfs.config import go_config, keys, units, values
+from hmacfs.config.go_config import Cell
 from hmacfs.config.report import show, spell
 from hmacfs.config.settings import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hmacfs.config.adopt import Adopted
+    from hmacfs.config.go_config import Adopted
     from hmacfs.config.report import KeyPath, Report
 
 _STRATEGIES: Final = ("mobile", "desktop", "server")
@@ -56,7 +56,7 @@ def _concurrency(adopted: Adopted, report: Report) -> None:
 def _sessions(adopted: Adopted, report: Report) -> None:
     """Turn hours into a duration."""
     if (cell := adopted.foreign.pop(("sessionstore", "expiry_hours"), None)) is not None:
-        adopt.move(adopted, report, Cell(f"{cell.value}h", cell.path), ("uploads", "sessiontimeout"))
+        go_config.move(adopted, report, Cell(f"{cell.value}h", cell.path), ("uploads", "sessiontimeout"))
 
 
 def _strategies(adopted: Adopted, report: Report) -> None:
@@ -135,7 +135,7 @@ def _chunk_size(adopted: Adopted, report: Report) -> None:
     performance = adopted.tables["performance"]
     text = cell.value.strip().lower() if isinstance(cell.value, str) else cell.value
     if text == "adaptive":
-        adopt.move(adopted, report, Cell(True, cell.path), ("performance", "intelligent_chunking"))
+        go_config.move(adopted, report, Cell(True, cell.path), ("performance", "intelligent_chunking"))
         return
     if isinstance(text, str):
         text = text.removeprefix("fixed:")
@@ -181,7 +181,7 @@ def _qualities(adopted: Adopted, report: Report) -> None:
         path: KeyPath = (*cell.path, index)
         if not isinstance(entry, dict):
             report.fault(
-                path, adopt.kind_of(entry), 'a table such as { name = "good", min_throughput = "1MB/s" }'
+                path, go_config.kind_of(entry), 'a table such as { name = "good", min_throughput = "1MB/s" }'
             )
             continue
         name = entry.get("name")
@@ -220,7 +220,7 @@ def _quality(adopted: Adopted, report: Report, name: str, path: KeyPath, entry: 
         elif name == _QUALITIES[-1]:
             report.notice(cell.path, "ignored: whatever is below fair is poor")
         else:
-            adopt.move(adopted, report, cell, ("streaming", ours))
+            go_config.move(adopted, report, cell, ("streaming", ours))
 
 
 def _rate(value: object) -> object:

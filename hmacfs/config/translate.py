@@ -8,13 +8,13 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, Final
 
-from hmacfs.config import adopt, sizes
-from hmacfs.config.adopt import Cell
+from hmacfs.config import go_config, sizes
+from hmacfs.config.go_config import Cell
 from hmacfs.config.report import show, spell
 from hmacfs.config.settings import DEFAULT_PROTOCOLS
 
 if TYPE_CHECKING:
-    from hmacfs.config.adopt import Adopted
+    from hmacfs.config.go_config import Adopted
     from hmacfs.config.report import Report
 
 _LEVELS: Final = {"warning": "warn", "trace": "debug", "fatal": "error", "panic": "error"}
@@ -51,7 +51,7 @@ def _listening(adopted: Adopted, report: Report) -> None:
     server = adopted.tables["server"]
     for name in ("listenport", "port"):
         if port := adopted.foreign.pop(("server", name), None):
-            adopt.move(adopted, report, port, ("server", "listen_address"))
+            go_config.move(adopted, report, port, ("server", "listen_address"))
     host = _host(adopted, report)
     unix_path = adopted.foreign.get(("server", "unixsocket"))
     unix = _take(adopted, ("server", "unixsocket"))
@@ -161,7 +161,7 @@ def _time_to_live(adopted: Adopted, report: Report) -> None:
         words = "see server.file_ttl" if enabled and ttl else "files are kept; see server.file_ttl"
         report.notice(switch.path, f"{'honoured' if ttl or not enabled else 'ignored'}: {words}")
     if ttl is not None and enabled:
-        adopt.move(adopted, report, ttl, ("server", "file_ttl"))
+        go_config.move(adopted, report, ttl, ("server", "file_ttl"))
     elif ttl is not None:
         report.notice(ttl.path, "ignored: ttl_enabled is not true, so files are kept; see server.file_ttl")
 
@@ -200,7 +200,9 @@ def _log(adopted: Adopted, report: Report) -> None:
     switch = adopted.foreign.get(("server", "loggingjson"))
     json = _take(adopted, ("server", "loggingjson"))
     if switch is not None and json is not None:
-        adopt.move(adopted, report, Cell("json" if json else "logfmt", switch.path), ("logging", "format"))
+        go_config.move(
+            adopted, report, Cell("json" if json else "logfmt", switch.path), ("logging", "format")
+        )
     level = logging.get("level")
     if level is not None and isinstance(level.value, str):
         word = level.value.lower()

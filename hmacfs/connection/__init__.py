@@ -1,9 +1,9 @@
 """One client: bytes to Head, Reply to bytes, keep-alive, limits and timeouts."""
 
+from hmacfs.connection.acceptor import Acceptor
+from hmacfs.connection.client_address import ClientResolver
 from hmacfs.connection.clients import ClientProfiles
-from hmacfs.connection.porch import Acceptor
+from hmacfs.connection.context import WorkerContext
 from hmacfs.connection.protocol import HttpProtocol
-from hmacfs.connection.service import WorkerContext
-from hmacfs.connection.vouching import ClientResolver
 
 __all__ = ["Acceptor", "ClientProfiles", "ClientResolver", "HttpProtocol", "WorkerContext"]

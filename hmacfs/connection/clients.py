@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from hmacfs import metrics
 from hmacfs.http.target import host_of
-from hmacfs.policy import profiles, pseudonym, quality
+from hmacfs.policy import client_key, profiles, quality
 from hmacfs.policy.profiles import UNKNOWN, Observations, Profile
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from hmacfs import log
     from hmacfs.config.settings import Settings
-    from hmacfs.connection.line import TcpInfo
+    from hmacfs.connection.tcp_info import TcpInfo
     from hmacfs.http.hints import Hints
     from hmacfs.policy import chunks
     from hmacfs.store import ProfileDatabase
@@ -97,8 +97,8 @@ class ClientProfiles:
         performance, streaming = settings.performance, settings.streaming
         secret = None
         if performance.hash_client_addresses:
-            secret = pseudonym.derive(settings.endpoints[0].secrets[0].reveal())
-        self._key = functools.lru_cache(MOST)(functools.partial(pseudonym.key, secret=secret))
+            secret = client_key.derive(settings.endpoints[0].secrets[0].reveal())
+        self._key = functools.lru_cache(MOST)(functools.partial(client_key.key, secret=secret))
         self._keep_s = performance.profile_persistence_duration_s
         self._bounds = quality.LineThresholds(
             rates=(streaming.excellent_rate, streaming.good_rate, streaming.fair_rate),

@@ -10,7 +10,7 @@ from hmacfs.metrics import tally
 
 if TYPE_CHECKING:
     from hmacfs.connection.body import RequestBody
-    from hmacfs.connection.service import WorkerContext
+    from hmacfs.connection.context import WorkerContext
     from hmacfs.model import Head, Reply
     from hmacfs.policy.profiles import Profile
 

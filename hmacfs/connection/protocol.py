@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Final
 
 from hmacfs import _front, errors, metrics, transfer
 from hmacfs._descriptor import Descriptor
-from hmacfs.connection.acquaintance import ADAPTED_FROM_BYTES, TransferObserver
 from hmacfs.connection.body import RequestBody
-from hmacfs.connection.errand import EagerTask
+from hmacfs.connection.eager_task import EagerTask
 from hmacfs.connection.exchange import Exchange
-from hmacfs.connection.life import NEXT, Event, Phase
+from hmacfs.connection.observer import ADAPTED_FROM_BYTES, TransferObserver
+from hmacfs.connection.states import NEXT, Event, Phase
 from hmacfs.errors import Refused
 from hmacfs.http import head as heads
 from hmacfs.http import preface
@@ -33,10 +33,10 @@ from hmacfs.http import reply as replies
 from hmacfs.http.target import authority, host_of
 from hmacfs.model import Facts, Reply
 from hmacfs.policy import buffers
-from hmacfs.policy.trust import UNIX
+from hmacfs.policy.trusted_proxies import UNIX
 
 if TYPE_CHECKING:
-    from hmacfs.connection.service import WorkerContext
+    from hmacfs.connection.context import WorkerContext
     from hmacfs.model import Head, Plan, Span
     from hmacfs.policy import chunks
 

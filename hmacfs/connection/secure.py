@@ -15,7 +15,7 @@ from hmacfs.connection.protocol import HttpProtocol
 
 if TYPE_CHECKING:
     from hmacfs.connection.body import RequestBody
-    from hmacfs.connection.service import WorkerContext
+    from hmacfs.connection.context import WorkerContext
     from hmacfs.model import Plan, Reply, Span
 
 _NOBODY: Final = asyncio.BufferedProtocol()

@@ -5,7 +5,7 @@ tokens and secrets not at all.
 """
 
 from hmacfs.log.events import EVENTS, LEVELS, REQUEST_FIELDS
-from hmacfs.log.journal import Log, Options, open_log
+from hmacfs.log.logger import Log, Options, open_log
 from hmacfs.log.text import REDACTED, clean
 
 __all__ = ["EVENTS", "LEVELS", "REDACTED", "REQUEST_FIELDS", "Log", "Options", "clean", "open_log"]

@@ -5,8 +5,7 @@ the rows when it is asked, so totals survive the death of a worker. Knows nothin
 caller names the column.
 """
 
-from hmacfs.metrics.collector import Collector, registry, render
-from hmacfs.metrics.columns import (
+from hmacfs.metrics.catalogue import (
     ACCEPTED_CONNECTIONS,
     ACTIVE_DOWNLOADS,
     ACTIVE_UPLOADS,
@@ -58,6 +57,7 @@ from hmacfs.metrics.columns import (
     Mean,
     Metric,
 )
+from hmacfs.metrics.collector import Collector, registry, render
 from hmacfs.metrics.rows import CounterRow, attach, create, memory_bytes, slots_in
 
 __all__ = [

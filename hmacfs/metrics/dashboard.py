@@ -10,8 +10,8 @@ import json
 import sys
 from typing import Any, Final, NamedTuple
 
+from hmacfs.metrics.catalogue import METRICS, Metric
 from hmacfs.metrics.collector import OF_THE_WHOLE
-from hmacfs.metrics.columns import METRICS, Metric
 
 # Grafana 10.0's; later releases bring it up to theirs when they import it.
 SCHEMA_VERSION: Final = 38

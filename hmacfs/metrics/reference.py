@@ -8,15 +8,15 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Final
 
+from hmacfs.metrics.catalogue import COLUMNS, METRICS, MetricKind
 from hmacfs.metrics.collector import OF_THE_WHOLE
-from hmacfs.metrics.columns import COLUMNS, METRICS, MetricKind
 
 if TYPE_CHECKING:
-    from hmacfs.metrics.columns import Metric
+    from hmacfs.metrics.catalogue import Metric
 
 OPENING: Final = """# Metrics
 
-Written by `python -m hmacfs.metrics.reference`; change `hmacfs/metrics/columns.py`, not this file.
+Written by `python -m hmacfs.metrics.reference`; change `hmacfs/metrics/catalogue.py`, not this file.
 
 `GET /metrics` on the address of `[metrics] listen_address` gives these in Prometheus' text format, or in
 OpenMetrics if the `Accept` field asks for it. Every number is the sum of all workers. Counters and histograms

@@ -13,10 +13,10 @@ import zlib
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
-from hmacfs.metrics.columns import COLUMNS, GAUGES
+from hmacfs.metrics.catalogue import COLUMNS, GAUGES
 
 if TYPE_CHECKING:
-    from hmacfs.metrics.columns import Histogram, Mean
+    from hmacfs.metrics.catalogue import Histogram, Mean
 
 CELL_BYTES: Final = 8
 LINE_BYTES: Final = 64

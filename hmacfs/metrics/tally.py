@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hmacfs.metrics import columns
+from hmacfs.metrics import catalogue
 from hmacfs.model import KiB
 
 if TYPE_CHECKING:
-    from hmacfs.metrics.columns import Histogram
+    from hmacfs.metrics.catalogue import Histogram
     from hmacfs.metrics.rows import CounterRow
 
 FIRST_ERROR: Final = 400
@@ -36,27 +36,27 @@ def request(  # noqa: PLR0913 - each is a different fact of the request
     `received` and `sent` are bytes on the wire, heads included; `stored` is the body's part of what
     was received.
     """
-    row.add(columns.REQUESTS[method, code])
-    row.add(columns.RECEIVED_BYTES, received)
-    row.add(columns.SENT_BYTES, sent)
+    row.add(catalogue.REQUESTS[method, code])
+    row.add(catalogue.RECEIVED_BYTES, received)
+    row.add(catalogue.SENT_BYTES, sent)
     failed = status >= FIRST_ERROR or bool(broken)
     if method in SENDING:
         if failed:
-            row.add(columns.DOWNLOAD_ERRORS[broken or code])
+            row.add(catalogue.DOWNLOAD_ERRORS[broken or code])
         else:
-            row.observe(columns.DOWNLOAD_LATENCY, elapsed_s)
-            _rate(row, columns.DOWNLOAD_THROUGHPUT, sent, elapsed_s)
+            row.observe(catalogue.DOWNLOAD_LATENCY, elapsed_s)
+            _rate(row, catalogue.DOWNLOAD_THROUGHPUT, sent, elapsed_s)
         if code == "partial":
-            row.add(columns.RANGE_REQUESTS)
+            row.add(catalogue.RANGE_REQUESTS)
     elif method in RECEIVING:
         if status >= FIRST_ERROR:
-            row.add(columns.UPLOAD_ERRORS[code])
+            row.add(catalogue.UPLOAD_ERRORS[code])
         else:
-            if dialect not in columns.RESUMABLE:  # whoever completes one of these counts it
-                row.add(columns.UPLOADS[dialect])
-            row.observe(columns.UPLOAD_LATENCY, elapsed_s)
-            row.observe(columns.UPLOAD_SIZE, stored)
-            _rate(row, columns.UPLOAD_THROUGHPUT, stored, elapsed_s)
+            if dialect not in catalogue.RESUMABLE:  # whoever completes one of these counts it
+                row.add(catalogue.UPLOADS[dialect])
+            row.observe(catalogue.UPLOAD_LATENCY, elapsed_s)
+            row.observe(catalogue.UPLOAD_SIZE, stored)
+            _rate(row, catalogue.UPLOAD_THROUGHPUT, stored, elapsed_s)
 
 
 def _rate(row: CounterRow, histogram: Histogram, size: int, elapsed_s: float) -> None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from hmacfs.model import KiB
-from hmacfs.policy import forecast
+from hmacfs.policy import smoothing
 from hmacfs.policy.chunks import Network
-from hmacfs.policy.forecast import Forecast
+from hmacfs.policy.smoothing import Forecast
 
 # Rate and round trip change within seconds: on a train the next chunk is not like that of a minute ago.
 SOON_S: Final = 15.0
@@ -118,15 +118,15 @@ def after_all(estimate: Estimate, seen: TransferTotals, round_trip_s: float | No
     rate = seen.received / seen.seconds if seen.seconds > 0 else 0.0
     served_s, round_trip = estimate.served_s, estimate.round_trip_s
     if seen.completed:
-        served_s = forecast.after(served_s, seen.served_s / seen.completed, exposed_s)
+        served_s = smoothing.after(served_s, seen.served_s / seen.completed, exposed_s)
     if round_trip_s is not None:
-        round_trip = forecast.after(round_trip, round_trip_s, exposed_s)
+        round_trip = smoothing.after(round_trip, round_trip_s, exposed_s)
     interruptions = estimate.interruptions
     if exposed_s > 0:
-        interruptions = forecast.after(interruptions, broken / exposed_s, exposed_s)
+        interruptions = smoothing.after(interruptions, broken / exposed_s, exposed_s)
     return replace(
         estimate,
-        rate=forecast.after(estimate.rate, rate, seen.seconds),
+        rate=smoothing.after(estimate.rate, rate, seen.seconds),
         round_trip_s=round_trip,
         served_s=served_s,
         interruptions=interruptions,

@@ -10,11 +10,11 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from hmacfs.policy import chunks, estimator, forecast, quality
+from hmacfs.policy import chunks, estimator, quality, smoothing
 from hmacfs.policy.chunks import Algorithm
 from hmacfs.policy.estimator import STRANGER, Estimate, TransferTotals
-from hmacfs.policy.forecast import Forecast
 from hmacfs.policy.quality import Quality
+from hmacfs.policy.smoothing import Forecast
 
 # A client that comes back later may be on another line: what was known counts half after so long.
 FADING_S: Final = 3600.0
@@ -105,11 +105,11 @@ def after(profile: Profile, sight: Observations, bounds: quality.LineThresholds,
     round_trip_s = sight.round_trips_s / sight.round_trips if sight.round_trips else None
     uploads = estimator.after_all(known.uploads, sight.uploads, round_trip_s)
     if round_trip_s is not None and not sight.uploads.started:
-        trip = forecast.after(uploads.round_trip_s, round_trip_s, max(sight.taking_s, round_trip_s))
+        trip = smoothing.after(uploads.round_trip_s, round_trip_s, max(sight.taking_s, round_trip_s))
         uploads = replace(uploads, round_trip_s=trip)
     taking = known.taking
     if sight.taking_s > 0:
-        taking = forecast.after(taking, sight.taken / sight.taking_s, sight.taking_s)
+        taking = smoothing.after(taking, sight.taken / sight.taking_s, sight.taking_s)
     dialect, votes = known.dialect, known.votes
     for name, count in sight.dialects.items():
         dialect, votes = _vote(dialect, votes, name, count)

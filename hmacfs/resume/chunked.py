@@ -15,13 +15,13 @@ from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.model import Reply, Span
 from hmacfs.resume import counts
-from hmacfs.resume.asks import Action, UploadProtocol, UploadRequest
+from hmacfs.resume.requests import Action, UploadProtocol, UploadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hmacfs.model import Head
-    from hmacfs.resume.asks import UploadLimits, UploadState
+    from hmacfs.resume.requests import UploadLimits, UploadState
 
 UPLOAD: Final = "/chunked-upload"
 """POST or PUT: begins an upload, or brings a chunk."""

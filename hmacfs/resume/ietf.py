@@ -13,11 +13,11 @@ from hmacfs.errors import Refused
 from hmacfs.http import lines
 from hmacfs.model import Reply
 from hmacfs.resume import counts, media, metadata, structured
-from hmacfs.resume.asks import Action, UploadProtocol, UploadRequest
+from hmacfs.resume.requests import Action, UploadProtocol, UploadRequest
 
 if TYPE_CHECKING:
     from hmacfs.model import Head
-    from hmacfs.resume.asks import UploadLimits, UploadState
+    from hmacfs.resume.requests import UploadLimits, UploadState
 
 TYPE: Final = b"application/partial-upload"
 VERSIONS: Final = frozenset({6, 7, 8})

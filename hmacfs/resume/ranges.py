@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.resume import counts
-from hmacfs.resume.asks import Action, UploadProtocol, UploadRequest
+from hmacfs.resume.requests import Action, UploadProtocol, UploadRequest
 
 if TYPE_CHECKING:
     from hmacfs.model import Head

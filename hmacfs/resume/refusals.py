@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.resume import structured
-from hmacfs.resume.asks import UploadProtocol
+from hmacfs.resume.requests import UploadProtocol
 
 if TYPE_CHECKING:
-    from hmacfs.resume.asks import UploadLimits, UploadRequest, UploadState
+    from hmacfs.resume.requests import UploadLimits, UploadRequest, UploadState
 
 
 def offset_wrong(ask: UploadRequest, state: UploadState) -> Refused:

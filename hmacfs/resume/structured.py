@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 import http_sf
 
-from hmacfs.resume.asks import Checksum
+from hmacfs.resume.requests import Checksum
 
 if TYPE_CHECKING:
     from http_sf import StructuredType
 
-    from hmacfs.resume.asks import UploadLimits
+    from hmacfs.resume.requests import UploadLimits
 
 _INTEGER_MOST: Final = 999_999_999_999_999
 """The largest integer of a structured field (RFC 9651 3.3.1): close to 1 PB."""

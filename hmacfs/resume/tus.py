@@ -18,13 +18,13 @@ from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.model import Reply
 from hmacfs.resume import counts, media, metadata, structured
-from hmacfs.resume.asks import Action, Checksum, UploadProtocol, UploadRequest
+from hmacfs.resume.requests import Action, Checksum, UploadProtocol, UploadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hmacfs.model import Head
-    from hmacfs.resume.asks import UploadLimits, UploadState
+    from hmacfs.resume.requests import UploadLimits, UploadState
 
 VERSION: Final = "1.0.0"
 EXTENSIONS: Final = (

@@ -6,14 +6,14 @@ publication: file synced, index row committed, name linked, directories synced, 
 
 from __future__ import annotations
 
-from hmacfs.store.acquaintances import ProfileDatabase
-from hmacfs.store.facade import Store
 from hmacfs.store.faults import StorageError
 from hmacfs.store.files import READING
 from hmacfs.store.health import Health, HealthCheck
 from hmacfs.store.part import Part
+from hmacfs.store.profile_database import ProfileDatabase
 from hmacfs.store.reconcile import printable
 from hmacfs.store.rules import FileMetadata, Rules
+from hmacfs.store.store import Store
 from hmacfs.store.upkeep import expire, list_expired
 from hmacfs.store.upload import PublishedFile
 from hmacfs.store.verify import FileVerdict, verify

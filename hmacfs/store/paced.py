@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from hmacfs.policy import pace
+from hmacfs.policy import loop_gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ class Paced:
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         """Leave them to `pool` where they must not be made on the loop."""
         self._pool = pool
-        self._pace = pace.Pace()
+        self._pace = loop_gate.Pace()
 
     def on_loop(self) -> bool:
         """Whether the next step may be made on the loop."""
@@ -31,7 +31,7 @@ class Paced:
     def note(self, began: float, *, aside: bool) -> None:
         """Take into account a step that began then (time.monotonic) and has just ended; on any thread."""
         now = time.monotonic()
-        if now - began >= pace.STALL_S:
+        if now - began >= loop_gate.STALL_S:
             (self._pace.note_aside if aside else self._pace.note)(now, now - began)
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -6,7 +6,7 @@ see and `reconcile` drops; never a name without its bytes, signed type and expir
 failed is not tried again: the kernel may have dropped the pages, and a second one would lie.
 
 Two ways lead there. Threads do it for whatever must be synced or may be slow; where nothing is
-synced and the storage is quick (`policy.pace`), the event loop itself does it at the end of a turn
+synced and the storage is quick (`policy.loop_gate`), the event loop itself does it at the end of a turn
 for all that the turn has brought.
 """
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hmacfs import errors
 from hmacfs.errors import Refused
-from hmacfs.policy import space
+from hmacfs.policy import reservation
 
 if TYPE_CHECKING:
     from hmacfs._descriptor import Descriptor
@@ -37,7 +37,7 @@ class Room:
 
         Raises Refused DISK_FULL, and OSError.
         """
-        self._take(min(length, space.FIRST_BYTES), 0, length)
+        self._take(min(length, reservation.FIRST_BYTES), 0, length)
 
     def take_all(self) -> None:
         """Take everything at once: for what the server itself is about to write. Raises as `begin`."""
@@ -46,7 +46,7 @@ class Room:
     def reach(self, end: int) -> None:
         """See to it that the file may be written to up to `end`, and some way beyond. Raises as `begin`."""
         if end > self.end:
-            self._take(end - self.end, space.ahead(end - self._start), 0)
+            self._take(end - self.end, reservation.ahead(end - self._start), 0)
 
     def _take(self, length: int, ahead: int, announced: int) -> None:
         """Take `length` bytes more, and of what lies `ahead` as much as there is.
@@ -59,7 +59,7 @@ class Room:
         start, end = self.end, self.end + length
         end = min(end + ahead, start + spare_bytes, max(self._most, end))
         length = end - start
-        if space.must_reserve(length, spare_bytes - length):
+        if reservation.must_reserve(length, spare_bytes - length):
             with self._file.use() as fd:
                 self._tree.reserve(fd, length, start)
             # Once more, now that it is taken: others may have passed the first look at the same time.

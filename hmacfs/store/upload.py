@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hmacfs.store import faults
 from hmacfs.store.index import Identity
-from hmacfs.store.recent import CachedMetadata
+from hmacfs.store.metadata_cache import CachedMetadata
 
 if TYPE_CHECKING:
     import asyncio

@@ -18,7 +18,7 @@ from hmacfs import config, log, metrics, store, systemd, worker
 from hmacfs.metrics import admin
 from hmacfs.model import Dependency
 from hmacfs.supervisor import listeners
-from hmacfs.supervisor.fleet import STUCK_S, WorkerPool, held_back, slots_for
+from hmacfs.supervisor.worker_pool import STUCK_S, WorkerPool, held_back, slots_for
 from hmacfs.worker import rules
 
 if TYPE_CHECKING:

@@ -5,7 +5,14 @@ one from the socket, `PlainReplyTransfer` moves a reply to the client. All work 
 `Scheduler` gives them, and leave the bytes to `_core`.
 """
 
-from hmacfs.transfer.bodies import (
+from hmacfs.transfer.buffer_tuner import BufferTuner
+from hmacfs.transfer.disk_threads import DiskThreads
+from hmacfs.transfer.forms import FORM_HEADER_BYTES, FORM_PARTS, FormParser, receive_form
+from hmacfs.transfer.optimiser import Optimiser
+from hmacfs.transfer.receiving import BodyTransfer, Broken
+from hmacfs.transfer.scheduler import Scheduler
+from hmacfs.transfer.sending import NO_FILE, PlainReplyTransfer, ReplyTransfer, TlsReplyTransfer
+from hmacfs.transfer.sinks import (
     BodySink,
     BodySource,
     Digest,
@@ -16,14 +23,7 @@ from hmacfs.transfer.bodies import (
     Unguarded,
     WriteGuard,
 )
-from hmacfs.transfer.forms import FORM_HEADER_BYTES, FORM_PARTS, FormParser, receive_form
-from hmacfs.transfer.lane import DiskThreads
-from hmacfs.transfer.optimiser import Optimiser
-from hmacfs.transfer.receiving import BodyTransfer, Broken
-from hmacfs.transfer.sending import NO_FILE, PlainReplyTransfer, ReplyTransfer, TlsReplyTransfer
-from hmacfs.transfer.site import BufferTuner
 from hmacfs.transfer.slabs import Slabs
-from hmacfs.transfer.turns import Scheduler
 
 __all__ = [
     "FORM_HEADER_BYTES",

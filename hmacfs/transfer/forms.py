@@ -9,14 +9,14 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser
 from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.model import KiB
-from hmacfs.transfer.bodies import FileSink
+from hmacfs.transfer.sinks import FileSink
 
 if TYPE_CHECKING:
     import asyncio
     from contextlib import AbstractContextManager
 
     from hmacfs.model import Plan
-    from hmacfs.transfer.bodies import BodySource, ReservedFile
+    from hmacfs.transfer.sinks import BodySource, ReservedFile
 
 # A form may hold a few small fields beside the file; all of them are cheap to refuse.
 FORM_PARTS: Final = 16

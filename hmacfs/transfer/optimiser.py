@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hmacfs import metrics
-from hmacfs.policy import optimum
-from hmacfs.policy.optimum import Weight
+from hmacfs.policy import buffer_ranking
+from hmacfs.policy.buffer_ranking import Weight
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hmacfs.policy.classes import Classes
+    from hmacfs.policy.buffer_classes import Classes
 
 
 class Optimiser:
@@ -24,7 +24,7 @@ class Optimiser:
         self._rows = rows
         self._own = own
         self._classes = classes
-        self._ranking = optimum.read(state, classes)
+        self._ranking = buffer_ranking.read(state, classes)
         self._counted = self._count()
         own.set(metrics.OPTIMAL_BUFFER, self._ranking.best)
 
@@ -35,15 +35,15 @@ class Optimiser:
             size: Weight(counted[size].bytes - before.bytes, counted[size].seconds - before.seconds)
             for size, before in self._counted.items()
         }
-        enough = optimum.round_bytes(self._classes)
+        enough = buffer_ranking.round_bytes(self._classes)
         if len(fresh) == 1 or sum(weight.bytes for weight in fresh.values()) < enough:
             return None
         self._counted = counted
-        before, self._ranking = self._ranking, optimum.after(self._ranking, fresh, self._classes)
+        before, self._ranking = self._ranking, buffer_ranking.after(self._ranking, fresh, self._classes)
         if self._ranking.best != before.best:
             self._own.add(metrics.BUFFER_CHANGES["site"])
             self._own.set(metrics.OPTIMAL_BUFFER, self._ranking.best)
-        return optimum.write(self._ranking)
+        return buffer_ranking.write(self._ranking)
 
     def _count(self) -> dict[int, Weight]:
         return {

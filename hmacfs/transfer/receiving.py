@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from hmacfs import _core
 from hmacfs.errors import Refused
-from hmacfs.policy import buffers, waking
-from hmacfs.transfer.turns import READABLE
+from hmacfs.policy import buffers, read_threshold
+from hmacfs.transfer.scheduler import READABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hmacfs._descriptor import Descriptor
-    from hmacfs.transfer.bodies import FileSink
-    from hmacfs.transfer.turns import Scheduler
+    from hmacfs.transfer.scheduler import Scheduler
+    from hmacfs.transfer.sinks import FileSink
 
 
 class Broken(enum.Enum):
@@ -200,7 +200,7 @@ class BodyTransfer:
         self._filling = self._site.look(self._filling, came, dry=dry)
         now = self._turns.loop.time()
         if dry and came and not self._stopped:
-            wakes_from = waking.after(
+            wakes_from = read_threshold.after(
                 self._turns.wakes_from(self._sock),
                 came,
                 now - self._looked,

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 from hmacfs import _core
 from hmacfs.model import Span
 from hmacfs.policy import buffers
-from hmacfs.transfer.turns import WRITABLE
-from hmacfs.transfer.warmth import PageCache
+from hmacfs.transfer.page_cache import PageCache
+from hmacfs.transfer.scheduler import WRITABLE
 
 if TYPE_CHECKING:
     import asyncio
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from hmacfs._descriptor import Descriptor
     from hmacfs.model import Plan, Reply
-    from hmacfs.transfer.turns import Scheduler
+    from hmacfs.transfer.scheduler import Scheduler
 
 NO_FILE: Final = -1
 # Where tcpi_bytes_acked lies in struct tcp_info; linux/tcp.h.

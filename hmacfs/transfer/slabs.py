@@ -10,12 +10,12 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from hmacfs import _core
-from hmacfs.policy import lending
+from hmacfs.policy import buffer_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from hmacfs.policy.lending import Share
+    from hmacfs.policy.buffer_memory import Share
 
 
 class Slabs:
@@ -40,7 +40,7 @@ class Slabs:
         """Lend a slab of the class `want`, or of a smaller one if memory is short; at most to `holders`."""
         share = self._share
         others = share.threads - self._holders - 1
-        size = lending.to_lend(want, share.lent - self._lent, others, share.least)
+        size = buffer_memory.to_lend(want, share.lent - self._lent, others, share.least)
         slab = self._kept[size].pop() if self._kept[size] else self._make(size)
         self._count(1, size)
         try:

@@ -21,14 +21,14 @@ import storage
 from hmacfs import metrics
 from hmacfs.app import App
 from hmacfs.config import settings as conf
-from hmacfs.connection.vouching import ClientResolver
+from hmacfs.connection.client_address import ClientResolver
 from hmacfs.errors import BODY_INCOMPLETE, Refused
 from hmacfs.http import head as heads
 from hmacfs.http import hints
 from hmacfs.http import reply as replies
 from hmacfs.log import Log
 from hmacfs.model import Endpoint, Reply, Secret
-from hmacfs.policy.trust import Trusted
+from hmacfs.policy.trusted_proxies import Trusted
 from hmacfs.store import Store
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from client.standin import Cut, Say, Stall
 
 from hmacfs.client import download
 from hmacfs.client.download import Download
-from hmacfs.client.patience import RetryPolicy
 from hmacfs.client.problem import Failed, GaveUp
+from hmacfs.client.retry import RetryPolicy
 from hmacfs.client.sink import PartialDownload
-from hmacfs.client.wire import Transport
+from hmacfs.client.transport import Transport
 from hmacfs.model import KiB
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pytest
 from client.standin import Say, Standin
 
 from hmacfs.client import urls
-from hmacfs.client.answer import Response
 from hmacfs.client.problem import Failed
+from hmacfs.client.response import Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 from client.standin import Begun, Cut, Forget, Mute, Say, Stall
 
-from hmacfs.client.patience import RetryPolicy
-from hmacfs.client.place import Destination
+from hmacfs.client.destination import Destination
 from hmacfs.client.problem import Failed, GaveUp
+from hmacfs.client.retry import RetryPolicy
 from hmacfs.client.source import Source, guess_type
+from hmacfs.client.transport import Transport
 from hmacfs.client.upload import Upload
-from hmacfs.client.wire import Transport
 from hmacfs.model import KiB
 
 if TYPE_CHECKING:

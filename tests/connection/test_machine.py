@@ -28,7 +28,7 @@ from hmacfs import _core, metrics
 from hmacfs.connection import HttpProtocol
 from hmacfs.model import KiB
 from hmacfs.store import locks
-from hmacfs.store.sessions.note import Fence
+from hmacfs.store.sessions.session_file import Fence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

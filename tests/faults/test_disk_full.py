@@ -15,7 +15,7 @@ import serving
 import storage
 
 from hmacfs.model import KiB, MiB
-from hmacfs.policy import space
+from hmacfs.policy import reservation
 
 if TYPE_CHECKING:
     import socket
@@ -134,7 +134,7 @@ def test_the_margin_is_exact(tmp_path: Path) -> None:
     with small_disk(tmp_path, "tmpfs", 32 * MiB) as place, serving.running(tmp_path) as server:
         assert server.put("first/file", BODY).status == 201
         page = os.sysconf("SC_PAGE_SIZE")
-        fill(place, MARGIN_BYTES + space.FIRST_BYTES // 2)  # less than a step: taken at once
+        fill(place, MARGIN_BYTES + reservation.FIRST_BYTES // 2)  # less than a step: taken at once
         room = free_bytes(place) - MARGIN_BYTES
         with ask(server, "exact/file", room + 1) as sock:
             assert serving.read_answer(sock).status == 507

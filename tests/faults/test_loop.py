@@ -21,7 +21,7 @@ import slowdisk
 from languages import ALICE, OCTETS, TUS
 
 from hmacfs.model import KiB, MiB
-from hmacfs.policy import latency, pace
+from hmacfs.policy import disk_latency, loop_gate
 
 if TYPE_CHECKING:
     import socket
@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 FULL = os.environ.get("HMACFS_FULL") == "1"
 DELAY_S = 0.3 if FULL else 0.05
 P99_MS = 20.0  # of a machine that does nothing else
-assert DELAY_S > latency.ALARM_S + pace.STALL_S
+assert DELAY_S > disk_latency.ALARM_S + loop_gate.STALL_S
 SMALL, LARGE = bytes(2 * KiB), bytes(3 * MiB)
 TYPE = {"Content-Type": "application/octet-stream"}
 DELETE_SECRET = "a secret for those who delete, 0123456789"
@@ -54,7 +54,7 @@ OLD = 60
 """Files of the storage that nobody has asked for yet."""
 
 # Where storage is quick the loop does these itself, and leaves them to threads once one was slow: the first
-# may hold it up, of each kind of work that is judged by itself (`policy.pace`, `policy.latency`).
+# may hold it up, of each kind of work that is judged by itself (`policy.loop_gate`, `policy.disk_latency`).
 AT_FIRST = {
     "openat2": 2,  # a file without a name, and whether its name is free
     "pwrite": 1,  # of a body

@@ -10,7 +10,7 @@ import pytest
 import serving
 import tracing
 
-from hmacfs.policy import space
+from hmacfs.policy import reservation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 BODY = b"x" * 70_000
 # Its first step is reserved where a crowd of such steps would not find room; the rest of it is a byte.
-LARGE = b"x" * (space.FIRST_BYTES + 1)
-SPARE_BYTES = space.CROWD * space.FIRST_BYTES // 2
-assert not space.must_reserve(len(BODY), SPARE_BYTES - len(BODY))
+LARGE = b"x" * (reservation.FIRST_BYTES + 1)
+SPARE_BYTES = reservation.CROWD * reservation.FIRST_BYTES // 2
+assert not reservation.must_reserve(len(BODY), SPARE_BYTES - len(BODY))
 
 
 @pytest.fixture

@@ -27,12 +27,12 @@ HALF = 100 * KiB
 LASTS_S = 3600
 # The steps of an upload's end, in their order.
 STEPS = (
-    "hmacfs.store.sessions.endings Completion.seal",
+    "hmacfs.store.sessions.completion Completion.seal",
     "hmacfs.store.publish Publisher.seal",
     "hmacfs.store.index Index.add_rows",
     "hmacfs.store.files Tree.link",
     "hmacfs.store.directories Directories.settle",
-    "hmacfs.store.sessions.endings Completion.end",
+    "hmacfs.store.sessions.completion Completion.end",
     "hmacfs.store.sessions.folder Folder.drop_bytes",
 )
 # Read by every Python process at its start: a process that begins the step named in the file dies of it.

@@ -43,7 +43,7 @@ RESERVED = 64 * KiB
 ANOTHER_BOOT = bytes(16)
 CHUNKED = '[performance]\nmin_chunk_size = "64KiB"\nmax_chunk_size = "64KiB"\n'
 BOOT_AT = 32
-"""Where a note says in which boot the bytes were written (`hmacfs.store.sessions.note`)."""
+"""Where a note says in which boot the bytes were written (`hmacfs.store.sessions.session_file`)."""
 
 
 @dataclass

@@ -17,7 +17,7 @@ import serving
 from languages import ALICE, OCTETS, PART, TUS, refusal
 
 from hmacfs.model import KiB, MiB
-from hmacfs.policy import space
+from hmacfs.policy import reservation
 
 if TYPE_CHECKING:
     import socket
@@ -240,7 +240,7 @@ def test_who_sends_little_holds_little_and_gives_it_back(
                 sock = stack.enter_context(server.connect())
                 sock.sendall(door(server) + b"x")
             wait_active(server, clients)
-            assert before - free_bytes(server) <= clients * (space.FIRST_BYTES + 64 * KiB)
+            assert before - free_bytes(server) <= clients * (reservation.FIRST_BYTES + 64 * KiB)
             assert server.put("large/file", bytes(SIZE)).status == 201
         wait_active(server, 0)
         stays = clients * 64 * KiB + INDEX_BYTES
@@ -344,6 +344,6 @@ def test_unfinished_uploads_leave_inodes_to_files(tmp_path: Path) -> None:
                 assert refusal(answer) == (507, "disk_full")
                 break
         assert statuses[-1] == 507
-        assert os.statvfs(server.storage).f_favail >= inodes // space.KEPT_INODES
+        assert os.statvfs(server.storage).f_favail >= inodes // reservation.KEPT_INODES
         for number in range(5):
             assert server.put(f"first/{number}", b"more").status == 201

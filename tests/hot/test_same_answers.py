@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 from hmacfs import _hot, metrics
 from hmacfs.app import App
 from hmacfs.config import settings as conf
-from hmacfs.connection import memory
+from hmacfs.connection import admission
 from hmacfs.errors import Refused
 from hmacfs.http import head as heads
 from hmacfs.http import reply as replies
 from hmacfs.log import Log
 from hmacfs.model import Endpoint, Head, KiB, MiB, Reply, Secret, Span
-from hmacfs.policy.memory import SPAN_BYTES
+from hmacfs.policy.hot_limits import SPAN_BYTES
 from hmacfs.store import READING, Rules, Store
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def hot_objects(  # noqa: PLR0913 - what a test may want to be otherwise
     return _hot.Hot(
         memoryview(slab),
         row.cells,
-        memory.columns(),
+        admission.columns(),
         run_id=RUN_ID,
         keep=keep,
         root=root,
@@ -118,7 +118,7 @@ class Paths:
         self.hot = hot_objects(self.slab, row, self.lines.append, store.root_fd)
         self.limits = heads.HeadLimits()
         configure(self.hot, journal.leads(), any_origin=self.app.any_origin)
-        self.memory = memory.Admission(self.hot, journal)
+        self.memory = admission.Admission(self.hot, journal)
 
     def reply(self, raw: bytes) -> tuple[Head, Reply]:
         head = heads.parse(raw, self.limits)
@@ -514,7 +514,7 @@ def test_a_file_is_looked_up_again_when_its_time_is_over(
         paths.slab, paths.row, paths.lines.append, os.open(paths.root, os.O_PATH), good_for_s=0.0
     )
     configure(paths.hot)
-    paths.memory = memory.Admission(paths.hot, Log(2, level="error", style="json"))
+    paths.memory = admission.Admission(paths.hot, Log(2, level="error", style="json"))
     paths.warm(target)
     raw = request("GET", "Range: bytes=1-5", target=target)
     for _ in range(3):
@@ -550,7 +550,7 @@ def test_open_files_are_bounded_and_closed_when_nobody_asks(fresh: Callable[...,
         paths.slab, paths.row, paths.lines.append, os.open(paths.root, os.O_PATH), good_for_s=0.0
     )
     configure(paths.hot)
-    paths.memory = memory.Admission(paths.hot, Log(2, level="error", style="json"))
+    paths.memory = admission.Admission(paths.hot, Log(2, level="error", style="json"))
     before = descriptors()
     paths.warm(LARGER_TARGET)
     assert len(descriptors() - before) == 1
@@ -666,10 +666,10 @@ def without(line: bytes, *marks: bytes) -> bytes:
 
 def test_counters_agree_with_the_answers(paths: Paths) -> None:
     paths.warm()
-    before = {c: paths.row.read(c) for c in memory.columns()[:9]}
+    before = {c: paths.row.read(c) for c in admission.columns()[:9]}
     for raw in (request("GET"), request("HEAD"), request("GET", "Range: bytes=0-9")):
         assert paths.warm_answer(raw)[0] == len(raw)
-    columns = memory.columns()
+    columns = admission.columns()
     grown = [paths.row.read(c) - before[c] for c in columns[:9]]
     assert grown[:5] == [1, 0, 1, 1, 0]
     assert grown[7] == 1

@@ -16,7 +16,7 @@ import serving
 import wire
 from languages import ALICE, OCTETS, PART, TUS, refusal
 
-from hmacfs.app.resumable import collection
+from hmacfs.app.resumable import tus_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -137,7 +137,7 @@ def test_there_is_no_file_of_bytes_before_there_is_one(server: Server) -> None:
 
 
 def test_so_many_parts_are_joined_at_most(server: Server) -> None:
-    urls = " ".join(f"/files/{number:032x}" for number in range(collection.PARTS + 1))
+    urls = " ".join(f"/files/{number:032x}" for number in range(tus_endpoint.PARTS + 1))
     fields = {**TUS, **ALICE, "Upload-Concat": f"final;{urls}"}
     assert refusal(server.request("POST", "/files/", fields=fields)) == (400, "upload_parts")
 

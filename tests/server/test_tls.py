@@ -20,7 +20,7 @@ import selfsigned
 import serving
 import wire
 
-from hmacfs.connection.porch import MOST_HANDSHAKES
+from hmacfs.connection.acceptor import MOST_HANDSHAKES
 from hmacfs.model import KiB, MiB
 
 if TYPE_CHECKING:

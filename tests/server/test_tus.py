@@ -19,7 +19,7 @@ from languages import ALICE, BOB, LIMIT, OCTETS, TUS, create, file_of, offset, p
 from wire import Wire
 
 from hmacfs._descriptor import Descriptor
-from hmacfs.store.sessions.note import SessionFile, SessionPhase
+from hmacfs.store.sessions.session_file import SessionFile, SessionPhase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

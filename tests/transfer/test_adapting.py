@@ -12,10 +12,10 @@ from stages import Stage, until
 
 from hmacfs import metrics
 from hmacfs.model import KiB, MiB
-from hmacfs.policy import classes, lending
+from hmacfs.policy import buffer_classes, buffer_memory
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
-FIXED = classes.between(32 * KiB, 4 * MiB, adaptive=False)
+FIXED = buffer_classes.between(32 * KiB, 4 * MiB, adaptive=False)
 
 
 def lent(stage: Stage) -> list[int]:
@@ -102,7 +102,7 @@ def test_a_small_body_borrows_no_more_than_it_fills() -> None:
 
 
 @pytest.mark.usefixtures("no_fd_leak")
-@pytest.mark.parametrize("memory", [lending.LEAST_SHARE_BYTES, MiB])
+@pytest.mark.parametrize("memory", [buffer_memory.LEAST_SHARE_BYTES, MiB])
 def test_many_uploads_to_a_slow_disk_share_little_memory_and_none_fails(memory: int) -> None:
     """All of them could fill a buffer of 1 MiB; there is memory for one or two."""
 
@@ -120,7 +120,7 @@ def test_many_uploads_to_a_slow_disk_share_little_memory_and_none_fails(memory: 
         assert [await stage.ended for stage in many] == [None] * len(many)
         await asyncio.gather(*sending)
         assert all(stage.stored == BODY for stage in many)
-        share = lending.share(memory, 1, stages.SIZES)
+        share = buffer_memory.share(memory, 1, stages.SIZES)
         assert 0 < most[0] <= share.lent <= memory - share.slab
         assert sum(given) == 0
         for stage in many:

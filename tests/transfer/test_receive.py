@@ -15,7 +15,7 @@ from hmacfs import errors, transfer
 from hmacfs._descriptor import Descriptor
 from hmacfs.errors import Refused
 from hmacfs.model import Plan
-from hmacfs.transfer import bodies
+from hmacfs.transfer import sinks
 
 if TYPE_CHECKING:
     from hmacfs.transfer import BodySink
@@ -131,7 +131,7 @@ def test_a_file_that_cannot_be_written_is_a_failed_storage() -> None:
     ],
 )
 def test_each_error_has_its_refusal(number: int, refusal: errors.Refusal) -> None:
-    assert bodies.refused(OSError(number, os.strerror(number))).refusal is refusal
+    assert sinks.refused(OSError(number, os.strerror(number))).refusal is refusal
 
 
 @pytest.mark.parametrize("boundary", ["", "a\nb"])

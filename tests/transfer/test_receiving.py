@@ -16,7 +16,7 @@ from stages import Stage, until
 from hmacfs import errors, transfer
 from hmacfs.errors import Refused
 from hmacfs.model import KiB, MiB
-from hmacfs.policy import latency
+from hmacfs.policy import disk_latency
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
 NEXT = b"GET /next HTTP/1.1\r\n\r\n"
@@ -142,7 +142,7 @@ def test_a_disk_found_slow_is_left_to_threads_and_taken_back_when_fast() -> None
         await stage.send(BODY[:1000])
         await until(lambda: bool(stage.advanced))
         assert stage.lent == []
-        stage.lane.note(2 * latency.ALARM_S)
+        stage.lane.note(2 * disk_latency.ALARM_S)
         sent = loop.create_task(stage.send(BODY[1000:]))
         await until(lambda: bool(stage.lent))
         while stage.lane.slow:

@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 
 from hmacfs import transfer
 from hmacfs.model import KiB, MiB
-from hmacfs.policy import classes, lending
+from hmacfs.policy import buffer_classes, buffer_memory
 
 if TYPE_CHECKING:
     from hmacfs import _core
 
-CLASSES = classes.between(32 * KiB, 1 * MiB)
+CLASSES = buffer_classes.between(32 * KiB, 1 * MiB)
 
 
 def test_slabs_are_kept_by_class_within_their_bound() -> None:
     lent: list[int] = []
-    slabs = transfer.Slabs(lending.share(4 * MiB, 1, CLASSES), lent.append)
+    slabs = transfer.Slabs(buffer_memory.share(4 * MiB, 1, CLASSES), lent.append)
     with slabs.lend(MiB) as first, slabs.lend(512 * KiB) as second:
         assert sum(lent) == first.size + second.size == MiB + 512 * KiB
     assert sum(lent) == 0
@@ -33,7 +33,7 @@ def test_what_is_lent_never_exceeds_the_share_and_nobody_is_refused(
     limit: int, steps: list[tuple[bool, int]]
 ) -> None:
     lent: list[int] = []
-    share = lending.share(limit, 1, CLASSES)
+    share = buffer_memory.share(limit, 1, CLASSES)
     slabs = transfer.Slabs(share, lent.append)
     open_: list[contextlib.ExitStack] = []
     for give, place in steps:

@@ -13,7 +13,7 @@ from stages import Stage, until
 
 from hmacfs import transfer
 from hmacfs.model import MiB
-from hmacfs.policy.waking import AT_ONCE
+from hmacfs.policy.read_threshold import AT_ONCE
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
 FIRST = 5_000

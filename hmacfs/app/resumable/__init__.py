@@ -4,8 +4,8 @@
 `engine` moves the bytes of all. `underway` are plain PUTs that have not become one of these yet.
 """
 
+from hmacfs.app.resumable.active import ActiveUpload, ActiveUploads
+from hmacfs.app.resumable.dispatch import Resumable
 from hmacfs.app.resumable.engine import UploadConnection
-from hmacfs.app.resumable.entrance import Resumable
-from hmacfs.app.resumable.underway import ActiveUpload, ActiveUploads
 
 __all__ = ["ActiveUpload", "ActiveUploads", "Resumable", "UploadConnection"]

@@ -11,7 +11,7 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 from hmacfs import auth, errors, resume
-from hmacfs.app import places
+from hmacfs.app import routing
 from hmacfs.app.resumable.engine import UploadTarget
 from hmacfs.errors import Refused
 from hmacfs.http import target as targets
@@ -67,7 +67,7 @@ class GoChunkedUploads:
             most=length,
             chunk=link.advise(ChunkedUpload(size=length, left=length, keeps_partial=False)) or 1,
             began=engine.now(),
-            name=places.cut_name(slot),
+            name=routing.cut_name(slot),
         )
         name = secrets.token_hex(_ID_BYTES)
         await engine.sessions.begin(name, terms, length)
@@ -114,7 +114,7 @@ class GoChunkedUploads:
                 name=name,
                 allowed=allowed,
                 location=name,
-                slot=lambda terms: places.stored(terms.key, self._endpoints),
+                slot=lambda terms: routing.stored(terms.key, self._endpoints),
             )
             try:
                 await engine.finish(ask, writing, target, None)
@@ -132,13 +132,13 @@ class GoChunkedUploads:
                 continue
             path = f"{endpoint.prefix}{ask.name}"
             targets.check_path(path)
-            slot = places.find(path, (endpoint,))
+            slot = routing.find(path, (endpoint,))
             asked = dataclasses.replace(head, method="PUT", length=length, chunked=False)
             return slot, auth.upload(asked, slot, now=self._engine.now())
         for endpoint in self._endpoints:
             if GO_JWT in endpoint.protocols:
                 grant = auth.form(dataclasses.replace(head, method="POST"), endpoint, now=self._engine.now())
-                return places.form_slot(endpoint, ask.name), grant
+                return routing.form_slot(endpoint, ask.name), grant
         raise Refused(errors.TOKEN_MISSING)
 
     async def _tell(self, ask: UploadRequest, allowed: Allowed) -> Reply:

@@ -23,8 +23,8 @@ from hmacfs.store.sessions import UploadInfo
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from hmacfs.app.resumable.active import ActiveUpload, ActiveUploads
     from hmacfs.app.resumable.engine import Engine, UploadConnection
-    from hmacfs.app.resumable.underway import ActiveUpload, ActiveUploads
     from hmacfs.model import Grant, Head, Reply, Slot
     from hmacfs.store import Part
 

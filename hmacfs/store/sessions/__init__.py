@@ -5,8 +5,8 @@ lasts; of several who write the newest wins, across workers; the bytes lie where
 is a link.
 """
 
-from hmacfs.store.sessions.facade import Sessions
-from hmacfs.store.sessions.note import UploadInfo
-from hmacfs.store.sessions.writing import Allowed, Found, IncomingRange, WriteLease
+from hmacfs.store.sessions.session_file import UploadInfo
+from hmacfs.store.sessions.sessions import Sessions
+from hmacfs.store.sessions.write_lease import Allowed, Found, IncomingRange, WriteLease
 
 __all__ = ["Allowed", "Found", "IncomingRange", "Sessions", "UploadInfo", "WriteLease"]

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 from hmacfs import errors
 from hmacfs._descriptor import Descriptor
 from hmacfs.errors import Refused
-from hmacfs.policy import space
+from hmacfs.policy import reservation
 from hmacfs.store.files import CLOSED
-from hmacfs.store.sessions.note import SessionFile
+from hmacfs.store.sessions.session_file import SessionFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +74,7 @@ class Folder:
     def has_inodes(self) -> bool:
         """Whether one more upload would leave inodes enough to others."""
         room = os.fstatvfs(self.fd)
-        return space.leaves_inodes(room.f_favail, room.f_files)
+        return reservation.leaves_inodes(room.f_favail, room.f_files)
 
     def draft(self, text: bytes, now_ns: int, *, durable: bool) -> SessionFile:
         """Write a note whole, before it gets its name; if it is closed without one, nothing is left."""

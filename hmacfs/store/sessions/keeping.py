@@ -9,8 +9,8 @@ import os
 from typing import TYPE_CHECKING
 
 from hmacfs.store.room import Room
-from hmacfs.store.sessions.note import Fence, SessionPhase
 from hmacfs.store.sessions.quota import Quota
+from hmacfs.store.sessions.session_file import Fence, SessionPhase
 from hmacfs.store.upload import NANO
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from hmacfs.store.files import Tree
     from hmacfs.store.paced import Paced
     from hmacfs.store.sessions.folder import Folder
-    from hmacfs.store.sessions.note import SessionFile
-    from hmacfs.store.sessions.writing import WriteLease
+    from hmacfs.store.sessions.session_file import SessionFile
+    from hmacfs.store.sessions.write_lease import WriteLease
 
 
 class Keeping:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Final
 from hmacfs import _core, errors
 from hmacfs.errors import Refused
 from hmacfs.model import KiB, MiB, Span
-from hmacfs.store.sessions.writing import Found
+from hmacfs.store.sessions.write_lease import Found
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hmacfs.store.sessions.keeping import Keeping
-    from hmacfs.store.sessions.note import SessionState
-    from hmacfs.store.sessions.writing import WriteLease
+    from hmacfs.store.sessions.session_file import SessionState
+    from hmacfs.store.sessions.write_lease import WriteLease
 
 # So much is joined before a newer request gets its chance to take over.
 PIECE_BYTES: Final = 64 * MiB

@@ -1,0 +1,65 @@
+"""What all connections of one worker share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+    import ssl
+
+    from hmacfs import log, metrics
+    from hmacfs._front import EpollReader
+    from hmacfs._hot import Hot
+    from hmacfs.app import App
+    from hmacfs.config.settings import Timeouts
+    from hmacfs.connection.admission import Admission
+    from hmacfs.connection.client_address import ClientResolver
+    from hmacfs.connection.clients import ClientProfiles
+    from hmacfs.connection.eager_task import EagerTask
+    from hmacfs.connection.protocol import HttpProtocol
+    from hmacfs.http import head as heads
+    from hmacfs.policy.trusted_proxies import Trusted
+    from hmacfs.transfer import Scheduler
+
+
+@dataclass(slots=True, kw_only=True)
+class WorkerContext:
+    """The worker's app, limits and memory. Not frozen: a reload swaps parts of it."""
+
+    loop: asyncio.AbstractEventLoop
+    app: App
+    log: log.Log
+    row: metrics.CounterRow
+    hot: Hot
+    """Answers from memory; also the source of request ids."""
+    memory: Admission
+    """Decides what `hot` gets."""
+    crowd: EpollReader
+    """Reads for connections that keep asking for what `hot` has."""
+    turns: Scheduler
+    """Gives large transfers their turns."""
+    slab: memoryview
+    """The worker's receive slab; valid only inside one `buffer_updated`."""
+    head_limits: heads.HeadLimits
+    timeouts: Timeouts
+    bodytimeout_s: float
+    """How long the body of one request may take in all."""
+    max_pipelined: int
+    """Requests of one connection answered in one turn of the loop."""
+    max_connections: int
+    tls: ssl.SSLContext | None
+    """How clients of [tls] are greeted from now on; None if nobody is."""
+    trusted: Trusted
+    """Peers that are our own proxies."""
+    vouching: ClientResolver
+    """Finds the client of a request that one of these passes on."""
+    clients: ClientProfiles
+    """What is known of clients."""
+    connections: set[HttpProtocol] = field(default_factory=set)
+    errands: set[EagerTask] = field(default_factory=set)
+    """Answers being worked on; some outlive their connection, since a commit goes on to its end."""
+    draining: bool = False
+    date: bytes = b""
+    """The Date field's value, renewed every second by the worker."""

@@ -1,0 +1,572 @@
+"""The static table of everything that is counted: names, kinds, words, labels and the column of each.
+
+Knows nothing of memory or of rendering. Names and units follow Prometheus' naming conventions; label
+values come from closed lists only, since one made from a client's text would grow without bound.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+
+from hmacfs import errors
+from hmacfs.model import Dependency, GiB, KiB, MiB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LabelT = TypeVar("LabelT")
+
+OTHER: Final = "other"
+"""Label value of everything that is on no list."""
+METHODS: Final = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS", OTHER)
+SUCCESSES: Final = ("ok", "created", "partial", "not_modified", "no_content", "temporary_redirect")
+REFUSALS: Final = (*dict.fromkeys(refusal.code for refusal in errors.CATALOGUE), OTHER)
+CODES: Final = (*SUCCESSES, *REFUSALS)
+RESUMABLE: Final = ("tus", "ietf", "range", "chunked")
+"""Languages of resumable uploads: their requests are not uploads each."""
+DIALECTS: Final = (
+    "v2",
+    "v",
+    "token",
+    "jwt",
+    "v3",
+    "bearer",
+    "gojwt",
+    "tus",
+    "ietf",
+    "range",
+    "chunked",
+    OTHER,
+)
+CHANGES: Final = ("up", "down", "site")
+BUFFER_CLASSES: Final = tuple(16 * KiB << step for step in range(11))
+"""Sizes that buffers may have; equal to those of `policy.buffer_classes`, which may not be imported here."""
+
+NANOSECONDS: Final = 1_000_000_000
+"""A row holds integers: sums of seconds are kept in nanoseconds, enough for 292 years."""
+
+
+class MetricKind(enum.StrEnum):
+    """What a column's number means over time."""
+
+    COUNTER = "counter"
+    """Only grows; survives a worker's restart."""
+    GAUGE = "gauge"
+    """The state now; set back to 0 when a worker starts."""
+    HISTOGRAM = "histogram"
+    """Counts by size, and their sum; survives a worker's restart."""
+    INTERNAL = "internal"
+    """Between supervisor and worker; not exported."""
+
+
+class Metric(NamedTuple):
+    """One family of numbers as the scrape shows it."""
+
+    name: str
+    """Full name, with unit and "_total" where it has them."""
+    kind: MetricKind
+    help: str
+    unit: str = ""
+    """Base unit, last word of the name (before "_total")."""
+    labels: tuple[str, ...] = ()
+    bounds: tuple[float, ...] = ()
+    """Upper, inclusive bounds of a histogram's buckets, rising; the bucket beyond the last is implied."""
+    scale: int = 1
+    """What a counter, or a histogram's sum, is multiplied by to be kept as an integer."""
+    mean: bool = False
+    """Whether a gauge is a mean: it has two columns, and is the sum of one divided by that of the other."""
+    sparse: bool = False
+    """Whether label combinations that never happened are left out of the scrape."""
+
+
+class Column(NamedTuple):
+    """One 64-bit integer of a row."""
+
+    metric: Metric
+    values: tuple[str, ...] = ()
+    """Label values; of a histogram its bucket's upper bound, or "sum"."""
+
+
+class Histogram(NamedTuple):
+    """Where a histogram lies in a row."""
+
+    bounds: tuple[float, ...]
+    first: int
+    """Column of the first bucket; one for each bound follows, and one for what lies beyond the last."""
+    sum: int
+    """Column of the sum of all values, in 1/scale of the unit."""
+    scale: int
+
+
+class Mean(NamedTuple):
+    """Where a mean lies in a row."""
+
+    total: int
+    """Column of the sum of what is averaged, each times its weight."""
+    weight: int
+    """Column of the sum of the weights."""
+
+
+class Labelled(dict[LabelT, int]):
+    """Columns by label; a label on no list counts as "other", for counting must never fail a request."""
+
+    __slots__ = ("_other",)
+
+    def __init__(self, columns: Iterable[tuple[LabelT, int]], other: int) -> None:
+        """Map labels to `columns`, and everything else to the column `other`."""
+        super().__init__(columns)
+        self._other = other
+
+    def __missing__(self, label: LabelT) -> int:
+        """Give the column of what is on no list."""
+        return self._other
+
+
+# Filled by the definitions below while this module is imported, then frozen as METRICS and COLUMNS.
+_metrics: list[Metric] = []
+_columns: list[Column] = []
+
+
+def _add(metric: Metric, values: Iterable[tuple[str, ...]]) -> range:
+    """Give a family one column for each of its label values."""
+    first = len(_columns)
+    _metrics.append(metric)
+    _columns.extend(Column(metric, labels) for labels in values)
+    return range(first, len(_columns))
+
+
+def _plain(metric: Metric) -> int:
+    return _add(metric, [()])[0]
+
+
+def _by_label(metric: Metric, values: tuple[str, ...]) -> Labelled[str]:
+    columns = _add(metric, ((value,) for value in values))
+    return Labelled(zip(values, columns, strict=True), columns[values.index(OTHER)])
+
+
+class _Requests(Labelled[tuple[str, str]]):
+    """Columns by method and code; where one of them is on no list, the other still tells."""
+
+    __slots__ = ()
+
+    def __missing__(self, label: tuple[str, str]) -> int:
+        method, code = label
+        return self[method if method in METHODS else OTHER, code if code in CODES else OTHER]
+
+
+def _by_method_and_code(metric: Metric) -> Labelled[tuple[str, str]]:
+    pairs = [(method, code) for method in METHODS for code in CODES]
+    columns = _add(metric, pairs)
+    return _Requests(zip(pairs, columns, strict=True), columns[-1])
+
+
+def _by_dependency(metric: Metric) -> dict[Dependency, int]:
+    return dict(zip(Dependency, _add(metric, ((name.value,) for name in Dependency)), strict=True))
+
+
+def _by_change(metric: Metric) -> dict[str, int]:
+    return dict(zip(CHANGES, _add(metric, ((change,) for change in CHANGES)), strict=True))
+
+
+def _by_class(metric: Metric) -> dict[int, int]:
+    columns = _add(metric, ((str(size),) for size in BUFFER_CLASSES))
+    return dict(zip(BUFFER_CLASSES, columns, strict=True))
+
+
+def _histogram(metric: Metric) -> Histogram:
+    bounds = [str(float(bound)) for bound in metric.bounds]
+    columns = _add(metric, ((bound,) for bound in (*bounds, "+Inf", "sum")))
+    return Histogram(metric.bounds, columns[0], columns[-1], metric.scale)
+
+
+def _mean(metric: Metric) -> Mean:
+    return Mean(*_add(metric._replace(mean=True), (("total",), ("weight",))))
+
+
+# From an avatar on a good line to 10 GiB on a bad one.
+_TRANSFER_BOUNDS_S = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1,
+    2.5,
+    5,
+    10,
+    30,
+    60,
+    300,
+    1800,
+)
+# From a write cache with a battery to a disk in trouble.
+_COMMIT_BOUNDS_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+# Steps of 4, with the sizes that XMPP clients announce as their limits among them.
+_SIZE_BOUNDS_BYTES = (
+    KiB,
+    4 * KiB,
+    16 * KiB,
+    64 * KiB,
+    256 * KiB,
+    MiB,
+    4 * MiB,
+    16 * MiB,
+    64 * MiB,
+    256 * MiB,
+    GiB,
+    4 * GiB,
+    10 * GiB,
+)
+# What is advised lies between 256 KiB and 10 MiB; some clients choose for themselves.
+_CHUNK_BOUNDS_BYTES = (
+    16 * KiB,
+    64 * KiB,
+    256 * KiB,
+    512 * KiB,
+    MiB,
+    2 * MiB,
+    4 * MiB,
+    6 * MiB,
+    8 * MiB,
+    10 * MiB,
+    64 * MiB,
+    GiB,
+)
+# Steps of 4, from a phone at the edge of its cell to loopback.
+_THROUGHPUT_BOUNDS = (
+    16 * KiB,
+    64 * KiB,
+    256 * KiB,
+    MiB,
+    4 * MiB,
+    16 * MiB,
+    64 * MiB,
+    256 * MiB,
+    GiB,
+    4 * GiB,
+)
+_SHARE_BOUNDS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1)
+_LAG_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+
+REQUESTS: Final = _by_method_and_code(
+    Metric(
+        "hmacfs_requests_total",
+        MetricKind.COUNTER,
+        "Requests answered, by method and by the stable word of the answer.",
+        labels=("method", "code"),
+        sparse=True,
+    )
+)
+RECEIVED_BYTES: Final = _plain(
+    Metric(
+        "hmacfs_received_bytes_total",
+        MetricKind.COUNTER,
+        "Bytes received from clients, heads included.",
+        "bytes",
+    )
+)
+SENT_BYTES: Final = _plain(
+    Metric(
+        "hmacfs_sent_bytes_total",
+        MetricKind.COUNTER,
+        "Bytes given to the kernel for clients, heads included.",
+        "bytes",
+    )
+)
+UPLOADS: Final = _by_label(
+    Metric(
+        "hmacfs_uploads_total",
+        MetricKind.COUNTER,
+        "Uploads stored and acknowledged, by token dialect or language of resumable uploads.",
+        labels=("dialect",),
+    ),
+    DIALECTS,
+)
+UPLOAD_ERRORS: Final = _by_label(
+    Metric(
+        "hmacfs_upload_errors_total",
+        MetricKind.COUNTER,
+        "Uploads refused or broken off, by the refusal's code.",
+        labels=("code",),
+    ),
+    REFUSALS,
+)
+DOWNLOAD_ERRORS: Final = _by_label(
+    Metric(
+        "hmacfs_download_errors_total",
+        MetricKind.COUNTER,
+        "Downloads refused or broken off, by the refusal's code.",
+        labels=("code",),
+    ),
+    REFUSALS,
+)
+RANGE_REQUESTS: Final = _plain(
+    Metric("hmacfs_range_requests_total", MetricKind.COUNTER, "Downloads that asked for a part of the file.")
+)
+CONNECTIONS: Final = _plain(Metric("hmacfs_connections", MetricKind.GAUGE, "Client connections open now."))
+ACCEPTED_CONNECTIONS: Final = _plain(
+    Metric("hmacfs_accepted_connections_total", MetricKind.COUNTER, "Client connections accepted.")
+)
+ACTIVE_UPLOADS: Final = _plain(
+    Metric("hmacfs_active_uploads", MetricKind.GAUGE, "Uploads whose body is being received now.")
+)
+ACTIVE_DOWNLOADS: Final = _plain(
+    Metric("hmacfs_active_downloads", MetricKind.GAUGE, "Downloads whose body is being sent now.")
+)
+LENT_BYTES: Final = _plain(
+    Metric(
+        "hmacfs_buffer_pool_bytes",
+        MetricKind.GAUGE,
+        "Memory lent now to transfers that wait for a slow disk.",
+        "bytes",
+    )
+)
+BUFFER_UTILIZATION: Final = _histogram(
+    Metric(
+        "hmacfs_buffer_utilization_ratio",
+        MetricKind.HISTOGRAM,
+        "What came of each large upload, as a share of what its buffers would have held.",
+        "ratio",
+        bounds=_SHARE_BOUNDS,
+        scale=MiB,
+    )
+)
+OPTIMAL_BUFFER: Final = _plain(
+    Metric(
+        "hmacfs_optimal_buffer_size_bytes",
+        MetricKind.GAUGE,
+        "Size of the buffer with which the site receives fast uploads at least cost, as found so far.",
+        "bytes",
+    )
+)
+BUFFER_CHANGES: Final = _by_change(
+    Metric(
+        "hmacfs_buffer_size_changes_total",
+        MetricKind.COUNTER,
+        'Changes of buffer sizes: of running uploads that turned out faster ("up") or slower ("down"), '
+        'and of the size that costs the site least ("site").',
+        labels=("change",),
+    )
+)
+WEIGHED_BYTES: Final = _by_class(
+    Metric(
+        "hmacfs_buffer_trial_bytes_total",
+        MetricKind.COUNTER,
+        "Bytes of fast uploads (1 MiB or more at a time), by the size of buffer in bytes that received them.",
+        "bytes",
+        labels=("size",),
+    )
+)
+WEIGHED_SECONDS: Final = _by_class(
+    Metric(
+        "hmacfs_buffer_trial_seconds_total",
+        MetricKind.COUNTER,
+        "Processor time for receiving, digesting and writing those bytes, by the same size.",
+        "seconds",
+        labels=("size",),
+        scale=NANOSECONDS,
+    )
+)
+UPLOAD_LATENCY: Final = _histogram(
+    Metric(
+        "hmacfs_upload_latency_seconds",
+        MetricKind.HISTOGRAM,
+        "Time from the end of an upload's head to its acknowledgement.",
+        "seconds",
+        bounds=_TRANSFER_BOUNDS_S,
+        scale=NANOSECONDS,
+    )
+)
+DOWNLOAD_LATENCY: Final = _histogram(
+    Metric(
+        "hmacfs_download_latency_seconds",
+        MetricKind.HISTOGRAM,
+        "Time from the end of a download's head to its last byte given to the kernel.",
+        "seconds",
+        bounds=_TRANSFER_BOUNDS_S,
+        scale=NANOSECONDS,
+    )
+)
+UPLOAD_THROUGHPUT: Final = _histogram(
+    Metric(
+        "hmacfs_upload_throughput_bytes_per_second",
+        MetricKind.HISTOGRAM,
+        "Rate of each finished upload of at least 256 KiB, from the end of its head to its acknowledgement; "
+        "that of a smaller one would say more of latency than of the line.",
+        "bytes_per_second",
+        bounds=_THROUGHPUT_BOUNDS,
+    )
+)
+DOWNLOAD_THROUGHPUT: Final = _histogram(
+    Metric(
+        "hmacfs_download_throughput_bytes_per_second",
+        MetricKind.HISTOGRAM,
+        "Rate of each finished download of at least 256 KiB, until the kernel had its last byte; "
+        "that of a smaller one would say more of latency than of the line.",
+        "bytes_per_second",
+        bounds=_THROUGHPUT_BOUNDS,
+    )
+)
+UPLOAD_SIZE: Final = _histogram(
+    Metric(
+        "hmacfs_upload_size_bytes",
+        MetricKind.HISTOGRAM,
+        "Sizes of the files stored.",
+        "bytes",
+        bounds=_SIZE_BOUNDS_BYTES,
+    )
+)
+COMMIT_SECONDS: Final = _histogram(
+    Metric(
+        "hmacfs_commit_seconds",
+        MetricKind.HISTOGRAM,
+        "Time that publishing one upload took, from its last byte to durable on disk and in the index.",
+        "seconds",
+        bounds=_COMMIT_BOUNDS_S,
+        scale=NANOSECONDS,
+    )
+)
+EXPIRED_FILES: Final = _plain(
+    Metric("hmacfs_expired_files_total", MetricKind.COUNTER, "Files removed because their time was over.")
+)
+EXPIRED_UPLOADS: Final = _plain(
+    Metric(
+        "hmacfs_expired_uploads_total",
+        MetricKind.COUNTER,
+        "Unfinished uploads dropped because nobody went on with them for long enough.",
+    )
+)
+DELETED_FILES: Final = _plain(
+    Metric("hmacfs_deleted_files_total", MetricKind.COUNTER, "Files removed by a signed DELETE.")
+)
+LOOP_LAG: Final = _histogram(
+    Metric(
+        "hmacfs_loop_lag_seconds",
+        MetricKind.HISTOGRAM,
+        "How late each worker's tick came: time for which its event loop answered nobody.",
+        "seconds",
+        bounds=_LAG_BOUNDS_S,
+        scale=NANOSECONDS,
+    )
+)
+LOG_DROPPED_LINES: Final = _plain(
+    Metric(
+        "hmacfs_log_dropped_lines_total",
+        MetricKind.COUNTER,
+        "Log lines given up because the log took no more.",
+    )
+)
+BREAKER_OPEN: Final = _by_dependency(
+    Metric(
+        "hmacfs_breaker_open",
+        MetricKind.GAUGE,
+        "Workers that refuse uploads now, because what they need keeps failing.",
+        labels=("dependency",),
+    )
+)
+BREAKER_OPENED: Final = _by_dependency(
+    Metric(
+        "hmacfs_breaker_opened_total",
+        MetricKind.COUNTER,
+        "How often a worker began to refuse uploads, because what they need kept failing.",
+        labels=("dependency",),
+    )
+)
+UPLOADS_BARRED: Final = _plain(
+    Metric(
+        "hmacfs_uploads_barred",
+        MetricKind.GAUGE,
+        "Workers that refuse uploads now, because something of the storage is missing; /readyz says what.",
+    )
+)
+DENIED_FILES: Final = _plain(
+    Metric(
+        "hmacfs_denied_files_total",
+        MetricKind.COUNTER,
+        "Requests answered 404 for a file that is there, but may not be read by the server's user.",
+    )
+)
+WORKER_STARTS: Final = _plain(
+    Metric("hmacfs_worker_starts_total", MetricKind.COUNTER, "Workers started, replacements included.")
+)
+WORKER_DEATHS: Final = _plain(
+    Metric("hmacfs_worker_deaths_total", MetricKind.COUNTER, "Workers that ended without being told to.")
+)
+PROXY_HEADER_ERRORS: Final = _plain(
+    Metric(
+        "hmacfs_proxy_header_errors_total",
+        MetricKind.COUNTER,
+        "Connections of trusted proxies closed because their PROXY header was malformed or late.",
+    )
+)
+TLS_HANDSHAKE_ERRORS: Final = _plain(
+    Metric(
+        "hmacfs_tls_handshake_errors_total",
+        MetricKind.COUNTER,
+        "Connections to [tls] that ended before their handshake did.",
+    )
+)
+NETWORK_SPEED: Final = _mean(
+    Metric(
+        "hmacfs_network_speed_bytes_per_second",
+        MetricKind.GAUGE,
+        "Mean rate of the bodies moved in the last minute or so, both ways; absent if there were none.",
+        "bytes_per_second",
+    )
+)
+NETWORK_LATENCY: Final = _mean(
+    Metric(
+        "hmacfs_network_latency_seconds",
+        MetricKind.GAUGE,
+        "Mean round trip to the clients of the last minute or so (TCP_INFO); absent if there were none that "
+        "are not behind a proxy.",
+        "seconds",
+    )
+)
+NETWORK_RELIABILITY: Final = _mean(
+    Metric(
+        "hmacfs_network_reliability_ratio",
+        MetricKind.GAUGE,
+        "Share of the uploads begun in the last minute or so that did not break off; absent if there were "
+        "none.",
+        "ratio",
+    )
+)
+CHUNK_UPLOAD_SIZE: Final = _histogram(
+    Metric(
+        "hmacfs_chunk_upload_size_bytes",
+        MetricKind.HISTOGRAM,
+        "Bytes of each request of a resumable upload.",
+        "bytes",
+        bounds=_CHUNK_BOUNDS_BYTES,
+    )
+)
+HEARTBEAT_MS: Final = _plain(
+    Metric(
+        "hmacfs_heartbeat_milliseconds",
+        MetricKind.INTERNAL,
+        "Monotonic time of the worker's last tick, by which the supervisor knows a stuck one.",
+        "milliseconds",
+    )
+)
+INDEX_INODES: Final = _add(
+    Metric(
+        "hmacfs_index_inodes",
+        MetricKind.INTERNAL,
+        "Inodes of the index's files that the worker has open, by which one that was replaced is known.",
+        labels=("file",),
+    ),
+    (("index",), ("wal",), ("shm",)),
+)
+
+METRICS: Final = tuple(_metrics)
+"""Every family, in the order of the scrape."""
+COLUMNS: Final = tuple(_columns)
+"""Every integer of a row, in order."""
+GAUGES: Final = tuple(n for n, column in enumerate(COLUMNS) if column.metric.kind is MetricKind.GAUGE)
+"""Columns that mean nothing once their worker is gone."""
