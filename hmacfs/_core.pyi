@@ -28,7 +28,7 @@ def punch_hole(file: int, length: int, start: int) -> None:
     Raises OSError: EOPNOTSUPP where the file system cannot.
     """
 
-def keep_freed_bytes(size: int) -> None:
+def set_malloc_trim(size: int) -> None:
     """Let the allocator keep up to `size` freed bytes instead of asking for them anew; mallopt(3)."""
 
 def is_cached(file: Descriptor, start: int, length: int) -> bool:
@@ -46,16 +46,16 @@ class Slab:
 
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
-def wake_from(sock: Descriptor, count: int) -> None:
+def set_rcvlowat(sock: Descriptor, count: int) -> None:
     """Have a socket count as readable only once `count` bytes have come, or no more will (socket(7)).
 
     If as many have come already, whoever watches it is woken. Raises OSError.
     """
 
-def waiting(sock: Descriptor) -> int:
+def unread_bytes(sock: Descriptor) -> int:
     """Give how many bytes have come on a socket and were not read yet (tcp(7), SIOCINQ). Raises OSError."""
 
-def draw(sock: Descriptor, slab: Slab, length: int) -> tuple[int, int]:
+def recv_into(sock: Descriptor, slab: Slab, length: int) -> tuple[int, int]:
     """Read up to `length` bytes of a socket into `slab`; give how many, and DONE, WAIT or ENDED."""
 
 @disjoint_base

@@ -244,7 +244,7 @@ cdef extern from *:
     void keep_freed(int size) nogil
 
 
-def keep_freed_bytes(int size) -> None:
+def set_malloc_trim(int size) -> None:
     """Let the allocator keep up to `size` freed bytes instead of asking for them anew; mallopt(3)."""
     keep_freed(size)
 
@@ -412,7 +412,7 @@ cdef Step draw_from(int sock, char *data, int64_t length) noexcept nogil:
     return step
 
 
-def draw(Descriptor sock not None, Slab slab not None, int64_t length) -> tuple[int, int]:
+def recv_into(Descriptor sock not None, Slab slab not None, int64_t length) -> tuple[int, int]:
     """Read up to `length` bytes of a socket into `slab`; give how many, and DONE, WAIT or ENDED.
 
     Raises OSError if the connection is broken and nothing came before. What did is not lost: an upload may
@@ -433,7 +433,7 @@ def draw(Descriptor sock not None, Slab slab not None, int64_t length) -> tuple[
     return step.moved, step.why
 
 
-def waiting(Descriptor sock not None) -> int:
+def unread_bytes(Descriptor sock not None) -> int:
     """Give how many bytes have come on a socket and were not read yet (tcp(7), SIOCINQ).
 
     Raises OSError, and ValueError if the socket is closed.
@@ -444,7 +444,7 @@ def waiting(Descriptor sock not None) -> int:
     return count
 
 
-def wake_from(Descriptor sock not None, int count) -> None:
+def set_rcvlowat(Descriptor sock not None, int count) -> None:
     """Have a socket count as readable only once `count` bytes have come, or no more will (socket(7)).
 
     If as many have come already, whoever watches it is woken. Raises OSError, and ValueError if the socket is

@@ -23,19 +23,39 @@ class Front:
     def buffer_updated(self, nbytes: int) -> None:
         """Consume what was read, before anyone else may use the memory."""
 
+    # What a connection must have:
+
+    def read_buffer(self) -> Buffer:
+        """Return memory for a read that no head of a request begins."""
+
+    def on_read(self, nbytes: int, used: int) -> None:
+        """Take what was read: `nbytes` at the start of the slab, of which the first `used` are answered."""
+
+    def on_steady(self) -> None:
+        """Note that the connection keeps asking for what is in memory."""
+
+    def on_partial_write(self, rest: tuple[bytes | None, int, str, int, int], used: int) -> None:
+        """Send the rest of an answer from memory, to a request whose head was `used` bytes."""
+
+    def on_ended(self) -> None:
+        """Note that the client has ended the connection; an EpollReader was reading."""
+
+    def on_failed(self, error: Exception | None) -> None:
+        """End a connection that is broken (None), or on which something of ours has failed."""
+
 @disjoint_base
 class EpollReader:
     """The connections of one worker that keep asking for what is in memory, watched by one epoll(7)."""
 
     def __new__(cls, hot: Hot, size: int) -> Self: ...
     def fileno(self) -> int:
-        """Give the descriptor that is readable when `look` has something to do."""
+        """Give the descriptor that is readable when `poll` has something to do."""
 
-    def join(self, front: Front) -> bool:
+    def add(self, front: Front) -> bool:
         """Read for a connection whose transport does not; False if it cannot be watched."""
 
-    def leave(self, front: Front) -> None:
+    def remove(self, front: Front) -> None:
         """Read for it no more; its socket is still open."""
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Answer those who have asked; called by the loop."""

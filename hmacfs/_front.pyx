@@ -76,7 +76,7 @@ cdef class Front:
 
     def get_buffer(self, sizehint):
         """Lend memory for one read; see asyncio.BufferedProtocol."""
-        return self.window if self.waiting else self.room()
+        return self.window if self.waiting else self.read_buffer()
 
     def buffer_updated(self, Py_ssize_t nbytes) -> None:
         """Consume what was read, before anyone else may use the memory."""
@@ -84,7 +84,33 @@ cdef class Front:
             self.served += 1
             if self.served == STEADY:
                 self.served = 0
-                self.settle()
+                self.on_steady()
+
+    # What the connection must have:
+
+    def read_buffer(self):
+        """Return memory for a read that no head of a request begins."""
+        raise NotImplementedError
+
+    def on_read(self, nbytes: int, used: int) -> None:
+        """Take what was read: `nbytes` at the start of the slab, of which the first `used` are answered."""
+        raise NotImplementedError
+
+    def on_steady(self) -> None:
+        """Note that the connection keeps asking for what is in memory."""
+        raise NotImplementedError
+
+    def on_partial_write(self, rest: tuple, used: int) -> None:
+        """Send the rest of an answer from memory, to a request whose head was `used` bytes."""
+        raise NotImplementedError
+
+    def on_ended(self) -> None:
+        """Note that the client has ended the connection; an EpollReader was reading."""
+        raise NotImplementedError
+
+    def on_failed(self, error: Exception | None) -> None:
+        """End a connection that is broken (None), or on which something of ours has failed."""
+        raise NotImplementedError
 
     cdef bint consume(self, Py_ssize_t size):
         """Answer what begins the slab; give whether that was all of it and nothing is left to do."""
@@ -94,11 +120,11 @@ cdef class Front:
             if used:
                 self.deadline = self.hot.idle_until_s()
                 if self.hot.rest is not None:
-                    self.send_rest(self.hot.rest, used)
+                    self.on_partial_write(self.hot.rest, used)
             if used == size:
                 return self.waiting
         self.served = 0
-        self.received(size, used)
+        self.on_read(size, used)
         if SPOILS:  # who has kept a view of the slab reads others' bytes
             memset(<char *>self.hot.data, SPOILT, size)
         return False
@@ -130,10 +156,10 @@ cdef class EpollReader:
             close(self.epoll)
 
     def fileno(self) -> int:
-        """Give the descriptor that is readable when `look` has something to do."""
+        """Give the descriptor that is readable when `poll` has something to do."""
         return self.epoll
 
-    def join(self, Front front not None) -> bool:
+    def add(self, Front front not None) -> bool:
         """Read for a connection whose transport does not; False if it cannot be watched."""
         if self.control(EPOLL_CTL_ADD, front.sock) < 0:
             return False
@@ -143,7 +169,7 @@ cdef class EpollReader:
         front.watched = True
         return True
 
-    def leave(self, Front front not None) -> None:
+    def remove(self, Front front not None) -> None:
         """Read for it no more; its socket is still open."""
         self.control(EPOLL_CTL_DEL, front.sock)
         self.members[front.sock] = None
@@ -155,7 +181,7 @@ cdef class EpollReader:
         event.data.fd = sock
         return epoll_ctl(self.epoll, order, sock, &event)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Answer those who have asked; called by the loop.
 
         Who asks meanwhile is answered too, until nobody does or others must have their turn: to look
@@ -181,7 +207,7 @@ cdef class EpollReader:
             try:
                 self.read(front, events[index].events)
             except Exception as error:  # noqa: B902 - the border: the others must be served
-                front.failed(error)
+                front.on_failed(error)
         return max(count, 0)
 
     cdef int read(self, Front front, uint32_t events) except -1:
@@ -200,11 +226,11 @@ cdef class EpollReader:
                 if not ended:
                     return 0
             elif size == 0:
-                front.ended()
+                front.on_ended()
                 return 0
             elif errno == EAGAIN:
                 return 0
             elif errno != EINTR:
-                front.failed(None)
+                front.on_failed(None)
                 return 0
         return 0

@@ -146,7 +146,7 @@ def run(control_fd: int) -> int:
         boot: WorkerConfig = pipe.recv()
     except (EOFError, OSError):
         return 0  # the supervisor ended while we began
-    _core.keep_freed_bytes(bounds.FREED_BYTES)
+    _core.set_malloc_trim(bounds.FREED_BYTES)
     loop = uvloop.new_event_loop()
     try:
         worker = Worker(loop, pipe, boot)
@@ -242,7 +242,7 @@ class Worker:
         )
         self._optimiser: transfer.Optimiser | None = None
         if boot.slot == 0:
-            known = self._store.recall(BUFFERS)
+            known = self._store.load_state(BUFFERS)
             self._optimiser = transfer.Optimiser(self._rows, self._row, share.classes, known)
         self._clients = ClientProfiles(
             boot.settings,
@@ -281,7 +281,7 @@ class Worker:
     def _set_up_hot(self) -> None:
         service = self._service
         self._hot.configure(
-            leads=self._log.leads(),
+            leads=self._log.line_template(),
             most_fields=service.head_limits.fields,
             most_bytes=service.head_limits.head_bytes,
             most_requests=service.max_pipelined,
@@ -308,7 +308,7 @@ class Worker:
         self._loop.add_signal_handler(signal.SIGTERM, self._drain, self._settings.timeouts.shutdown_s)
         self._loop.add_signal_handler(REOPEN, self._log.reopen)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {REOPEN})
-        self._loop.add_reader(self._service.crowd.fileno(), self._service.crowd.look)
+        self._loop.add_reader(self._service.crowd.fileno(), self._service.crowd.poll)
         self._loop.add_reader(self._pipe.fileno(), self._hear)
         self._neighbours.listen(self._underway)
         self._pipe.send(Ready(self._boot.version))
@@ -349,8 +349,8 @@ class Worker:
         """Serve `settings` from the next request on; requests in flight keep what they began with."""
         self._settings = settings
         self._lookalikes = lookalikes(settings)
-        self._store.adopt(rules(settings))
-        self._log.apply(settings.logging)
+        self._store.reconfigure(rules(settings))
+        self._log.reconfigure(settings.logging)
         self._log.reopen()  # SIGHUP is also how a rotated log is let go
         service = self._service
         service.app = App(settings, self._store, self._row, underway=self._underway)
@@ -362,7 +362,7 @@ class Worker:
         service.tls = tls_context(settings)
         service.trusted = Trusted(settings.server.trusted_proxies)
         service.vouching = ClientResolver(service.trusted)
-        self._clients.adopt(settings)
+        self._clients.reconfigure(settings)
         self._set_up_hot()
 
     def _drain(self, seconds: float) -> None:
@@ -408,7 +408,7 @@ class Worker:
         self._row.set(metrics.HEARTBEAT_MS, int(now * 1000))
         service.date = formatdate(time.time(), usegmt=True).encode()
         self._hot.tick(service.date)
-        self._turns.rouse()
+        self._turns.wake_stalled()
         self._hot.flush()
         if any(one.matched for one in self._lookalikes):
             self._tell_of_lookalikes()
@@ -429,11 +429,11 @@ class Worker:
             self._start(self._attend())
         if now >= self._next_sharing:
             self._next_sharing = now + clients.SHARE_S
-            self._start(self._clients.share())
+            self._start(self._clients.synchronize())
         if self._optimiser is not None and now >= self._next_ranking:
             self._next_ranking = now + self._settings.performance.buffer_optimization_interval_s
             if (known := self._optimiser.rank()) is not None:
-                self._start(self._store.remember(BUFFERS, known))
+                self._start(self._store.save_state(BUFFERS, known))
         self._next_tick = now + TICK_S
 
     def _tell_of_lookalikes(self) -> None:

@@ -136,7 +136,7 @@ class Workbench:
         self.clients = ClientProfiles(settings, shared, row, journal=self.log)
         trusted = Trusted(())
         hot.configure(
-            leads=self.log.leads(),
+            leads=self.log.line_template(),
             most_fields=100,
             most_bytes=16384,
             most_requests=16,

@@ -63,7 +63,7 @@ def run(link: Link, size: int, seed: str, algorithm: Algorithm, *, keeps_partial
         result.sent += moved
         result.resent += moved - kept
         result.chunks += 1
-        estimate = estimator.after(
+        estimate = estimator.updated(
             estimate,
             Sample(
                 received=arrived,

@@ -131,7 +131,7 @@ class App:
         if head is None:
             return cors.fields(None, self._cors.allow_origins)
         shared = cors.fields(head.fields.get(b"origin"), self._cors.allow_origins)
-        return shared + spoken if (spoken := resume.every(head)) else shared
+        return shared + spoken if (spoken := resume.common_fields(head)) else shared
 
     # GET and HEAD.
 
@@ -148,7 +148,7 @@ class App:
         if slot is None:
             slot = routing.find(head.path, self._endpoints)
         try:
-            file = self._store.find(slot.key)
+            file = self._store.open_file(slot.key)
         except BlockingIOError:
             return self._get_cold(head, link, slot, attached=attached)
         except Refused as refused:
@@ -158,7 +158,7 @@ class App:
     async def _get_cold(self, head: Head, link: ClientConnection, slot: Slot, *, attached: bool) -> Reply:
         """Have a thread look for the file."""
         try:
-            file = await self._store.fetch(slot.key)
+            file = await self._store.open_file_aside(slot.key)
         except Refused as refused:
             return await self._get_missing(head, link, slot, refused)
         answer = self._get_found(head, link, slot, file, attached=attached)
@@ -179,7 +179,7 @@ class App:
         self, head: Head, link: ClientConnection, slot: Slot, file: File, *, attached: bool
     ) -> Reply | Coroutine[None, None, Reply]:
         try:
-            known = self._store.known(slot.key, file)
+            known = self._store.cached_metadata(slot.key, file)
         except Refused:
             file.descriptor.close()
             raise
@@ -193,7 +193,7 @@ class App:
     ) -> Reply:
         """Ask the index for the signed type first."""
         try:
-            known = await self._store.learn(slot.key, file)
+            known = await self._store.fetch_metadata(slot.key, file)
         except BaseException:
             file.descriptor.close()
             raise
@@ -243,7 +243,7 @@ class App:
         return self._remove(head, link, slot)
 
     async def _remove(self, head: Head, link: ClientConnection, slot: Slot) -> Reply:
-        link.grant("token")
+        link.authorize("token")
         await self._store.remove(slot)
         self._row.add(metrics.DELETED_FILES)
         return Reply(status=204, code="no_content", fields=self._shared(head))

@@ -50,7 +50,7 @@ class Allowance:
 class MeasuredConnection(Protocol):
     """A client as far as its body goes."""
 
-    def pour(self, sink: transfer.BodySink, plan: Plan) -> asyncio.Future[None]:
+    def receive_into(self, sink: transfer.BodySink, plan: Plan) -> asyncio.Future[None]:
         """Let the body flow into `sink`."""
 
 
@@ -78,10 +78,10 @@ class Counted:
         if self._allowance is not None:
             self._allowance.give_back(self.size)
 
-    def pour(self, sink: transfer.BodySink, plan: Plan) -> asyncio.Future[None]:
+    def receive_into(self, sink: transfer.BodySink, plan: Plan) -> asyncio.Future[None]:
         """Let the body flow into `sink`."""
         self._sink = sink
-        return self._link.pour(self, plan)
+        return self._link.receive_into(self, plan)
 
     @property
     def waited_s(self) -> float:

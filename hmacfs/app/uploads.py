@@ -105,13 +105,13 @@ class SignedUploads:
             await self._repeat(refused, head, link, slot, grant, size=size)
             return self._reply(head, slot, grant, size, started)
         with begun as part:
-            link.grant(grant.dialect, grant.owner)
+            link.authorize(grant.dialect, grant.owner)
             plan = buffers.for_upload(Facts(length=head.length))
             promise = DeclaredDigests(head.fields[b"repr-digest"]) if b"repr-digest" in head.fields else None
             sink = transfer.FileSink(
                 part.file, part.length, digests=promise.running if promise else (), room=part.room
             )
-            poured = link.pour(sink, plan)
+            poured = link.receive_into(sink, plan)
             held = None if poured.done() else self._resumable.hold(head, link, slot, grant, part)
             try:
                 if held is not None:
@@ -140,14 +140,14 @@ class SignedUploads:
             grant, size = await self._repeat_unmeasured(refused, head, link, slot, grant)
             return self._reply(head, slot, grant, size, started)
         with begun as part, Counted(link, self._allowance if grant is None else None) as counted:
-            link.grant(*((_UNJUDGED, "") if grant is None else (grant.dialect, grant.owner)))
+            link.authorize(*((_UNJUDGED, "") if grant is None else (grant.dialect, grant.owner)))
             promise = DeclaredDigests(head.fields.get(b"repr-digest", b""))
             sink = transfer.FileSink(part.file, self._most, digests=promise.running, room=part.room)
-            await counted.pour(sink, buffers.for_upload(Facts(length=None)))
+            await counted.receive_into(sink, buffers.for_upload(Facts(length=None)))
             size = counted.size
             if grant is None:
                 grant = auth.upload(_of_length(head, size), slot, now=started)
-                link.grant(grant.dialect, grant.owner)
+                link.authorize(grant.dialect, grant.owner)
             content_type, sha256 = grant.content_type or _sent_type(head), promise.kept()
             await self._commit(
                 part, slot, grant, sink.digest(), content_type=content_type, size=size, sha256=sha256
@@ -180,9 +180,9 @@ class SignedUploads:
             record = await self._repeats.find(slot, grant, grant.content_type or _sent_type(head), size)
         if record is None:
             raise refused
-        link.grant(grant.dialect, grant.owner)
+        link.authorize(grant.dialect, grant.owner)
         comparison = Comparison(record.size)
-        await link.pour(comparison, buffers.for_upload(Facts(length=head.length)))
+        await link.receive_into(comparison, buffers.for_upload(Facts(length=head.length)))
         comparison.check(record)
 
     async def _repeat_unmeasured(
@@ -231,12 +231,12 @@ class SignedUploads:
             await self._store.begin(None, most, announced=announced) as part,
             Counted(link, self._allowance if grant is None else None) as counted,
         ):
-            link.grant(*((_UNJUDGED, "") if grant is None else (grant.dialect, grant.owner)))
+            link.authorize(*((_UNJUDGED, "") if grant is None else (grant.dialect, grant.owner)))
             plan = buffers.for_upload(Facts(length=head.length))
             name, size, digest = await transfer.receive_form(counted, part, form.boundary, plan)
             if grant is None:
                 grant = auth.form(_of_length(head, counted.size), form.endpoint, now=started)
-                link.grant(grant.dialect, grant.owner)
+                link.authorize(grant.dialect, grant.owner)
             part.slot = slot = routing.form_slot(form.endpoint, name)
             await self._commit(part, slot, grant, digest, size=size)
         stored = go_server.GoUploadReply(

@@ -80,7 +80,7 @@ class UploadClient:
         body = self.source.blocks(start, stop, moved)
         return await self._wire.ask(method, url, named, body, work_s=self._work_s(last))
 
-    async def insist(self, step: Callable[[], Awaitable[T]]) -> T:
+    async def retry(self, step: Callable[[], Awaitable[T]]) -> T:
         """Take a step, again and again while it may help. Raises Failed, and GaveUp if it did not help."""
         while True:
             try:

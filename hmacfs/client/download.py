@@ -56,7 +56,7 @@ class Download:
                 break
             except TransientError as passing:
                 if self._sink.size > had:
-                    self._patience.renew()
+                    self._patience.reset()
                 await self._patience.wait(passing)
         if self._sha256 is not None and self._sha256 != await self._sink.digest():
             self._sink.begin(None)

@@ -86,8 +86,8 @@ class ParallelUpload:
         begun = place.parts or (None,) * count_parts(source.size, self._connections)
         if not (place.parts or (place.is_endpoint and len(begun) > 1)):
             return False
-        answer = await self._asking.insist(self._discover)
-        self._asking.patience.renew()  # it is asked again only when all has gone
+        answer = await self._asking.retry(self._discover)
+        self._asking.patience.reset()  # it is asked again only when all has gone
         if "concatenation" not in answer.tus_extensions:
             if place.parts:
                 raise Failed("the server does not join parts of a file any more")
@@ -104,8 +104,8 @@ class ParallelUpload:
             await self._each(Partial.find)
             self._tried = all(begun)
             if self._tried and all(part.gone for part in self._parts):
-                return await self._asking.insist(self._join)
-        return await self._asking.insist(self._advance)
+                return await self._asking.retry(self._join)
+        return await self._asking.retry(self._advance)
 
     def _divide(self, begun: tuple[str | None, ...], most: int | None) -> None:
         """Divide the file into parts, some of which are `begun`; of requests of at most `most` bytes."""

@@ -57,11 +57,11 @@ class Partial:
     async def run(self) -> None:
         """Bring all of it to the server. Raises Failed, and GaveUp if it may be continued."""
         while not self.done:
-            await self._asking.insist(self._advance)
+            await self._asking.retry(self._advance)
 
     async def find(self) -> None:
         """Ask the server how much it has. Raises as `run` does."""
-        await self._asking.insist(self._find)
+        await self._asking.retry(self._find)
 
     async def _advance(self) -> None:
         if self.resource is None or self.gone:
@@ -128,7 +128,7 @@ class Partial:
         self._moved(offset)
         if offset > self._reached:
             self._reached = offset
-            self._asking.patience.renew()
+            self._asking.patience.reset()
         return offset
 
     def _forget(self) -> None:

@@ -44,7 +44,7 @@ class RetryPolicy:
         self.waits = 0
         """How often it has been waited, over other connections too."""
         self._first = self
-        self.renew()
+        self.reset()
 
     def another(self) -> RetryPolicy:
         """Give a patience for another connection of the same transfer; its waits count here too."""
@@ -52,7 +52,7 @@ class RetryPolicy:
         other._first = self._first
         return other
 
-    def renew(self) -> None:
+    def reset(self) -> None:
         """Begin anew, since bytes have got through."""
         self._delays = backoff.growing(self._chance, first_s=FIRST_S, most_s=MOST_S, retries=self._retries)
 

@@ -81,9 +81,9 @@ class Upload:
 
         Raises Failed, and GaveUp if it may be continued.
         """
-        done = await self._asking.insist(self._discover) if self._source.size > self._first else False
+        done = await self._asking.retry(self._discover) if self._source.size > self._first else False
         while not done:
-            done = await self._asking.insist(self._advance)
+            done = await self._asking.retry(self._advance)
         return self._url
 
     @property
@@ -241,7 +241,7 @@ class Upload:
         self._moved(offset)
         if offset > self._reached:
             self._reached = offset
-            self._asking.patience.renew()
+            self._asking.patience.reset()
 
     def _finish(self, answer: Response) -> bool:
         """Note where the stored file is: where the server says, else at its slot's URL."""

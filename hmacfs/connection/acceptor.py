@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Others first: so many are accepted in one turn of the loop.
 ACCEPTED_PER_TURN: Final = 16
 # How long accepting rests when descriptors or memory have run out; else the loop would spin.
-REST_S: Final = 0.1
+ACCEPT_BACKOFF_S: Final = 0.1
 # uvloop wants more than nothing for a client to answer our close_notify.
 LEAST_SHUTDOWN_S: Final = 0.1
 # Handshakes that a worker makes at once. Each takes 40 kB of memory, a client that has sent nothing yet 3.
@@ -77,32 +77,32 @@ class Acceptor:
                 return False
             except OSError as error:
                 if error.errno in EXHAUSTED:
-                    self._rest(sock)
+                    self._pause_accepting(sock)
                     return False
                 continue  # accept(2): what went wrong with one client is no fault of the next
-            self._welcome(client, tls=self._listening[sock])
+            self._admit(client, tls=self._listening[sock])
         return True
 
-    def _rest(self, sock: socket.socket) -> None:
+    def _pause_accepting(self, sock: socket.socket) -> None:
         self._loop.remove_reader(sock)
-        self._loop.call_later(REST_S, self._go_on, sock)
+        self._loop.call_later(ACCEPT_BACKOFF_S, self._resume_accepting, sock)
 
-    def _go_on(self, sock: socket.socket) -> None:
+    def _resume_accepting(self, sock: socket.socket) -> None:
         if sock in self._listening:
             self._loop.add_reader(sock, self._accept, sock)
 
-    def _welcome(self, sock: socket.socket, *, tls: bool) -> None:
+    def _admit(self, sock: socket.socket, *, tls: bool) -> None:
         """Bring an accepted socket to its `HttpProtocol`, or close it."""
         service = self._service
         if len(self._tasks) + len(service.connections) > service.max_connections + SPARE_CONNECTIONS:
             sock.close()  # no time for an answer: each that waits holds a descriptor
             return
         sock.setblocking(False)
-        task = self._loop.create_task(self._bring_in(sock, tls=tls))
+        task = self._loop.create_task(self._establish(sock, tls=tls))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _bring_in(self, sock: socket.socket, *, tls: bool) -> None:
+    async def _establish(self, sock: socket.socket, *, tls: bool) -> None:
         peer = _peer(sock)
         try:
             client = await self._client(sock) if self._proxied and self._trusts(peer) else ""
@@ -116,7 +116,7 @@ class Acceptor:
             sock.close()
             raise
         else:
-            await (self._shake_hands(sock, client or peer, client) if tls else self._connect(sock, client))
+            await (self._start_tls(sock, client or peer, client) if tls else self._connect(sock, client))
 
     async def _connect(self, sock: socket.socket, client: str) -> None:
         with contextlib.suppress(OSError):  # it is gone
@@ -124,7 +124,7 @@ class Acceptor:
                 functools.partial(HttpProtocol, self._service, client), sock
             )
 
-    async def _shake_hands(self, sock: socket.socket, shown: str, client: str) -> None:
+    async def _start_tls(self, sock: socket.socket, shown: str, client: str) -> None:
         service = self._service
         try:
             await self._first_byte(sock)

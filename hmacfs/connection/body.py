@@ -41,7 +41,9 @@ class RequestBody:
         """Whether some of it has not come yet."""
         return self._left > 0 or (self._decoder is not None and not self._decoder.done)
 
-    def pour(self, loop: asyncio.AbstractEventLoop, sink: BodySink, plan: Plan) -> asyncio.Future[None]:
+    def receive_into(
+        self, loop: asyncio.AbstractEventLoop, sink: BodySink, plan: Plan
+    ) -> asyncio.Future[None]:
         """Let what comes flow into `sink`; the future ends with the body."""
         self._sink = sink
         self.plan = plan

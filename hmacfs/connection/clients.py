@@ -90,9 +90,9 @@ class ClientProfiles:
         """Round trips, and how many."""
         self.reliability = DecayingMean()
         """Uploads that did not break off, and all."""
-        self.adopt(settings)
+        self.reconfigure(settings)
 
-    def adopt(self, settings: Settings) -> None:
+    def reconfigure(self, settings: Settings) -> None:
         """Go by other settings from the next transfer on."""
         performance, streaming = settings.performance, settings.streaming
         secret = None
@@ -126,7 +126,7 @@ class ClientProfiles:
         """Give the key of `owner` ("" if not known) at `client`, as the log has it; None: not to be known."""
         return self._key(host_of(client), owner) if self.remembers else None
 
-    def sight(self, key: bytes) -> Observations:
+    def observations(self, key: bytes) -> Observations:
         """Give what was lately seen of a client, to be added to."""
         sight = self._fresh.get(key)
         if sight is None:
@@ -153,7 +153,7 @@ class ClientProfiles:
             profile = UNKNOWN
         for seen in (self._sharing or {}, self._fresh):
             if (sight := seen.get(key)) is not None:
-                profile = profiles.after(profile, sight, self._bounds, now)
+                profile = profiles.updated(profile, sight, self._bounds, now)
         return profile
 
     def treatment(self, profile: Profile, hints: Hints | None) -> quality.Treatment:
@@ -173,7 +173,7 @@ class ClientProfiles:
             profile = profiles.suspected(profile, hints.rate, hints.round_trip_s)
         return profiles.advise(profile, upload, self._chunks)
 
-    async def share(self) -> None:
+    async def synchronize(self) -> None:
         """Bring what was seen to the others, and read what others brought; not while that is under way."""
         self._show()
         if not self.remembers or self._sharing is not None:
@@ -190,7 +190,7 @@ class ClientProfiles:
             # All the same they are known here.
             for key, sight in self._sharing.items():
                 known = self._known.get(key, UNKNOWN)
-                self._keep(key, profiles.after(known, sight, self._bounds, self._now()))
+                self._keep(key, profiles.updated(known, sight, self._bounds, self._now()))
         else:
             self._failed = False
             for key, profile in found:
@@ -201,7 +201,7 @@ class ClientProfiles:
     async def close(self) -> None:
         """Share what is left, and let go of the file."""
         while self._fresh and not self._failed:
-            await self.share()
+            await self.synchronize()
         self._thread.shutdown()
         self._shared.close()
 
@@ -214,7 +214,7 @@ class ClientProfiles:
         """
 
         def renewed(key: bytes, text: str | None) -> str:
-            return profiles.dump(profiles.after(_load(text), seen[key], self._bounds, now))
+            return profiles.dump(profiles.updated(_load(text), seen[key], self._bounds, now))
 
         news = self._shared.exchange(
             seen, renewed, since=self._version, now=now, forget_before=now - self._keep_s

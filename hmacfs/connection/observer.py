@@ -71,7 +71,7 @@ class TransferObserver:
         key = clients.key(client, exchange.owner)
         if key is None:
             return
-        sight = clients.sight(key)
+        sight = clients.observations(key)
         sight.dialects[exchange.dialect] = sight.dialects.get(exchange.dialect, 0) + 1
         sight.uploads.started += 1
         if not lost:
@@ -92,7 +92,7 @@ class TransferObserver:
             return
         clients.speed.add(count, seconds)
         key = clients.key(client, exchange.owner)
-        sight = None if key is None else clients.sight(key)
+        sight = None if key is None else clients.observations(key)
         if sight is not None and outward:
             sight.taken += count
             sight.taking_s += seconds

@@ -25,7 +25,7 @@ from hmacfs.connection.body import RequestBody
 from hmacfs.connection.eager_task import EagerTask
 from hmacfs.connection.exchange import Exchange
 from hmacfs.connection.observer import ADAPTED_FROM_BYTES, TransferObserver
-from hmacfs.connection.states import NEXT, Event, Phase
+from hmacfs.connection.states import TRANSITIONS, Event, Phase
 from hmacfs.errors import Refused
 from hmacfs.http import head as heads
 from hmacfs.http import preface
@@ -150,7 +150,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
     def _may_answer_from_memory(self) -> bool:
         return not (self.trusted and self._service.app.offloads)
 
-    def room(self) -> memoryview:
+    def read_buffer(self) -> memoryview:
         """Lend the worker's slab for one read: little of it until a body is expected."""
         if (
             self._phase is Phase.BODY
@@ -164,14 +164,14 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
             return self._service.slab
         return self._service.slab[: buffers.HEAD_BYTES]
 
-    def received(self, nbytes: int, used: int) -> None:
+    def on_read(self, nbytes: int, used: int) -> None:
         """Consume what was read into the slab, but for the first `used` bytes, which are answered."""
         self.waiting = False
         self._leave_crowd()
         data = self._service.slab[used:nbytes]
         if self._phase is Phase.BODY:
             self._read_body(data)
-            if self._phase is Phase.BODY and not self._aside and nbytes == len(self.room()):
+            if self._phase is Phase.BODY and not self._aside and nbytes == len(self.read_buffer()):
                 # A turn is bounded: else libuv fills the slab up to 32 times in a row. With one fast
                 # upload, p99 of small GETs beside it fell from 66 ms to 5 ms, at the same CPU time.
                 self._pause()
@@ -185,23 +185,23 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         elif self._phase is Phase.LINGER:
             self._drained += nbytes
 
-    def settle(self) -> None:
+    def on_steady(self) -> None:
         """Let the crowd read from now on, if that is large enough to be worth a look at all of it."""
         service = self._service
-        if len(service.connections) >= CROWD_FROM and not self._paused and service.crowd.join(self):
+        if len(service.connections) >= CROWD_FROM and not self._paused and service.crowd.add(self):
             self._pause()
 
     def _leave_crowd(self) -> None:
         if self.watched:
-            self._service.crowd.leave(self)
+            self._service.crowd.remove(self)
             self._resume()
 
-    def ended(self) -> None:
+    def on_ended(self) -> None:
         """Note that the client has ended the connection; the crowd was reading."""
         self.eof_received()
         self._transport.close()
 
-    def failed(self, error: Exception | None) -> None:
+    def on_failed(self, error: Exception | None) -> None:
         """End a connection that is broken, or on which something of ours has failed."""
         if error is not None:
             self._fault(error)
@@ -239,7 +239,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
 
     # Requests.
 
-    def send_rest(self, rest: tuple[bytes | None, int, str, int, int], used: int) -> None:
+    def on_partial_write(self, rest: tuple[bytes | None, int, str, int, int], used: int) -> None:
         """Go on with an answer from memory that the socket did not take whole."""
         missing, status, code, sent, received = rest
         service = self._service
@@ -342,13 +342,13 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
             if isinstance(answer, Reply):
                 self._respond(answer)
             else:
-                errand = EagerTask(answer, self._worked)
+                errand = EagerTask(answer, self._on_response)
                 service.errands.add(errand)
                 errand.run()
                 errand.late = True
 
     @property
-    def _known_as(self) -> str:
+    def _profile_address(self) -> str:
         """The address under which the client is remembered; "" if our proxy names nobody."""
         return "" if self.vouch is not None and self._peer.encode() == self.client else self._peer
 
@@ -358,7 +358,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         fields = head.fields
         return (self.vouch(fields.get(b"x-forwarded-for"), fields.get(b"forwarded")) or self.client).decode()
 
-    def _worked(self, errand: EagerTask, outcome: Reply | BaseException) -> None:
+    def _on_response(self, errand: EagerTask, outcome: Reply | BaseException) -> None:
         """Send what came of an answer that could not be given at once."""
         service = self._service
         service.errands.discard(errand)
@@ -401,7 +401,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         """Address and port of the client, or "unix"."""
         return self._peer
 
-    def grant(self, dialect: str, owner: str = "") -> None:
+    def authorize(self, dialect: str, owner: str = "") -> None:
         """Note which token dialect let the request in, and send 100 Continue if it is awaited.
 
         `owner` is whom the token names as uploader. RFC 9110 10.1.1: only now is it known that the body is
@@ -416,14 +416,14 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
 
     def advise(self, upload: chunks.ChunkedUpload) -> int:
         """Give how many bytes the client should send of `upload` in its next request."""
-        return self._acquaintance.advise(self._exchange, self._known_as, upload)
+        return self._acquaintance.advise(self._exchange, self._profile_address, upload)
 
-    def inform(self, interim: bytes) -> None:
+    def send_interim(self, interim: bytes) -> None:
         """Send an interim answer (RFC 9110 15.2)."""
         if self._phase is not Phase.CLOSED:
             self._write_now(interim)
 
-    def break_off(self, refused: Refused) -> None:
+    def abort_body(self, refused: Refused) -> None:
         """End the body that is being poured, if it is: whoever waits for it is `refused`."""
         if self._phase is Phase.BODY:
             self._end_body(refused)
@@ -448,13 +448,13 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         if sent or exchange.unsent:
             exchange.unsent += data[sent:]
 
-    def pour(self, sink: transfer.BodySink, plan: Plan) -> asyncio.Future[None]:
+    def receive_into(self, sink: transfer.BodySink, plan: Plan) -> asyncio.Future[None]:
         """Let the body flow into `sink`; the future ends with the body. Refused if it breaks off."""
         service = self._service
         body = self._exchange.body
         assert body is not None
         plan.slab = min(plan.slab, service.turns.site.classes.most)
-        poured = body.pour(service.loop, sink, plan)
+        poured = body.receive_into(service.loop, sink, plan)
         pending, self._pending = self._pending, b""
         self._direct = isinstance(sink, transfer.FileSink) and self._receive(pending, body, sink)
         if not self._direct:
@@ -464,7 +464,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         if body.flowing and not here and (self._eof or gone):
             body.end(Refused(errors.BODY_INCOMPLETE))
         elif body.flowing and not gone:
-            self._enter(Event.POURED)
+            self._enter(Event.BODY_WANTED)
             self._window = body.received
             now = service.loop.time()
             self._exchange.body_until = now + service.bodytimeout_s
@@ -477,7 +477,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         """Allow a body time for its next bytes: more of it where the line is known to be poor."""
         seconds = self._service.timeouts.readtimeout_s
         if body.left >= ADAPTED_FROM_BYTES:
-            seconds = self._acquaintance.treatment(self._exchange, self._known_as).window_s(seconds)
+            seconds = self._acquaintance.treatment(self._exchange, self._profile_address).window_s(seconds)
         self._window_s = seconds
         self.deadline = min(now + seconds, self._exchange.body_until)
 
@@ -500,7 +500,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
                 sink=sink,
                 first=pending[: body.left],
                 left=body.left,
-                rate=self._acquaintance.sending_rate(self._exchange, self._known_as),
+                rate=self._acquaintance.sending_rate(self._exchange, self._profile_address),
                 advanced=body.advance,
                 finished=self._received,
             )
@@ -639,7 +639,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
 
     def _adapt(self, plan: Plan) -> None:
         """Send as the client's line is worth."""
-        treatment = self._acquaintance.treatment(self._exchange, self._known_as)
+        treatment = self._acquaintance.treatment(self._exchange, self._profile_address)
         plan.budget = min(plan.budget, treatment.turn_bytes)
         self._acquaintance.prepare(treatment)
 
@@ -652,11 +652,11 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
             reply=reply,
             pieces=pieces,
             plan=plan,
-            finished=self._sent,
+            finished=self._on_sent,
             sent=sent,
         )
 
-    def _sent(self, why: str) -> None:
+    def _on_sent(self, why: str) -> None:
         """Note that a reply is out, or why it never will be; go on as the request asked."""
         sending, self._sending = self._sending, None
         assert sending is not None
@@ -688,7 +688,9 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
     def _record(self, reply: Reply, *, sent: int, arrived: int, broken: str) -> None:
         """Count and log an exchange, and note what it tells of the client."""
         self._exchange.record(self._service, self._peer, reply, sent=sent, broken=broken)
-        self._acquaintance.finished(self._exchange, self._known_as, reply, arrived=arrived, broken=broken)
+        self._acquaintance.finished(
+            self._exchange, self._profile_address, reply, arrived=arrived, broken=broken
+        )
 
     # The end.
 
@@ -760,8 +762,10 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
             else:
                 self._window = arrived
                 self.deadline = now + timeouts.writetimeout_s
-                self._acquaintance.progress(self._exchange, self._known_as, arrived, time.monotonic())
-                self._acquaintance.prepare(self._acquaintance.treatment(self._exchange, self._known_as))
+                self._acquaintance.progress(self._exchange, self._profile_address, arrived, time.monotonic())
+                self._acquaintance.prepare(
+                    self._acquaintance.treatment(self._exchange, self._profile_address)
+                )
         elif self._phase is Phase.LINGER:
             self._rounds += 1
             if self._drained == self._window or self._rounds == LINGER_ROUNDS:
@@ -778,7 +782,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         if slow and not (self._aside or body.waits_for_disk):
             self._end_body(Refused(errors.BODY_TOO_SLOW))
         else:
-            self._acquaintance.progress(self._exchange, self._known_as, received, time.monotonic())
+            self._acquaintance.progress(self._exchange, self._profile_address, received, time.monotonic())
             self._window = received
             self._begin_window(body, now)
 
@@ -786,7 +790,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
 
     def _enter(self, event: Event) -> None:
         """Move on as the table says; whatever way an upload ends, it is counted no more."""
-        before, after = self._phase, NEXT[self._phase][event]
+        before, after = self._phase, TRANSITIONS[self._phase][event]
         self._phase = after
         self.waiting = False
         self._leave_crowd()

@@ -88,7 +88,7 @@ class TlsProtocol(HttpProtocol):
             reply=reply,
             pieces=pieces,
             plan=plan,
-            finished=self._sent,
+            finished=self._on_sent,
         )
 
     def _finish(self, *, refused: bool) -> None:

@@ -27,7 +27,7 @@ class Event(enum.IntEnum):
     """What moves a connection on."""
 
     ASKED = enum.auto()  # a head is whole, or beyond saving
-    POURED = enum.auto()  # somebody takes the body, and not all of it is here
+    BODY_WANTED = enum.auto()  # somebody takes the body, and not all of it is here
     ENDED = enum.auto()  # the body is whole, or given up
     SENT = enum.auto()  # the reply is out, and another request may come
     SENT_LAST = enum.auto()  # the reply is out, and no other request is read
@@ -35,10 +35,10 @@ class Event(enum.IntEnum):
 
 
 _P, _E = Phase, Event
-NEXT: Final[Mapping[Phase, Mapping[Event, Phase]]] = {
+TRANSITIONS: Final[Mapping[Phase, Mapping[Event, Phase]]] = {
     _P.HEAD: {_E.ASKED: _P.ANSWER, _E.CLOSED: _P.CLOSED},
     _P.ANSWER: {
-        _E.POURED: _P.BODY,
+        _E.BODY_WANTED: _P.BODY,
         _E.SENT: _P.HEAD,
         _E.SENT_LAST: _P.LINGER,
         _E.CLOSED: _P.CLOSED,

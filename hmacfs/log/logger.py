@@ -161,7 +161,7 @@ class Log:
             line += self._field("detail", detail)
         self._keep((f"{line}}}\n" if self._json else f"{line}\n").encode("ascii"))
 
-    def leads(self) -> tuple[bytes, ...]:
+    def line_template(self) -> tuple[bytes, ...]:
         """Give what stands before each value of an ordinary request line, and its end.
 
         For `_hot`, which writes such lines itself: time stamp, request id, client, method, target,
@@ -212,7 +212,7 @@ class Log:
         self._held_bytes = len(self._rest)
         self._flush_at = self._held_bytes + FLUSH_BYTES
 
-    def apply(self, options: Options) -> None:
+    def reconfigure(self, options: Options) -> None:
         """Go by a new configuration; a file that cannot be opened leaves the old stream in use."""
         self._least = LEVELS[options.level]
         self._json = options.format == "json"
@@ -293,7 +293,7 @@ def open_log(options: Options, *, fall_back: bool = False) -> Log:
         if not fall_back:
             raise
     log = Log(level=options.level, style=options.format)
-    log.apply(options)
+    log.reconfigure(options)
     return log
 
 

@@ -72,7 +72,7 @@ def round_bytes(classes: Classes) -> int:
     return len(classes.each()) * SPELLS_EACH * TRIED_EVERY * SPELL_BYTES
 
 
-def after(ranking: Ranking, fresh: Mapping[int, Weight], classes: Classes) -> Ranking:
+def updated(ranking: Ranking, fresh: Mapping[int, Weight], classes: Classes) -> Ranking:
     """Give the ranking after a round, in which `fresh` was weighed."""
     weights: dict[int, Weight] = {}
     for size in classes.each():

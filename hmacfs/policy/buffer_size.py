@@ -37,7 +37,7 @@ def begin(facts: Facts, classes: Classes, initial: int) -> Filling:
     return Filling(classes.fit(expected if facts.length is None else min(expected, facts.length)))
 
 
-def after(filling: Filling, classes: Classes, came: int, *, dry: bool) -> Filling:
+def updated(filling: Filling, classes: Classes, came: int, *, dry: bool) -> Filling:
     """Give what is known after a look that found `came` bytes."""
     size, slack = filling
     if came >= size:

@@ -27,7 +27,7 @@ class Disk:
     """Whether they are kept off the loop."""
 
 
-def after(disk: Disk, waited_s: float) -> Disk:
+def updated(disk: Disk, waited_s: float) -> Disk:
     """Give what is known after one more write."""
     smoothed_s = disk.smoothed_s + WEIGHT * (waited_s - disk.smoothed_s)
     if waited_s >= ALARM_S:

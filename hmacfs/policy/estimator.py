@@ -97,7 +97,7 @@ class TransferTotals:
     """Those that were answered."""
 
 
-def after(estimate: Estimate, sample: Sample) -> Estimate:
+def updated(estimate: Estimate, sample: Sample) -> Estimate:
     """Give what is known after one more chunk."""
     broken = sample.served_s is None
     seen = TransferTotals(
@@ -107,10 +107,10 @@ def after(estimate: Estimate, sample: Sample) -> Estimate:
         started=1,
         completed=0 if broken else 1,
     )
-    return after_all(estimate, seen, sample.round_trip_s)
+    return updated_by_all(estimate, seen, sample.round_trip_s)
 
 
-def after_all(estimate: Estimate, seen: TransferTotals, round_trip_s: float | None) -> Estimate:
+def updated_by_all(estimate: Estimate, seen: TransferTotals, round_trip_s: float | None) -> Estimate:
     """Give what is known after several more; `round_trip_s` is the mean round trip, None if unknown."""
     broken = seen.started - seen.completed
     round_trips_s = seen.started * (estimate.round_trip_s.value if round_trip_s is None else round_trip_s)
@@ -118,15 +118,15 @@ def after_all(estimate: Estimate, seen: TransferTotals, round_trip_s: float | No
     rate = seen.received / seen.seconds if seen.seconds > 0 else 0.0
     served_s, round_trip = estimate.served_s, estimate.round_trip_s
     if seen.completed:
-        served_s = smoothing.after(served_s, seen.served_s / seen.completed, exposed_s)
+        served_s = smoothing.updated(served_s, seen.served_s / seen.completed, exposed_s)
     if round_trip_s is not None:
-        round_trip = smoothing.after(round_trip, round_trip_s, exposed_s)
+        round_trip = smoothing.updated(round_trip, round_trip_s, exposed_s)
     interruptions = estimate.interruptions
     if exposed_s > 0:
-        interruptions = smoothing.after(interruptions, broken / exposed_s, exposed_s)
+        interruptions = smoothing.updated(interruptions, broken / exposed_s, exposed_s)
     return replace(
         estimate,
-        rate=smoothing.after(estimate.rate, rate, seen.seconds),
+        rate=smoothing.updated(estimate.rate, rate, seen.seconds),
         round_trip_s=round_trip,
         served_s=served_s,
         interruptions=interruptions,

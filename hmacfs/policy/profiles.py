@@ -99,17 +99,17 @@ class Observations:
     """How many uploads spoke each."""
 
 
-def after(profile: Profile, sight: Observations, bounds: quality.LineThresholds, now: float) -> Profile:
+def updated(profile: Profile, sight: Observations, bounds: quality.LineThresholds, now: float) -> Profile:
     """Give what is known after `sight`, at wall-clock time `now`."""
     known = faded(profile, now)
     round_trip_s = sight.round_trips_s / sight.round_trips if sight.round_trips else None
-    uploads = estimator.after_all(known.uploads, sight.uploads, round_trip_s)
+    uploads = estimator.updated_by_all(known.uploads, sight.uploads, round_trip_s)
     if round_trip_s is not None and not sight.uploads.started:
-        trip = smoothing.after(uploads.round_trip_s, round_trip_s, max(sight.taking_s, round_trip_s))
+        trip = smoothing.updated(uploads.round_trip_s, round_trip_s, max(sight.taking_s, round_trip_s))
         uploads = replace(uploads, round_trip_s=trip)
     taking = known.taking
     if sight.taking_s > 0:
-        taking = smoothing.after(taking, sight.taken / sight.taking_s, sight.taking_s)
+        taking = smoothing.updated(taking, sight.taken / sight.taking_s, sight.taking_s)
     dialect, votes = known.dialect, known.votes
     for name, count in sight.dialects.items():
         dialect, votes = _vote(dialect, votes, name, count)

@@ -27,7 +27,7 @@ AT_ONCE: Final = 1
 """Any byte is a reason to look."""
 
 
-def after(now: int, came: int, seconds: float, *, received: int, left: int) -> int:
+def updated(now: int, came: int, seconds: float, *, received: int, left: int) -> int:
     """Give from how many bytes on to look next; `now` is what it was.
 
     `came` bytes, at least 1, are what a look found that ended dry, `seconds` after the one before. `received`

@@ -24,7 +24,7 @@ class Forecast:
     """Seconds of samples behind the value, older ones counting less; with 0 the guess goes with a sample."""
 
 
-def after(forecast: Forecast, sample: float, seconds: float) -> Forecast:
+def updated(forecast: Forecast, sample: float, seconds: float) -> Forecast:
     """Give what is expected after `sample`, the mean of what was seen for `seconds`, not less than 0.
 
     A sample may be cut: two equal ones of half the time say the same as one of the whole.

@@ -34,8 +34,9 @@ __all__ = [
     "cancelled",
     "checksum_wrong",
     "chunked",
+    "common_fields",
     "created",
-    "every",
+    "detect",
     "finished_fields",
     "interim",
     "length_wrong",
@@ -44,7 +45,6 @@ __all__ = [
     "offset_wrong",
     "options",
     "read",
-    "speaks",
     "structured",
     "told",
     "too_large",
@@ -82,7 +82,7 @@ _VOICES: Final[Mapping[UploadProtocol, _Voice]] = {
 }
 
 
-def speaks(head: Head) -> UploadProtocol | None:
+def detect(head: Head) -> UploadProtocol | None:
     """Give the language of a request; None for an ordinary one, and always for GET and OPTIONS.
 
     Asked of every upload and every HEAD, so it looks at no more than it must. A HEAD that tells no language
@@ -139,12 +139,12 @@ def finished_fields(ask: UploadRequest, state: UploadState) -> list[tuple[str, s
     return _VOICES[ask.door].finished_fields(ask, state)
 
 
-def every(head: Head) -> list[tuple[str, str]]:
+def common_fields(head: Head) -> list[tuple[str, str]]:
     """Give the fields of every answer to `head`, refusals included; none for an ordinary request.
 
     A page of another origin may see the fields of its language; which origins may is said by `http.cors`.
     """
-    door = speaks(head)
+    door = detect(head)
     if door is None:
         return []
     fields = [("Tus-Resumable", tus.VERSION)] if door is UploadProtocol.TUS else []

@@ -97,7 +97,7 @@ class Index:
     def begin(self, durability: Durability) -> None:
         """Set the connection up and bring the tables up to date. Raises sqlite3.Error, StorageError."""
         self._connection.execute("PRAGMA journal_mode = WAL")
-        self.keep(durability)
+        self.set_durability(durability)
         schema.migrate(self._connection)
         self.lookup("", 0)  # a damaged root page shows itself here, not at the first upload
 
@@ -135,7 +135,7 @@ class Index:
         if words != "ok":
             raise damaged(words)
 
-    def keep(self, durability: Durability) -> None:
+    def set_durability(self, durability: Durability) -> None:
         """Sync each transaction, or let the system choose its time."""
         self._connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
 
@@ -143,7 +143,7 @@ class Index:
         """Move what is in the log into the database file, as far as readers permit."""
         self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
-    def be_quick(self) -> None:
+    def never_wait(self) -> None:
         """Never wait for another writer, and never move or sync anything at a transaction's end."""
         self._connection.execute("PRAGMA busy_timeout = 0")
         self._connection.execute("PRAGMA wal_autocheckpoint = 0")

@@ -101,7 +101,7 @@ def connect(path: str, durability: Durability, *, verify: bool) -> Connections:
                 raise indices.unusable(path, error) from error
         quick = Index.open(path, Durability.RELAXED)
         undo.callback(quick.close)
-        quick.be_quick()
+        quick.never_wait()
         reader = Index.open(path, durability)
         undo.pop_all()
     return Connections(writer, quick, reader)

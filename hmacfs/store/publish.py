@@ -102,10 +102,10 @@ class Publisher:
         self._quick.close()
         self._index.close()
 
-    def keep(self, durability: Durability) -> Future[None]:
+    def set_durability(self, durability: Durability) -> Future[None]:
         """Keep another promise from the next upload on."""
         self._durability = durability
-        return self._writer.submit(self._index.keep, durability)
+        return self._writer.submit(self._index.set_durability, durability)
 
     def use(self, index: Index, quick: Index) -> None:
         """Write by other connections from now on, and close those before; on the event loop."""
@@ -155,7 +155,7 @@ class Publisher:
         upload.mtime_ns = found.st_mtime_ns  # as coarse as this filesystem keeps it
         upload.inode = found.st_ino
 
-    def publish_quickly(self, batch: list[PendingPublication], is_quick: Callable[[float], bool]) -> None:
+    def publish_on_loop(self, batch: list[PendingPublication], is_quick: Callable[[float], bool]) -> None:
         """Publish sealed files that need no sync, on the event loop, and tell whoever waits for them.
 
         Threads do it while another writer holds the index, since they may wait, and what is left of the
@@ -200,10 +200,10 @@ class Publisher:
         if self._unmoved >= CHECKPOINT_ROWS:
             self._unmoved = 0
             self._moving = True
-            self._writer.submit(self._move)
+            self._writer.submit(self._checkpoint)
         return added
 
-    def _move(self) -> None:
+    def _checkpoint(self) -> None:
         """Move rows from SQLite's log into the index, which syncs both, before others are added.
 
         Beside a writer that never rests it would never come to the log's end, and that would grow.

@@ -107,7 +107,7 @@ class Store:
             drop=self._drop,
         )
         """Uploads that may take many requests."""
-        self.sessions.adopt(rules)
+        self.sessions.reconfigure(rules)
         self._condition = Condition(path, tree, self.sessions.folder, rules.durability)
 
     @classmethod
@@ -163,16 +163,16 @@ class Store:
         """The storage directory, below which `_hot` looks whether a file is still what it was."""
         return self._tree.root_fd
 
-    def adopt(self, rules: Rules) -> None:
+    def reconfigure(self, rules: Rules) -> None:
         """Go by other rules from the next request on."""
         self._rules = rules
         self._tree.file_mode = rules.file_mode
         self._tree.directory_mode = rules.directory_mode
         self._tree.hold(rules.directories)
         self._condition.durability = rules.durability
-        self._publisher.keep(rules.durability)
+        self._publisher.set_durability(rules.durability)
         self._resilience.adopt(rules)
-        self.sessions.adopt(rules)
+        self.sessions.reconfigure(rules)
 
     async def attend(self) -> None:
         """Look after what uploads need, and refuse them as long as it is not there.
@@ -209,14 +209,14 @@ class Store:
         """Say whether uploads are refused now, because `dependency` keeps failing."""
         return self._resilience.refuses(dependency)
 
-    def find(self, key: str) -> File:
+    def open_file(self, key: str) -> File:
         """Open a file for reading. The caller closes it. Raises Refused; BlockingIOError: use `fetch`."""
         return self._tree.open(key, cached=True)
 
-    async def fetch(self, key: str) -> File:
+    async def open_file_aside(self, key: str) -> File:
         """Open a file for reading, on a thread if a disk is asked. The caller closes it. Raises Refused."""
         try:
-            return self.find(key)
+            return self.open_file(key)
         except BlockingIOError:
             # One that nothing waits for any more is closed with its last reference.
             return await self._run(self._opening, self._tree.open, key)
@@ -233,7 +233,7 @@ class Store:
             raise faults.reading(error) from None
         return None if found is None else found.st_size
 
-    def known(self, key: str, file: File) -> FileMetadata | None:
+    def cached_metadata(self, key: str, file: File) -> FileMetadata | None:
         """Give what is known of an open file, or None: then ask `learn`. Quick.
 
         Raises Refused NOT_FOUND if the file has expired; the caller still closes it.
@@ -241,7 +241,7 @@ class Store:
         facts = self._recent.get(key, file)
         return None if facts is None else self._judge(facts)
 
-    async def learn(self, key: str, file: File) -> FileMetadata:
+    async def fetch_metadata(self, key: str, file: File) -> FileMetadata:
         """Give what the index knows of an open file. Raises Refused, as `known` does, or BUSY.
 
         Of an index that is broken nothing is known: then its files are served as those without a row are.
@@ -267,9 +267,9 @@ class Store:
         Raises Refused as `find` and `learn` otherwise do.
         """
         try:
-            file = await self.fetch(key)
+            file = await self.open_file_aside(key)
             try:
-                known = self.known(key, file) or await self.learn(key, file)
+                known = self.cached_metadata(key, file) or await self.fetch_metadata(key, file)
             finally:
                 file.descriptor.close()
         except Refused as refused:
@@ -283,7 +283,7 @@ class Store:
 
         Raises Refused as `find` does, BUSY, or what a failing disk amounts to.
         """
-        file = await self.fetch(slot.key)
+        file = await self.open_file_aside(slot.key)
         file.descriptor.close()
         try:
             found = await self._run(self._reading, self._reader.lookup, slot.key, file.mtime_ns)
@@ -360,11 +360,11 @@ class Store:
             lambda index: reconcile.reconcile(self._tree, index, now=self._now(), stop=self._stop)
         )
 
-    def recall(self, name: str) -> bytes:
+    def load_state(self, name: str) -> bytes:
         """Give what `remember` has kept under `name`; nothing if there is nothing."""
         return state_file.read(self._tree.private_fd, name)
 
-    async def remember(self, name: str, note: bytes) -> None:
+    async def save_state(self, name: str, note: bytes) -> None:
         """Keep a small `note` for the next start, if that can be. Raises OSError."""
         if self._resilience.barred:
             return
@@ -472,7 +472,7 @@ class Store:
         batch, self._sealed = self._sealed[: loop_gate.TURN_UPLOADS], self._sealed[loop_gate.TURN_UPLOADS :]
         if self._sealed:
             self._sealed[0].answer.get_loop().call_soon(self._end_turn)
-        self._publisher.publish_quickly(batch, self._is_quick)
+        self._publisher.publish_on_loop(batch, self._is_quick)
         self._is_quick()
 
     def _remove(self, slot: Slot) -> Identity:

@@ -236,7 +236,7 @@ class Supervisor:
         for key in config.restart_needed(self._settings, fresh):
             self._log.event("warn", "restart-needed", key=key)
         self._settings = config.applicable(self._settings, fresh)
-        self._log.apply(self._settings.logging)
+        self._log.reconfigure(self._settings.logging)
         self._reloading = True
         self._health.hold(rules(self._settings).directories)
         self._fleet.reload(self._settings)

@@ -30,7 +30,7 @@ LONGEST_DELAY_S: Final = 30.0
 # A worker whose loop has not turned for so long leaves its clients waiting: the server is not ready.
 SILENT_S: Final = 3.0
 # How often a worker that has hung up is looked at until it has ended.
-BURIAL_S: Final = 0.01
+REAP_POLL_S: Final = 0.01
 # A worker whose loop has not turned for so long answers nobody and never will.
 STUCK_S: Final = 60.0
 # Its start may take so many times longer: a worker that recovers a long log of the index from a slow disk
@@ -151,14 +151,14 @@ class WorkerPool:
         """
         if member.alive and member.serves == member.told != self._version:
             member.told = self._version
-            self._tell(member, worker.Reload(self._settings, self._version))
+            self._send(member, worker.Reload(self._settings, self._version))
 
     def drain(self, seconds: float) -> None:
         """Have every worker finish what is in flight within `seconds`, and replace none."""
         self._ending = True
         for member in self._members:
             if member.alive:
-                self._tell(member, worker.Drain(seconds))
+                self._send(member, worker.Drain(seconds))
 
     def reopen_logs(self) -> None:
         """Have every worker open its log anew."""
@@ -219,17 +219,17 @@ class WorkerPool:
             post=post,
             version=self._version,
         )
-        self._loop.add_reader(member.pipe.fileno(), self._hear, member)
-        self._tell(member, boot)
+        self._loop.add_reader(member.pipe.fileno(), self._on_message, member)
+        self._send(member, boot)
 
     @staticmethod
-    def _tell(member: WorkerSlot, message: object) -> None:
+    def _send(member: WorkerSlot, message: object) -> None:
         if member.pipe is None:
             return  # it is just ending
         with contextlib.suppress(OSError):  # it has just died; `_hear` is about to learn of it
             member.pipe.send(message)
 
-    def _hear(self, member: WorkerSlot) -> None:
+    def _on_message(self, member: WorkerSlot) -> None:
         assert member.pipe is not None
         try:
             message = member.pipe.recv()
@@ -239,7 +239,7 @@ class WorkerPool:
             member.pipe = None
             member.told = member.serves = 0
             member.barred = ""
-            self._bury(member)
+            self._reap(member)
             return
         if isinstance(message, worker.Ready):
             member.serves = message.version
@@ -248,13 +248,13 @@ class WorkerPool:
         elif isinstance(message, worker.Barred):
             member.barred = message.words
 
-    def _bury(self, member: WorkerSlot) -> None:
+    def _reap(self, member: WorkerSlot) -> None:
         """Note that a worker has ended, and see to its successor."""
         assert member.process is not None
         status = member.process.poll()
         if status is None:
             # On its way out: a disk that hangs may hold it for long, and signals must still be heard.
-            self._loop.call_later(BURIAL_S, self._bury, member)
+            self._loop.call_later(REAP_POLL_S, self._reap, member)
             return
         pid = member.process.pid
         member.process = None

@@ -56,19 +56,19 @@ class BufferTuner:
 
     def look(self, now: Filling, came: int, *, dry: bool) -> Filling:
         """Choose it again after a look that found `came` bytes; `dry` if there were no more."""
-        after = buffer_size.after(now, self.classes, came, dry=dry)
+        after = buffer_size.updated(now, self.classes, came, dry=dry)
         if after.size != now.size:
             self._row.add(metrics.BUFFER_CHANGES["up" if after.size > now.size else "down"])
         return after
 
-    def weigh(self, size: int, moved: int, spent_ns: int) -> None:
+    def record_cost(self, size: int, moved: int, spent_ns: int) -> None:
         """Note what a look with the class `size` moved, and the processor time that it took."""
         if moved >= buffer_ranking.WEIGHED_FROM_BYTES:
             self._row.add(metrics.WEIGHED_BYTES[size], moved)
             self._row.add(metrics.WEIGHED_SECONDS[size], spent_ns)
         self._spell -= moved
         if self._spell <= 0:
-            self._next_spell()
+            self._next_trial()
 
     def end(self, moved: int, asked: int, seconds: float) -> None:
         """Note that of an upload `moved` bytes came within `seconds`, where `asked` would have fitted."""
@@ -76,9 +76,9 @@ class BufferTuner:
             return
         self._row.observe(metrics.BUFFER_UTILIZATION, moved / asked)
         if seconds > 0:
-            self._rate = smoothing.after(self._rate, moved / seconds, seconds)
+            self._rate = smoothing.updated(self._rate, moved / seconds, seconds)
 
-    def _next_spell(self) -> None:
+    def _next_trial(self) -> None:
         """Use the best class for a while, or now and then another, each in its turn."""
         self._spell = buffer_ranking.SPELL_BYTES
         self.top = self.best

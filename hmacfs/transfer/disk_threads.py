@@ -40,7 +40,7 @@ class DiskThreads:
 
     def note(self, waited_s: float) -> None:
         """Learn from a write that was waiting so long, wherever it was made."""
-        self._disk = disk_latency.after(self._disk, waited_s)
+        self._disk = disk_latency.updated(self._disk, waited_s)
 
     def begin(self, step: Coroutine[None, None, None]) -> None:
         """Run `step` beside the loop's other work."""

@@ -100,5 +100,5 @@ async def receive_form(
         form = FormParser(part, boundary)
     except (MultipartError, ValueError) as error:
         raise Refused(errors.FORM_MALFORMED, str(error)) from error
-    await link.pour(form, plan)
+    await link.receive_into(form, plan)
     return form.finish()

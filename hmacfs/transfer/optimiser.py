@@ -39,7 +39,7 @@ class Optimiser:
         if len(fresh) == 1 or sum(weight.bytes for weight in fresh.values()) < enough:
             return None
         self._counted = counted
-        before, self._ranking = self._ranking, buffer_ranking.after(self._ranking, fresh, self._classes)
+        before, self._ranking = self._ranking, buffer_ranking.updated(self._ranking, fresh, self._classes)
         if self._ranking.best != before.best:
             self._own.add(metrics.BUFFER_CHANGES["site"])
             self._own.set(metrics.OPTIMAL_BUFFER, self._ranking.best)

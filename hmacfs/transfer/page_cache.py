@@ -37,7 +37,7 @@ class PageCache:
             return None
         return cls(file, span, len(head)) if span.length >= buffers.COLD_FROM_BYTES else None
 
-    def ready(self, moved: int, limit: int) -> int:
+    def cached_bytes(self, moved: int, limit: int) -> int:
         """Give how many of the next `limit` bytes of a reply, `moved` of which are sent, are in memory."""
         start = self._next(moved)
         if min(start + limit, self._span.stop) <= self._until:
@@ -49,7 +49,7 @@ class PageCache:
                 return limit
         return max(self._until - start, 0)
 
-    async def grow(self, moved: int, slab: _core.Slab, lane: DiskThreads) -> None:
+    async def read_ahead(self, moved: int, slab: _core.Slab, lane: DiskThreads) -> None:
         """Have the next bytes read into memory by a thread of `lane`."""
         start = self._next(moved)
         length = min(slab.size, self._span.stop - start)

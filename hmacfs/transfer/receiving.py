@@ -88,9 +88,9 @@ class BodyTransfer:
         self._asked = 0  # bytes that would have fitted into what was read with
         self._received = 0  # those that came
         self._began = self._looked = turns.loop.time()
-        turns.watch(sock, self, READABLE)
+        turns.register(sock, self, READABLE)
         if first:
-            turns.again(self)
+            turns.reschedule(self)
 
     @property
     def waits_for_disk(self) -> bool:
@@ -113,7 +113,7 @@ class BodyTransfer:
         began_ns = time.thread_time_ns() if tells else 0
         moved, dry = self._move(top, limit)
         if tells:
-            self._site.weigh(top, moved, time.thread_time_ns() - began_ns)
+            self._site.record_cost(top, moved, time.thread_time_ns() - began_ns)
         self._look(moved, self._left, dry=dry)
         return moved
 
@@ -125,7 +125,7 @@ class BodyTransfer:
         """Read no more; `finished` is not told. A thread may still store what it has: `BodySink.storing`."""
         if not self._stopped:
             self._stopped = True
-            self._turns.leave(self._sock)
+            self._turns.unregister(self._sock)
             self._site.end(self._received, self._asked, self._turns.loop.time() - self._began)
 
     def _move(self, size: int, limit: int) -> tuple[int, bool]:
@@ -147,7 +147,7 @@ class BodyTransfer:
             self._end(broken)
             return moved, False
         if now and not self._first:
-            self._turns.again(self)
+            self._turns.reschedule(self)
         else:  # the lock may be held for as long as a flush takes
             self._step_aside()
         return moved, False
@@ -159,7 +159,7 @@ class BodyTransfer:
             return memoryview(first), _core.DONE
         want = min(self._left, limit, size, slab.size)
         try:
-            got, why = _core.draw(self._sock, slab, want)
+            got, why = _core.recv_into(self._sock, slab, want)
         except OSError:
             self._end(Broken.LOST)
             return memoryview(b""), _core.ENDED
@@ -200,7 +200,7 @@ class BodyTransfer:
         self._filling = self._site.look(self._filling, came, dry=dry)
         now = self._turns.loop.time()
         if dry and came and not self._stopped:
-            wakes_from = read_threshold.after(
+            wakes_from = read_threshold.updated(
                 self._turns.wakes_from(self._sock),
                 came,
                 now - self._looked,
@@ -231,12 +231,12 @@ class BodyTransfer:
         self._aside = False
         missed, self._missed = self._missed, False
         if not self._settle(count, why) or (missed and not self._stopped):
-            self._turns.again(self)
+            self._turns.reschedule(self)
 
     def _to_hold(self) -> int:
         """Give the class of the slab for what has come; no larger, since the disk may hold it for long."""
         try:
-            has_come = len(self._first) or _core.waiting(self._sock)
+            has_come = len(self._first) or _core.unread_bytes(self._sock)
         except OSError:  # which reading will find too
             has_come = 0
         size = min(self._filling.size, buffers.MOST_LENT_BYTES)

@@ -89,13 +89,13 @@ class Scheduler:
         self.loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
 
-    def watch(self, sock: Descriptor, mover: Transfer, events: int) -> None:
+    def register(self, sock: Descriptor, mover: Transfer, events: int) -> None:
         """Give `mover` a turn now and whenever `sock` becomes ready. Raises OSError: no memory for it."""
         number = sock.fileno()
         self._epoll.register(number, events)
         self._movers[number] = mover
 
-    def leave(self, sock: Descriptor) -> None:
+    def unregister(self, sock: Descriptor) -> None:
         """Watch `sock`, which is still open, no more; nothing happens if it was not watched."""
         number = sock.fileno()
         if self._movers.pop(number, None) is not None:
@@ -116,9 +116,9 @@ class Scheduler:
         else:
             self._deferred[sock] = count
         with contextlib.suppress(OSError):  # a broken connection counts as ready anyhow
-            _core.wake_from(sock, count)
+            _core.set_rcvlowat(sock, count)
 
-    def rouse(self) -> None:
+    def wake_stalled(self) -> None:
         """Give a turn to what has waited for more bytes since the last call; called by the worker's tick.
 
         So a client that has become slow is seen to send, and one that fell silent leaves little unread.
@@ -127,7 +127,7 @@ class Scheduler:
             self.wake_from(sock, AT_ONCE)
         self._silent = {sock.fileno(): sock for sock in self._deferred}
 
-    def again(self, mover: Transfer) -> None:
+    def reschedule(self, mover: Transfer) -> None:
         """Give `mover` one more turn, after all that wait already."""
         self._append(mover)
         if not self._due:

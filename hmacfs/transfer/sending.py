@@ -78,7 +78,7 @@ class ReplyTransfer(abc.ABC):
         if self._stopped or self._aside:
             return 0
         if self._warmth is not None:
-            limit = self._warmth.ready(self.moved, limit)
+            limit = self._warmth.cached_bytes(self.moved, limit)
             if not limit:
                 self._aside = True
                 self._turns.lane.begin(self._warm_up(self._warmth))
@@ -93,12 +93,12 @@ class ReplyTransfer(abc.ABC):
         try:
             async with lane.lend(lambda: buffers.MOST_LENT_BYTES) as slab:
                 if not self._stopped:
-                    await warmth.grow(self.moved, slab, lane)
+                    await warmth.read_ahead(self.moved, slab, lane)
         except Exception as error:  # noqa: BLE001 - the border: nothing else would end the reply
             self.fail(error)
         self._aside = False
         if not self._stopped:
-            self._turns.again(self)
+            self._turns.reschedule(self)
 
     def fail(self, error: Exception) -> None:
         """End for good: a fault of ours."""
@@ -160,7 +160,7 @@ class PlainReplyTransfer(ReplyTransfer):
         try:
             why = self._flow.step(limit)
             if why == _core.WAIT and not self._watched:
-                self._turns.watch(self._sock, self, WRITABLE)
+                self._turns.register(self._sock, self, WRITABLE)
                 self._watched = True
         except OSError as error:
             # EIO of the file's disk cannot be answered any more: the head is out.
@@ -171,10 +171,10 @@ class PlainReplyTransfer(ReplyTransfer):
             elif why == _core.ENDED:
                 self._end("file_shrunk")
             elif why == _core.BUDGET:
-                self._turns.again(self)
+                self._turns.reschedule(self)
 
     def _end(self, why: str) -> None:
-        self._turns.leave(self._sock)
+        self._turns.unregister(self._sock)
         super()._end(why)
 
 
@@ -237,7 +237,7 @@ class TlsReplyTransfer(ReplyTransfer):
         """Go on if the transport was waited for: it has room again."""
         if self._waiting:
             self._waiting = False
-            self._turns.again(self)
+            self._turns.reschedule(self)
 
     def _acknowledged(self) -> int:
         try:
@@ -272,7 +272,7 @@ class TlsReplyTransfer(ReplyTransfer):
         elif self._current == len(self._pieces):
             self._end("")
         else:
-            self._turns.again(self)
+            self._turns.reschedule(self)
 
     def _next(self, limit: int) -> list[bytes]:
         """Return what comes next, at most `limit` bytes; less only where the reply or the file ends."""

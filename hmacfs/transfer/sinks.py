@@ -101,7 +101,7 @@ class Digest(Protocol):
 class BodySource(Protocol):
     """One client as `transfer` sees it."""
 
-    def pour(self, sink: BodySink, plan: Plan) -> asyncio.Future[None]:
+    def receive_into(self, sink: BodySink, plan: Plan) -> asyncio.Future[None]:
         """Let the body flow into `sink`; done when it has ended and nothing stores it any more.
 
         Refused if it breaks off.

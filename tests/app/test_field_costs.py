@@ -142,7 +142,7 @@ class Link:
     trusted = False
     trailer: bytes | None = None
 
-    def grant(self, dialect: str, owner: str = "") -> None:
+    def authorize(self, dialect: str, owner: str = "") -> None:
         """Take no note."""
 
     def advise(self, upload: object) -> int:
@@ -150,13 +150,13 @@ class Link:
         del upload
         return 1 << 20
 
-    def inform(self, interim: bytes) -> None:
+    def send_interim(self, interim: bytes) -> None:
         """Send nothing."""
 
-    def break_off(self, refused: Refused) -> None:
+    def abort_body(self, refused: Refused) -> None:
         """Have nothing to break off."""
 
-    def pour(self, sink: object, plan: object) -> asyncio.Future[None]:
+    def receive_into(self, sink: object, plan: object) -> asyncio.Future[None]:
         """Break off at once."""
         del sink, plan
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -232,7 +232,7 @@ def test_each_connection_has_a_patience_of_its_own() -> None:
         for patience in (first, other, first, other.another()):
             await patience.wait(TransientError("broken"))
         assert (rests, first.waits) == ([0.5, 0.5, 1.0, 0.5], 4)
-        other.renew()
+        other.reset()
         with pytest.raises(GaveUp):
             await first.wait(TransientError("broken"))
 

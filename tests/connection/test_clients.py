@@ -68,14 +68,14 @@ def known(worker: ClientProfiles, client: str = HOST, owner: str = "") -> bytes:
 
 
 def download(worker: ClientProfiles, rate: float, client: str = HOST, seconds: float = 4.0) -> None:
-    sight = worker.sight(known(worker, client))
+    sight = worker.observations(known(worker, client))
     sight.taken += int(rate * seconds)
     sight.taking_s += seconds
 
 
 async def shared(*workers: ClientProfiles) -> None:
     for worker in workers:
-        await worker.share()
+        await worker.synchronize()
 
 
 async def closed(*workers: ClientProfiles) -> None:
@@ -93,7 +93,7 @@ def test_two_workers_know_what_one_saw(site: Site) -> None:
         assert other.profile(known(other)).quality is Quality.POOR
         assert one.profile(known(one)) == other.profile(known(other))
         for worker in (one, other):
-            worker.sight(known(worker)).uploads.started += 1
+            worker.observations(known(worker)).uploads.started += 1
         await shared(one, other, one)
         assert one.profile(known(one)).uploads.started == 2
         await closed(one, other)
@@ -108,7 +108,7 @@ def test_clients_are_known_again_after_a_restart_until_they_are_forgotten(site: 
         await first.close()  # brings what is left
         site.now += 600
         second = site.worker()
-        await second.share()
+        await second.synchronize()
         assert second.profile(known(second)).quality is Quality.POOR
         site.now += DAY_S
         assert second.profile(known(second)) == UNKNOWN
@@ -122,7 +122,7 @@ def test_addresses_are_readable_in_no_file_if_they_are_hashed(site: Site, hashed
     async def live() -> None:
         worker = site.worker(performing(hash_client_addresses=hashed))
         download(worker, 1 * MiB)
-        worker.sight(known(worker, owner="me@example.org")).uploads.started += 1
+        worker.observations(known(worker, owner="me@example.org")).uploads.started += 1
         await worker.close()
 
     asyncio.run(live())
@@ -139,9 +139,9 @@ def test_many_addresses_take_bounded_memory(site: Site) -> None:
         before = procfs.rss_bytes(os.getpid())
         for first, second in itertools.product(range(100), range(1000)):
             client = f"[2001:db8:{first:x}:{second:x}::1]:1"
-            worker.sight(known(worker, client)).uploads.started += 1
+            worker.observations(known(worker, client)).uploads.started += 1
             if second == 0 and first % 5 == 0:
-                await worker.share()
+                await worker.synchronize()
         grown = procfs.rss_bytes(os.getpid()) - before
         serving.figure(f"100,000 clients: {grown / MiB:.1f} MiB")
         assert grown < 24 * MiB
@@ -155,8 +155,8 @@ def test_acquaintances_that_cannot_be_used_are_told_once_and_done_without(site: 
         (site.path / ".hmacfs").rmdir()
         worker = site.worker()
         download(worker, 50 * KiB)
-        await worker.share()
-        await worker.share()
+        await worker.synchronize()
+        await worker.synchronize()
         assert worker.profile(known(worker)).quality is Quality.POOR
         download(worker, 50 * KiB)
         await worker.close()
@@ -168,7 +168,7 @@ def test_acquaintances_that_cannot_be_used_are_told_once_and_done_without(site: 
 def test_without_profiles_nobody_is_known(site: Site) -> None:
     worker = site.worker()
     download(worker, 50 * KiB)
-    worker.adopt(performing(client_profiling=False))
+    worker.reconfigure(performing(client_profiling=False))
     assert worker.key(HOST, "") is None
     assert worker.profile(worker.key(HOST, "")) == UNKNOWN
     asyncio.run(closed(worker))
@@ -191,7 +191,7 @@ def test_the_gauges_show_the_last_minute(site: Site) -> None:
         return {name.removeprefix("hmacfs_network_"): float(value) for name, value in pairs}
 
     async def minutes() -> None:
-        await worker.share()
+        await worker.synchronize()
         assert shown() == {}
         worker.speed.add(3 * MiB, 2.0)
         worker.speed.add(1 * MiB, 2.0)
@@ -199,11 +199,11 @@ def test_the_gauges_show_the_last_minute(site: Site) -> None:
         worker.latency.add(0.15, 1)
         worker.reliability.add(1, 1)
         worker.reliability.add(0, 1)
-        await worker.share()
+        await worker.synchronize()
         want = {"speed_bytes_per_second": MiB, "latency_seconds": 0.1, "reliability_ratio": 0.5}
         assert shown() == pytest.approx(want)
         for _ in range(500):
-            await worker.share()
+            await worker.synchronize()
         assert shown() == {}
         await worker.close()
 
@@ -218,14 +218,14 @@ def test_hints_count_while_nothing_was_measured(site: Site) -> None:
     assert worker.treatment(UNKNOWN, Hints(frugal=True)) == quality.TREATMENTS[Quality.FAIR]
     assert worker.treatment(UNKNOWN, slow) == quality.TREATMENTS[Quality.POOR]
     assert worker.advise(UNKNOWN, slow, FILE) < worker.advise(UNKNOWN, None, FILE)
-    near = worker.sight(known(worker))
+    near = worker.observations(known(worker))
     near.round_trips_s, near.round_trips = 0.001, 1
     profile = worker.profile(known(worker))
     assert worker.treatment(profile, slow) == quality.TREATMENTS[Quality.POOR]  # near, and slow all the same
     download(worker, 5 * MiB)
     profile = worker.profile(known(worker))
     assert worker.treatment(profile, slow) == quality.TREATMENTS[Quality.GOOD]
-    worker.adopt(dataclasses.replace(SETTINGS, streaming=Streaming(quality_adaptation=False)))
+    worker.reconfigure(dataclasses.replace(SETTINGS, streaming=Streaming(quality_adaptation=False)))
     assert worker.treatment(profile, slow) == quality.AS_EVER
     asyncio.run(closed(worker))
 

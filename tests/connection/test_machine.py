@@ -162,7 +162,7 @@ class Machine(RuleBasedStateMachine):
                 machine.fail("pwrite")
                 return super().take(data, patience_ns)  # type: ignore[arg-type] # as it came
 
-        draw, try_lock, holds = _core.draw, locks.try_lock, Fence.holds
+        draw, try_lock, holds = _core.recv_into, locks.try_lock, Fence.holds
 
         def failing_draw(*given: object) -> object:
             machine.fail("recv")
@@ -178,7 +178,7 @@ class Machine(RuleBasedStateMachine):
 
         for owner, name, value in (
             (_core, "FileWriter", FileWriter),
-            (_core, "draw", failing_draw),
+            (_core, "recv_into", failing_draw),
             (locks, "try_lock", failing_lock),
             (Fence, "holds", property(failing_look)),
         ):
@@ -296,7 +296,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def rouse(self) -> None:
-        self.bench.turns.rouse()
+        self.bench.turns.wake_stalled()
         self.bench.turn()
 
     @rule(

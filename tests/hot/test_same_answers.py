@@ -117,7 +117,7 @@ class Paths:
         self.now = time.time()
         self.hot = hot_objects(self.slab, row, self.lines.append, store.root_fd)
         self.limits = heads.HeadLimits()
-        configure(self.hot, journal.leads(), any_origin=self.app.any_origin)
+        configure(self.hot, journal.line_template(), any_origin=self.app.any_origin)
         self.memory = admission.Admission(self.hot, journal)
 
     def reply(self, raw: bytes) -> tuple[Head, Reply]:
@@ -628,7 +628,7 @@ def test_lines_are_those_of_the_log(paths: Paths, tmp_path: Path) -> None:
     for style in ("logfmt", "json"):
         with (tmp_path / style).open("w+b") as file:
             journal = Log(file.fileno(), level="info", style=style, clock=lambda: 0.0)
-            configure(paths.hot, journal.leads())
+            configure(paths.hot, journal.line_template())
             target = b'/upload/a"b%0a\\?v=' + b"0" * 64
             shown = journal.shown(target)
             paths.hot.admit(target, entry(logged=shown))

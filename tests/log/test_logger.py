@@ -290,7 +290,7 @@ def test_a_rotated_file_is_opened_anew(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_opened_anew_leaves_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "log"
     log = open_log(options(path))
-    log.apply(options(tmp_path / "none" / "log", form="json"))
+    log.reconfigure(options(tmp_path / "none" / "log", form="json"))
     log.event("info", "serve-ready")
     log.close()
     lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -299,7 +299,7 @@ def test_a_file_that_cannot_be_opened_anew_leaves_the_old_one(tmp_path: Path) ->
 
 def test_a_new_configuration_changes_level_and_file(tmp_path: Path) -> None:
     log = open_log(options(tmp_path / "one"))
-    log.apply(options(tmp_path / "two", level="warn"))
+    log.reconfigure(options(tmp_path / "two", level="warn"))
     log.event("info", "serve-ready")
     log.event("warn", "space-low")
     log.close()

@@ -50,10 +50,10 @@ def test_after_a_change_one_round_is_enough(best: int, seed: int) -> None:
     for before in SIZES:
         ranking = Ranking(best=before)
         for _ in range(4):
-            ranking = buffer_ranking.after(
+            ranking = buffer_ranking.updated(
                 ranking, round_of(ranking.best, before, chance, rounds=40), CLASSES
             )
-        ranking = buffer_ranking.after(ranking, round_of(ranking.best, best, chance, rounds=40), CLASSES)
+        ranking = buffer_ranking.updated(ranking, round_of(ranking.best, best, chance, rounds=40), CLASSES)
         assert 0.5 <= ranking.best / best <= 2
 
 
@@ -63,7 +63,7 @@ def test_a_steady_site_is_left_alone(rounds: int, seed: int) -> None:
     chance = random.Random(seed)
     ranking, changes = Ranking(best=CLASSES.most), 0
     for _ in range(10):
-        after = buffer_ranking.after(ranking, round_of(ranking.best, 256 * KiB, chance, rounds), CLASSES)
+        after = buffer_ranking.updated(ranking, round_of(ranking.best, 256 * KiB, chance, rounds), CLASSES)
         changes += after.best != ranking.best
         ranking = after
     assert changes <= 2
@@ -71,12 +71,12 @@ def test_a_steady_site_is_left_alone(rounds: int, seed: int) -> None:
 
 def test_what_costs_nearly_the_same_is_no_reason_to_change() -> None:
     fresh = {size: Weight(1e12, 1e3) for size in SIZES} | {64 * KiB: Weight(1e12, 1e3 * 0.97)}
-    assert buffer_ranking.after(Ranking(best=MiB), fresh, CLASSES).best == MiB
+    assert buffer_ranking.updated(Ranking(best=MiB), fresh, CLASSES).best == MiB
 
 
 def test_the_best_of_several_better_ones_is_used() -> None:
     fresh = {MiB: Weight(1e12, 1e3), 64 * KiB: Weight(1e12, 500), 128 * KiB: Weight(1e12, 400)}
-    assert buffer_ranking.after(Ranking(best=MiB), fresh, CLASSES).best == 128 * KiB
+    assert buffer_ranking.updated(Ranking(best=MiB), fresh, CLASSES).best == 128 * KiB
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_the_best_of_several_better_ones_is_used() -> None:
     ],
 )
 def test_too_little_is_no_reason_either(fresh: dict[int, Weight]) -> None:
-    assert buffer_ranking.after(Ranking(best=MiB), fresh, CLASSES).best == MiB
+    assert buffer_ranking.updated(Ranking(best=MiB), fresh, CLASSES).best == MiB
 
 
 @given(
@@ -100,7 +100,7 @@ def test_too_little_is_no_reason_either(fresh: dict[int, Weight]) -> None:
     ),
 )
 def test_the_best_is_always_a_class_and_the_state_comes_back(best: int, fresh: dict[int, Weight]) -> None:
-    ranking = buffer_ranking.after(Ranking(best=best), fresh, CLASSES)
+    ranking = buffer_ranking.updated(Ranking(best=best), fresh, CLASSES)
     assert ranking.best in SIZES
     assert buffer_ranking.read(buffer_ranking.write(ranking), CLASSES) == ranking
 

@@ -63,14 +63,14 @@ def test_a_faster_client_never_begins_with_less(length: int, slow: float, fast: 
     ],
 )
 def test_a_look(before: Filling, came: int, dry: bool, after: Filling) -> None:  # noqa: FBT001 - a table
-    assert buffer_size.after(before, CLASSES, came, dry=dry) == after
+    assert buffer_size.updated(before, CLASSES, came, dry=dry) == after
 
 
 @given(LOOKS)
 def test_whatever_comes_it_is_a_class(looks: list[tuple[int, bool]]) -> None:
     now = Filling(INITIAL)
     for came, dry in looks:
-        now = buffer_size.after(now, CLASSES, came, dry=dry)
+        now = buffer_size.updated(now, CLASSES, came, dry=dry)
         assert now.size in CLASSES.each()
         assert 0 <= now.slack < PATIENCE
 
@@ -81,7 +81,7 @@ def test_a_steady_client_is_followed_and_never_to_and_back(typical: int, drift: 
     now = Filling(INITIAL)
     seen = [now.size]
     for share in drift:
-        now = buffer_size.after(now, CLASSES, max(int(typical * share), 1), dry=True)
+        now = buffer_size.updated(now, CLASSES, max(int(typical * share), 1), dry=True)
         seen.append(now.size)
     steps = [after - before for before, after in itertools.pairwise(seen)]
     assert not (min(steps) < 0 < max(steps))
@@ -95,6 +95,6 @@ def test_a_faster_client_never_ends_with_less(slow: int, fast: int) -> None:
     for came in sorted((slow, fast)):
         now = Filling(INITIAL)
         for _ in range(100):
-            now = buffer_size.after(now, CLASSES, came, dry=True)
+            now = buffer_size.updated(now, CLASSES, came, dry=True)
         ends.append(now.size)
     assert ends[0] <= ends[1]

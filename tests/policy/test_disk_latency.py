@@ -15,7 +15,7 @@ TIMES = st.lists(st.floats(0, 10), max_size=200)
 def after(*waited_s: float) -> Disk:
     disk = Disk()
     for waited in waited_s:
-        disk = disk_latency.after(disk, waited)
+        disk = disk_latency.updated(disk, waited)
     return disk
 
 

@@ -26,7 +26,7 @@ SAMPLES = st.lists(
 def after(*samples: Sample) -> Estimate:
     estimate = estimator.STRANGER
     for sample in samples:
-        estimate = estimator.after(estimate, sample)
+        estimate = estimator.updated(estimate, sample)
     return estimate
 
 
@@ -62,7 +62,7 @@ def test_the_first_interruption_outweighs_the_guess() -> None:
 def test_without_interruptions_a_connection_is_trusted_longer_and_longer() -> None:
     estimate, trusted_s = estimator.STRANGER, []
     for _ in range(100):
-        estimate = estimator.after(estimate, chunk(20.0))
+        estimate = estimator.updated(estimate, chunk(20.0))
         trusted_s.append(estimate.network.between_interruptions_s)
     assert trusted_s == sorted(trusted_s)
     assert trusted_s[-1] > 10 * estimator.BETWEEN_INTERRUPTIONS_S

@@ -38,7 +38,7 @@ SIGHTS = st.builds(
 
 def after(*sights: Observations, now: float = NOW, profile: Profile = UNKNOWN) -> Profile:
     for sight in sights:
-        profile = profiles.after(profile, sight, LineThresholds(), now)
+        profile = profiles.updated(profile, sight, LineThresholds(), now)
     return profile
 
 
@@ -112,7 +112,7 @@ def test_chunks_follow_what_is_known() -> None:
 def test_whatever_is_seen_a_profile_makes_sense(sights: list[Observations], pause_s: float) -> None:
     profile = UNKNOWN
     for number, sight in enumerate(sights):
-        profile = profiles.after(profile, sight, LineThresholds(), NOW + number * pause_s)
+        profile = profiles.updated(profile, sight, LineThresholds(), NOW + number * pause_s)
     for one in (profile.uploads.rate, profile.uploads.interruptions, profile.taking):
         assert one.value >= 0
         assert one.evidence_s >= 0

@@ -34,14 +34,14 @@ LEFT = st.integers(0, MUCH)
     ],
 )
 def test_the_next_look(now: int, came: int, seconds: float, left: int, after: int) -> None:
-    assert read_threshold.after(now, came, seconds, received=MUCH, left=left) == after
+    assert read_threshold.updated(now, came, seconds, received=MUCH, left=left) == after
 
 
 @given(NOW, CAME, SECONDS, LEFT, LEFT)
 def test_it_never_waits_for_what_cannot_come(
     now: int, came: int, seconds: float, received: int, left: int
 ) -> None:
-    after = read_threshold.after(now, came, seconds, received=received, left=left)
+    after = read_threshold.updated(now, came, seconds, received=received, left=left)
     assert after == AT_ONCE or LEAST_BYTES <= after <= min(left, MOST_BYTES)
 
 
@@ -49,7 +49,7 @@ def test_it_never_waits_for_what_cannot_come(
 def test_a_new_client_is_waited_for_only_for_as_much_as_it_has_sent(
     came: int, seconds: float, received: int
 ) -> None:
-    assert read_threshold.after(AT_ONCE, came, seconds, received=received, left=MUCH) <= max(
+    assert read_threshold.updated(AT_ONCE, came, seconds, received=received, left=MUCH) <= max(
         received, AT_ONCE
     )
 
@@ -58,7 +58,7 @@ def test_a_new_client_is_waited_for_only_for_as_much_as_it_has_sent(
 def test_a_faster_client_is_never_looked_at_for_less(came: int, one: float, other: float) -> None:
     short, long = sorted((one, other))
     quick, patient = (
-        read_threshold.after(AT_ONCE, came, seconds, received=MUCH, left=MUCH) for seconds in (short, long)
+        read_threshold.updated(AT_ONCE, came, seconds, received=MUCH, left=MUCH) for seconds in (short, long)
     )
     assert quick >= patient
 
@@ -66,5 +66,6 @@ def test_a_faster_client_is_never_looked_at_for_less(came: int, one: float, othe
 @given(st.integers(2 * LEAST_BYTES, MOST_BYTES), st.floats(0.6, 1.6))
 def test_what_varies_little_changes_nothing(now: int, factor: float) -> None:
     assert (
-        read_threshold.after(now, now, read_threshold.LOOK_EVERY_S * factor, received=MUCH, left=MUCH) == now
+        read_threshold.updated(now, now, read_threshold.LOOK_EVERY_S * factor, received=MUCH, left=MUCH)
+        == now
     )

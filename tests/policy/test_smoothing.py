@@ -20,22 +20,22 @@ PRIOR = replace(NEW, evidence_s=3.0)
 
 def after(first: Forecast, samples: list[tuple[float, float]]) -> Forecast:
     for sample, seconds in samples:
-        first = smoothing.after(first, sample, seconds)
+        first = smoothing.updated(first, sample, seconds)
     return first
 
 
 def test_a_guess_goes_with_the_first_sample() -> None:
-    assert smoothing.after(NEW, 7.0, 0.001).value == 7.0
+    assert smoothing.updated(NEW, 7.0, 0.001).value == 7.0
 
 
 def test_a_sample_of_no_time_says_nothing() -> None:
-    assert smoothing.after(NEW, 7.0, 0.0) == NEW
-    assert smoothing.after(PRIOR, 7.0, 0.0) == PRIOR
+    assert smoothing.updated(NEW, 7.0, 0.0) == NEW
+    assert smoothing.updated(PRIOR, 7.0, 0.0) == PRIOR
 
 
 def test_in_the_long_run_what_is_a_half_life_old_counts_half() -> None:
     settled = after(NEW, [(4.0, 1000.0)])
-    assert smoothing.after(settled, 8.0, 10.0).value == pytest.approx(6.0)
+    assert smoothing.updated(settled, 8.0, 10.0).value == pytest.approx(6.0)
 
 
 @given(SAMPLES)
@@ -54,7 +54,7 @@ def test_where_a_sample_is_cut_does_not_matter(
     samples: list[tuple[float, float]], sample: float, seconds: float, share: float
 ) -> None:
     before = after(PRIOR, samples)
-    whole = smoothing.after(before, sample, seconds)
+    whole = smoothing.updated(before, sample, seconds)
     cut = after(before, [(sample, seconds * share), (sample, seconds * (1 - share))])
     assert cut.value == pytest.approx(whole.value)
     assert cut.evidence_s == pytest.approx(whole.evidence_s)
@@ -65,5 +65,5 @@ def test_a_larger_sample_never_makes_less_expected(
     samples: list[tuple[float, float]], one: float, other: float, seconds: float
 ) -> None:
     before = after(PRIOR, samples)
-    least, most = (smoothing.after(before, sample, seconds).value for sample in sorted((one, other)))
+    least, most = (smoothing.updated(before, sample, seconds).value for sample in sorted((one, other)))
     assert least <= most

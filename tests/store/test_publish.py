@@ -49,9 +49,9 @@ def test_a_committed_file_is_there(
 
     async def main() -> None:
         stored = await put(store, place, body)
-        file = store.find(place.key)
+        file = store.open_file(place.key)
         assert (file.size, file.mtime_ns, file.inode) == (len(body), stored.mtime_ns, stored.inode)
-        known = store.known(place.key, file)
+        known = store.cached_metadata(place.key, file)
         assert known is not None
         assert known.content_type == "text/plain"
         file.descriptor.close()
@@ -276,9 +276,9 @@ def test_a_busy_index_is_503(root: Path) -> None:
         with pytest.raises(Refused) as caught:
             await put(store, slot("U/it"))
         assert caught.value.refusal is errors.BUSY
-        file = store.find("upload/before/it")  # readers are not held up
+        file = store.open_file("upload/before/it")  # readers are not held up
         store._recent._facts.clear()
-        known = await store.learn("upload/before/it", file)
+        known = await store.fetch_metadata("upload/before/it", file)
         file.descriptor.close()
         assert known.content_type == "text/plain"
         other.execute("ROLLBACK")
@@ -295,15 +295,15 @@ def test_two_stores_share_what_they_know(root: Path) -> None:
 
     async def main() -> None:
         await put(one, slot("U/it"))
-        file = other.find("upload/U/it")
-        assert other.known("upload/U/it", file) is None
-        known = await other.learn("upload/U/it", file)
-        assert other.known("upload/U/it", file) == known
+        file = other.open_file("upload/U/it")
+        assert other.cached_metadata("upload/U/it", file) is None
+        known = await other.fetch_metadata("upload/U/it", file)
+        assert other.cached_metadata("upload/U/it", file) == known
         assert known.content_type == "text/plain"
         file.descriptor.close()
         await other.remove(slot("U/it"))
         with pytest.raises(Refused):
-            one.find("upload/U/it")
+            one.open_file("upload/U/it")
         await put(one, slot("U/it"))
 
     asyncio.run(main())
@@ -359,15 +359,17 @@ def test_an_expired_file_is_gone_at_once(
     async def main() -> None:
         expires = None if expires_s is None else clock() / 1e9 + expires_s
         await put(uploader, slot("U/it"), expires=expires)
-        file = uploader.find("upload/U/it")
+        file = uploader.open_file("upload/U/it")
         clock.pass_s(10**9 if age_s is None else age_s - 1)
-        assert uploader.known("upload/U/it", file) == await reader.learn("upload/U/it", file)
+        assert uploader.cached_metadata("upload/U/it", file) == await reader.fetch_metadata(
+            "upload/U/it", file
+        )
         clock.pass_s(2)
         if age_s is not None:
             with pytest.raises(Refused):
-                uploader.known("upload/U/it", file)
+                uploader.cached_metadata("upload/U/it", file)
             with pytest.raises(Refused):
-                await reader.learn("upload/U/it", file)
+                await reader.fetch_metadata("upload/U/it", file)
         file.descriptor.close()
 
     asyncio.run(main())
@@ -384,9 +386,9 @@ def test_a_file_that_the_index_does_not_know_ages_by_its_mtime(root: Path, clock
 
     async def main() -> None:
         for name in ("young", "old"):
-            file = store.find(name)
+            file = store.open_file(name)
             try:
-                known = await store.learn(name, file)
+                known = await store.fetch_metadata(name, file)
                 assert (name, known.content_type) == ("young", None)
             except Refused as refused:
                 assert (name, refused.refusal) == ("old", errors.NOT_FOUND)  # noqa: PT017 - either way
@@ -451,12 +453,12 @@ def test_a_removed_file_is_gone_with_its_row_and_directories(root: Path, durabil
 def test_other_rules_hold_from_the_next_request_on(store: Store, root: Path) -> None:
     async def main() -> None:
         await put(store, slot("1/it"))
-        store.adopt(rules(ttl_s=0.0, durability=Durability.RELAXED))
-        file = store.find("upload/1/it")
+        store.reconfigure(rules(ttl_s=0.0, durability=Durability.RELAXED))
+        file = store.open_file("upload/1/it")
         with pytest.raises(Refused):
-            store.known("upload/1/it", file)
+            store.cached_metadata("upload/1/it", file)
         file.descriptor.close()
-        store.adopt(rules(min_free=2**60))
+        store.reconfigure(rules(min_free=2**60))
         with pytest.raises(Refused) as caught:
             await store.begin(slot("2/it"), 1)
         assert caught.value.refusal is errors.DISK_FULL

@@ -46,7 +46,7 @@ def test_an_upload_in_three_requests_is_a_file_like_any_other(store: Store, root
     async def main() -> None:
         sessions = store.sessions
         assert await sessions.begin(NAME, terms(), 11)
-        found = await sessions.look(NAME, mine)
+        found = await sessions.durable_status(NAME, mine)
         assert (found.offset, found.length, found.complete) == (0, 11, False)
         assert found.terms == terms()
         assert (await append(store, NAME, b"hello")).offset == 5
@@ -56,15 +56,15 @@ def test_an_upload_in_three_requests_is_a_file_like_any_other(store: Store, root
             write(writing, b"world")
             await sessions.keep(writing)
             await sessions.publish(writing, slot("U/it"), b"d" * 32)
-        found = await sessions.look(NAME, mine)
+        found = await sessions.durable_status(NAME, mine)
         assert (found.offset, found.length, found.complete) == (11, 11, True)
 
     asyncio.run(main())
     assert (root / "upload/U/it").read_bytes() == b"hello world"
     assert (root / "upload/U/it").stat().st_mode & 0o777 == 0o640
     assert left(root) == [f"{NAME}.note"]
-    file = store.find("upload/U/it")
-    assert asyncio.run(store.learn("upload/U/it", file)).content_type == "text/plain"
+    file = store.open_file("upload/U/it")
+    assert asyncio.run(store.fetch_metadata("upload/U/it", file)).content_type == "text/plain"
     file.descriptor.close()
 
 
@@ -74,9 +74,9 @@ def test_a_length_that_is_told_late(store: Store, root: Path) -> None:
         await append(store, NAME, b"hello")
         with await store.sessions.take_over(NAME, mine) as writing:
             assert writing.found.length is None
-            await store.sessions.expect(writing, 5, 0)
+            await store.sessions.declare_length(writing, 5, 0)
             await store.sessions.publish(writing, slot("U/it"), None)
-        assert (await store.sessions.look(NAME, mine)).length == 5
+        assert (await store.sessions.durable_status(NAME, mine)).length == 5
 
     asyncio.run(main())
     assert (root / "upload/U/it").read_bytes() == b"hello"
@@ -87,7 +87,7 @@ def test_a_name_is_begun_once(store: Store) -> None:
         assert await store.sessions.begin(NAME, terms(), 5)
         await append(store, NAME, b"he")
         assert not await store.sessions.begin(NAME, terms("upload/other"), 7)
-        found = await store.sessions.look(NAME, mine)
+        found = await store.sessions.durable_status(NAME, mine)
         assert (found.offset, found.length, found.terms.key) == (2, 5, "upload/U/it")
 
     asyncio.run(main())
@@ -96,9 +96,14 @@ def test_a_name_is_begun_once(store: Store) -> None:
 def test_what_is_not_there_and_what_is_somebody_elses_look_alike(store: Store) -> None:
     asyncio.run(store.sessions.begin(NAME, terms(), 5))
     for name, allowed in ((NAME, lambda *_: False), ("b" * 32, anybody)):
-        for verb in (store.sessions.look, store.sessions.peek, store.sessions.take_over, store.sessions.drop):
+        for verb in (
+            store.sessions.durable_status,
+            store.sessions.status,
+            store.sessions.take_over,
+            store.sessions.drop,
+        ):
             assert refused(verb(name, allowed)) is errors.NOT_FOUND
-    assert asyncio.run(store.sessions.look(NAME, mine)).offset == 0
+    assert asyncio.run(store.sessions.durable_status(NAME, mine)).offset == 0
 
 
 def test_a_taken_place_and_a_full_disk_are_told_at_the_beginning(store: Store) -> None:
@@ -156,7 +161,7 @@ def test_a_process_that_died_between_name_and_note(store: Store, root: Path) -> 
         (root / "upload/U/it").hardlink_to(root / f".hmacfs/uploads/{NAME}")
         with await store.sessions.take_over(NAME, mine) as writing:
             await store.sessions.publish(writing, slot("U/it"), None)
-        assert (await store.sessions.look(NAME, mine)).complete
+        assert (await store.sessions.durable_status(NAME, mine)).complete
 
     asyncio.run(main())
     assert (root / "upload/U/it").read_bytes() == b"hello"
@@ -168,8 +173,8 @@ def test_a_cut_drops_what_the_request_brought_and_no_more(store: Store) -> None:
         await append(store, NAME, b"hello")
         with await store.sessions.take_over(NAME, mine) as writing:
             write(writing, b"wrong bytes")
-            await store.sessions.cut(writing)
-        assert (await store.sessions.look(NAME, mine)).offset == 5
+            await store.sessions.discard_unverified(writing)
+        assert (await store.sessions.durable_status(NAME, mine)).offset == 5
         assert (await append(store, NAME, b" world")).offset == 11
 
     asyncio.run(main())
@@ -181,13 +186,13 @@ def test_doubtful_bytes_count_once_they_are_trusted(store: Store, *, trusted: bo
         await store.sessions.begin(NAME, terms(), 100)
         await append(store, NAME, b"hello")
         with await store.sessions.take_over(NAME, mine) as writing:
-            await store.sessions.doubt(writing)
+            await store.sessions.begin_unverified(writing)
             write(writing, b" world")
             if trusted:
-                await store.sessions.trust(writing)
-        assert (await store.sessions.look(NAME, mine)).offset == offset
+                await store.sessions.confirm(writing)
+        assert (await store.sessions.durable_status(NAME, mine)).offset == offset
         assert (await append(store, NAME, b"!")).offset == offset + 1
-        assert (await store.sessions.look(NAME, mine)).offset == offset + 1
+        assert (await store.sessions.durable_status(NAME, mine)).offset == offset + 1
 
     asyncio.run(main())
 
@@ -197,7 +202,7 @@ def test_bytes_count_even_if_nobody_came_to_keep_them(store: Store) -> None:
         await store.sessions.begin(NAME, terms(), 100)
         with await store.sessions.take_over(NAME, mine) as writing:
             write(writing, b"hello")
-        assert (await store.sessions.look(NAME, mine)).offset == 5
+        assert (await store.sessions.durable_status(NAME, mine)).offset == 5
 
     asyncio.run(main())
 
@@ -206,9 +211,9 @@ def test_room_that_was_reserved_is_not_what_has_come(store: Store, root: Path) -
     async def main() -> None:
         await store.sessions.begin(NAME, terms(), 1000)
         with await store.sessions.take_over(NAME, mine) as writing:
-            await store.sessions.expect(writing, writing.found.length, 1000)
+            await store.sessions.declare_length(writing, writing.found.length, 1000)
             write(writing, b"hello")
-        assert (await store.sessions.look(NAME, mine)).offset == 5
+        assert (await store.sessions.durable_status(NAME, mine)).offset == 5
 
     asyncio.run(main())
     assert (root / f".hmacfs/uploads/{NAME}").stat().st_size == 5
@@ -219,7 +224,7 @@ def test_a_broken_upload_in_one_request_is_gone_on_with(store: Store, root: Path
         with await store.begin(slot("U/it"), 11) as part:
             os.write(part.file.fileno(), b"hello ")
             await store.sessions.salvage(part, NAME, terms())
-        found = await store.sessions.look(NAME, mine)
+        found = await store.sessions.durable_status(NAME, mine)
         assert (found.offset, found.length) == (6, 11)
         with await store.sessions.take_over(NAME, mine) as writing:
             write(writing, b"world")
@@ -255,7 +260,7 @@ def test_a_broken_upload_of_another_token_takes_the_place(store: Store) -> None:
         with await store.begin(slot("U/it"), 11) as part:
             os.write(part.file.fileno(), b"hello")
             await store.sessions.salvage(part, NAME, terms(most=11))
-        found = await store.sessions.look(NAME, anybody)
+        found = await store.sessions.durable_status(NAME, anybody)
         assert (found.offset, found.length, found.terms.most) == (5, 11, 11)
 
     asyncio.run(main())
@@ -278,7 +283,7 @@ def test_what_is_salvaged_is_in_use_from_then_on(store: Store, clock: Clock) -> 
             os.write(part.file.fileno(), b"hello")
             await store.sessions.salvage(part, NAME, terms())
         clock.pass_s(100)
-        assert (await store.sessions.look(NAME, mine)).offset == 5
+        assert (await store.sessions.durable_status(NAME, mine)).offset == 5
 
     asyncio.run(main())
 
@@ -289,10 +294,10 @@ def test_a_dropped_upload_never_was(store: Store, root: Path) -> None:
         await append(store, NAME, b"hello")
         assert (await store.sessions.drop(NAME, mine)).offset == 5
         with pytest.raises(Refused, match="not_found"):
-            await store.sessions.look(NAME, mine)
+            await store.sessions.durable_status(NAME, mine)
         assert not store.sessions.has(NAME)
         assert await store.sessions.begin(NAME, terms(), 3)
-        assert (await store.sessions.look(NAME, mine)).offset == 0
+        assert (await store.sessions.durable_status(NAME, mine)).offset == 0
 
     asyncio.run(main())
     assert left(root) == [f"{NAME}.note"]
@@ -327,7 +332,7 @@ def test_parts_are_joined_in_their_order(store: Store, root: Path, came: bytes) 
         await append(store, NAME, came)
         parts = [await sessions.take_over(name, mine) for name in pieces]
         with await sessions.take_over(NAME, mine) as writing:
-            assert (await sessions.join(writing, parts)).offset == len(whole)
+            assert (await sessions.concatenate(writing, parts)).offset == len(whole)
             await sessions.publish(writing, slot("U/it"), None)
         for part in parts:
             part.__exit__(None, None, None)
@@ -352,11 +357,11 @@ def test_an_unused_upload_is_gone_and_after_the_sweep_unknown(store: Store, cloc
     asyncio.run(store.sessions.begin(NAME, terms(), 11))
     asyncio.run(append(store, NAME, b"hello"))
     clock.pass_s(LIVES_S + 1)
-    for verb in (store.sessions.look, store.sessions.peek, store.sessions.take_over):
+    for verb in (store.sessions.durable_status, store.sessions.status, store.sessions.take_over):
         assert refused(verb(NAME, mine)) is errors.UPLOAD_EXPIRED
-    assert refused(store.sessions.look(NAME, lambda *_: False)) is errors.NOT_FOUND
+    assert refused(store.sessions.durable_status(NAME, lambda *_: False)) is errors.NOT_FOUND
     assert asyncio.run(store.sweep_sessions()) == 1
-    assert refused(store.sessions.look(NAME, mine)) is errors.NOT_FOUND
+    assert refused(store.sessions.durable_status(NAME, mine)) is errors.NOT_FOUND
     assert left(root) == []
 
 
@@ -365,7 +370,7 @@ def test_every_request_is_a_use(store: Store, clock: Clock) -> None:
         await store.sessions.begin(NAME, terms(), 11)
         for _ in range(3):
             clock.pass_s(LIVES_S - 10)
-            used_s = (await store.sessions.look(NAME, mine)).used_s
+            used_s = (await store.sessions.durable_status(NAME, mine)).used_s
             assert abs(used_s - clock() / NANO) < 1
             clock.pass_s(LIVES_S - 10)
             await append(store, NAME, b"x")
@@ -412,9 +417,9 @@ def test_a_sweep_that_must_end_does_so_after_a_batch(store: Store, clock: Clock)
 def test_a_shorter_life_is_the_rule_from_the_next_request_on(store: Store, clock: Clock) -> None:
     asyncio.run(store.sessions.begin(NAME, terms(), 11))
     clock.pass_s(100)
-    store.adopt(dataclasses.replace(rules(), session_s=50.0))
+    store.reconfigure(dataclasses.replace(rules(), session_s=50.0))
     assert store.sessions.lives_s == 50.0
-    assert refused(store.sessions.look(NAME, mine)) is errors.UPLOAD_EXPIRED
+    assert refused(store.sessions.durable_status(NAME, mine)) is errors.UPLOAD_EXPIRED
 
 
 def test_the_sweep_goes_by_the_real_clock_too(root: Path) -> None:
@@ -425,7 +430,7 @@ def test_the_sweep_goes_by_the_real_clock_too(root: Path) -> None:
         long_ago = (0, 0)
         for name in left(root):
             os.utime(root / ".hmacfs/uploads" / name, ns=long_ago)
-        assert refused(store.sessions.look(NAME, mine)) is errors.UPLOAD_EXPIRED
+        assert refused(store.sessions.durable_status(NAME, mine)) is errors.UPLOAD_EXPIRED
         assert asyncio.run(store.sweep_sessions()) == 1
     assert left(root) == []
 

@@ -57,7 +57,7 @@ def test_all_that_is_known_outlives_the_process(root: Path) -> None:
         with contextlib.closing(Store.open(str(root), rules())) as store:
             if not expected:
                 asyncio.run(store.sessions.begin(NAME, terms(), 11))
-            found = asyncio.run(store.sessions.look(NAME, mine))
+            found = asyncio.run(store.sessions.durable_status(NAME, mine))
             assert (found.offset, found.length, found.terms) == (expected, 11, terms())
             asyncio.run(append(store, NAME, data))
     assert place(root).read_bytes() == b"hello world"
@@ -69,12 +69,14 @@ def test_after_a_power_cut_a_file_ends_at_its_first_hole(store: Store, root: Pat
     asyncio.run(store.sessions.begin(NAME, terms(), 1 << 20))
     asyncio.run(append(store, NAME, b"x" * 8192))
     os.truncate(place(root), 100_000)
-    assert asyncio.run(store.sessions.look(NAME, mine)).offset == 100_000  # of this boot: somebody wrote them
+    assert (
+        asyncio.run(store.sessions.durable_status(NAME, mine)).offset == 100_000
+    )  # of this boot: somebody wrote them
     boot_again(root)
-    assert asyncio.run(store.sessions.look(NAME, mine)).offset == 8192
+    assert asyncio.run(store.sessions.durable_status(NAME, mine)).offset == 8192
     assert place(root).read_bytes() == b"x" * 8192
     os.truncate(place(root), 20_000)
-    assert asyncio.run(store.sessions.look(NAME, mine)).offset == 20_000  # the boot was noted
+    assert asyncio.run(store.sessions.durable_status(NAME, mine)).offset == 20_000  # the boot was noted
 
 
 @pytest.mark.usefixtures("no_fd_leak")
@@ -124,7 +126,7 @@ def test_a_damaged_note_is_no_upload_and_holds_nothing_up(store: Store, root: Pa
 
     async def main() -> None:
         sessions = store.sessions
-        for verb in (sessions.look, sessions.peek, sessions.take_over, sessions.drop):
+        for verb in (sessions.durable_status, sessions.status, sessions.take_over, sessions.drop):
             with pytest.raises(Refused, match="not_found"):
                 await verb(NAME, anybody)
         with pytest.raises(Refused, match="not_found"):
@@ -132,7 +134,7 @@ def test_a_damaged_note_is_no_upload_and_holds_nothing_up(store: Store, root: Pa
         with await store.begin(slot("U/it"), 11) as part:
             os.write(part.file.fileno(), b"hello")
             await sessions.salvage(part, NAME, terms(most=11))
-        assert (await sessions.look(NAME, mine)).offset == 5
+        assert (await sessions.durable_status(NAME, mine)).offset == 5
 
     asyncio.run(main())
     assert names(root) == set()
@@ -175,7 +177,7 @@ def test_terms_longer_than_a_page_are_read_whole(store: Store) -> None:
     long = terms(f"upload/{'x' * 200}")
     metadata = 'filename "' * 40_000
     asyncio.run(store.sessions.begin(NAME, type(long)(key=long.key, owner="me", metadata=metadata), 11))
-    assert asyncio.run(store.sessions.look(NAME, mine)).terms.metadata == metadata
+    assert asyncio.run(store.sessions.durable_status(NAME, mine)).terms.metadata == metadata
 
 
 @settings(max_examples=30)
@@ -186,11 +188,11 @@ def test_no_damage_is_a_fault(tmp_path_factory: pytest.TempPathFactory, junk: by
         asyncio.run(store.sessions.begin(NAME, terms(), 11))
         forge(note(root), at, junk)
         with contextlib.suppress(Refused):
-            asyncio.run(store.sessions.look(NAME, anybody))
+            asyncio.run(store.sessions.durable_status(NAME, anybody))
         with contextlib.suppress(Refused):
             asyncio.run(append(store, NAME, b"hello"))
         asyncio.run(store.sessions.clear(NAME))
         assert not store.sessions.has(NAME)
         with pytest.raises(Refused) as caught:
-            asyncio.run(store.sessions.look(NAME, anybody))
+            asyncio.run(store.sessions.durable_status(NAME, anybody))
         assert caught.value.refusal is errors.NOT_FOUND

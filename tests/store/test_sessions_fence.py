@@ -75,11 +75,11 @@ def test_the_newer_of_two_workers_wins(pair: tuple[Store, Store], root: Path) ->
                 with pytest.raises(Refused, match="upload_taken_over"):
                     write(old, b"never")
                 write(new, b"world")
-                for verb in (one.sessions.cut(old), one.sessions.expect(old, 7, 0)):
+                for verb in (one.sessions.discard_unverified(old), one.sessions.declare_length(old, 7, 0)):
                     with pytest.raises(Refused, match="upload_taken_over"):
                         await verb
                 assert (await other.sessions.keep(new)).offset == 11
-        assert (await one.sessions.look(NAME, mine)).offset == 11
+        assert (await one.sessions.durable_status(NAME, mine)).offset == 11
 
     asyncio.run(main())
     assert (root / f".hmacfs/uploads/{NAME}").read_bytes() == b"hello world"
@@ -93,7 +93,7 @@ def test_to_look_stops_the_writer_so_that_what_is_told_stays_true(pair: tuple[St
         await one.sessions.begin(NAME, terms(), 100)
         with await one.sessions.take_over(NAME, mine) as old:
             write(old, b"hello")
-            assert (await other.sessions.look(NAME, mine)).offset == 5
+            assert (await other.sessions.durable_status(NAME, mine)).offset == 5
             with pytest.raises(Refused, match="upload_taken_over"):
                 write(old, b"never")
 
@@ -107,10 +107,10 @@ def test_whoever_may_not_have_it_stops_nobody(pair: tuple[Store, Store]) -> None
     async def main() -> None:
         await one.sessions.begin(NAME, terms(), 100)
         with await one.sessions.take_over(NAME, mine) as writing:
-            for verb in (other.sessions.look, other.sessions.drop, other.sessions.take_over):
+            for verb in (other.sessions.durable_status, other.sessions.drop, other.sessions.take_over):
                 with pytest.raises(Refused, match="not_found"):
                     await verb(NAME, lambda *_: False)
-            await other.sessions.peek(NAME, mine)
+            await other.sessions.status(NAME, mine)
             write(writing, b"hello")
 
     asyncio.run(main())
@@ -168,10 +168,10 @@ def test_what_was_dropped_while_it_was_published_does_not_harm_the_next(
                 other.sessions._keeping.discard(asking)
             await other.sessions.begin(NAME, terms(), 5)
             await append(other, NAME, b"he")
-            one.sessions._endings.end(old)
+            one.sessions._endings.mark_stored(old)
             assert sealed is not None
             sealed.close()
-        found = await other.sessions.look(NAME, mine)
+        found = await other.sessions.durable_status(NAME, mine)
         assert (found.offset, found.complete) == (2, False)
 
     asyncio.run(main())
@@ -180,7 +180,7 @@ def test_what_was_dropped_while_it_was_published_does_not_harm_the_next(
 
 async def whole(store: Store) -> WriteLease:
     """Bring an upload to where it needs only to be published; give the hold on it."""
-    writing = await store.sessions.start(NAME, terms(), 5, 5)
+    writing = await store.sessions.replace(NAME, terms(), 5, 5)
     write(writing, b"hello")
     await store.sessions.keep(writing)
     return writing
@@ -207,7 +207,7 @@ def test_what_is_being_published_cannot_be_dropped(pair: tuple[Store, Store], ro
     verbs: dict[str, Callable[[], Awaitable[object]]] = {
         "drop": lambda: other.sessions.drop(NAME, mine),
         "clear": lambda: other.sessions.clear(NAME),
-        "start": lambda: other.sessions.start(NAME, terms(), 5, 5),
+        "start": lambda: other.sessions.replace(NAME, terms(), 5, 5),
     }
 
     async def main() -> None:
@@ -224,7 +224,7 @@ def test_what_is_being_published_cannot_be_dropped(pair: tuple[Store, Store], ro
                     await verbs[verb]()
             slow.go.set()
             await ends
-        assert (await other.sessions.look(NAME, mine)).complete
+        assert (await other.sessions.durable_status(NAME, mine)).complete
 
     asyncio.run(main())
     assert (root / "upload/U/it").read_bytes() == b"hello"
@@ -273,21 +273,21 @@ def test_of_two_that_begin_the_newer_has_it_and_the_older_learns_so(
 
     async def main() -> None:
         with (
-            await one.sessions.start(NAME, terms(), 5, 5) as old,
-            await other.sessions.start(NAME, terms(), 5, 5) as new,
+            await one.sessions.replace(NAME, terms(), 5, 5) as old,
+            await other.sessions.replace(NAME, terms(), 5, 5) as new,
         ):
             with pytest.raises(Refused, match="upload_taken_over"):
                 write(old, b"never")
             publish = one.sessions.publish(old, slot("U/it"), None)
-            for verb in (one.sessions.keep(old), one.sessions.cut(old), publish):
+            for verb in (one.sessions.keep(old), one.sessions.discard_unverified(old), publish):
                 with pytest.raises(Refused, match="upload_taken_over"):
                     await verb
             write(new, b"hello")
             await other.sessions.keep(new)
             await other.sessions.publish(new, slot("U/it"), None)
         with pytest.raises(Refused, match="exists"):
-            await one.sessions.start(NAME, terms(), 5, 5)
-        assert (await one.sessions.look(NAME, mine)).complete
+            await one.sessions.replace(NAME, terms(), 5, 5)
+        assert (await one.sessions.durable_status(NAME, mine)).complete
 
     asyncio.run(main())
     assert (root / "upload/U/it").read_bytes() == b"hello"
@@ -310,7 +310,7 @@ def test_another_process_is_fenced_off(root: Path) -> None:
             assert asyncio.run(append(store, NAME, b"5")).offset == 6
             print("never", file=child.stdin, flush=True)
             assert child.stdout.readline() == "upload_taken_over\n"
-        assert asyncio.run(store.sessions.look(NAME, mine)).offset == 6
+        assert asyncio.run(store.sessions.durable_status(NAME, mine)).offset == 6
 
 
 @pytest.mark.usefixtures("no_fd_leak")
@@ -331,7 +331,7 @@ def test_of_many_at_once_one_has_it_and_every_byte_is_of_one(pair: tuple[Store, 
         written = sum(pool.map(race, b"abcdefgh"))
     body = (root / f".hmacfs/uploads/{NAME}").read_bytes()
     assert len(body) == written
-    assert asyncio.run(pair[1].sessions.look(NAME, mine)).offset == written
+    assert asyncio.run(pair[1].sessions.durable_status(NAME, mine)).offset == written
 
 
 @pytest.mark.usefixtures("no_fd_leak")
@@ -385,7 +385,7 @@ def test_chunks_come_in_any_order_and_once(pair: tuple[Store, Store], root: Path
         assert await bring(one, 2) == [2]
         assert await bring(other, 0) == [0, 2]
         assert await bring(one, 0) is None
-        assert list((await other.sessions.peek(NAME, mine)).chunks) == [0, 2]
+        assert list((await other.sessions.status(NAME, mine)).chunks) == [0, 2]
         assert await bring(one, 1) == [0, 1, 2]
         with await other.sessions.take_over(NAME, mine) as writing:
             await other.sessions.publish(writing, slot("U/it"), None)

@@ -94,7 +94,7 @@ class Upload(RuleBasedStateMachine):
     @rule()
     def cut(self) -> None:
         assert self.newest is not None
-        asyncio.run(self.stores[self.newest].sessions.cut(self.holds[self.newest]))
+        asyncio.run(self.stores[self.newest].sessions.discard_unverified(self.holds[self.newest]))
         self.body = self.body[: self.kept]
 
     @precondition(lambda self: self.newest is not None)
@@ -113,7 +113,7 @@ class Upload(RuleBasedStateMachine):
 
         async def main() -> None:
             if not self.published:
-                await sessions.expect(hold, (await sessions.keep(hold)).offset, 0)
+                await sessions.declare_length(hold, (await sessions.keep(hold)).offset, 0)
             await sessions.publish(hold, slot("U/it"), None)
 
         asyncio.run(main())

@@ -24,7 +24,7 @@ def upload(site: transfer.BufferTuner, spells: int) -> Counter[int]:
     used: Counter[int] = Counter()
     for _ in range(spells):
         used[site.top] += 1
-        site.weigh(site.top, SPELL_BYTES, SPELL_BYTES * COSTS[site.top])
+        site.record_cost(site.top, SPELL_BYTES, SPELL_BYTES * COSTS[site.top])
     return used
 
 
@@ -46,7 +46,7 @@ def test_workers_try_different_classes_at_the_same_time() -> None:
 def test_a_look_that_found_little_says_nothing() -> None:
     (row,) = rows(1)
     site = transfer.BufferTuner(row, CLASSES, initial=MiB)
-    site.weigh(MiB, buffer_ranking.WEIGHED_FROM_BYTES - 1, 1)
+    site.record_cost(MiB, buffer_ranking.WEIGHED_FROM_BYTES - 1, 1)
     assert row.read(metrics.WEIGHED_BYTES[MiB]) == 0
 
 
@@ -58,7 +58,7 @@ def test_slow_clients_do_not_stay_with_a_class_that_is_tried() -> None:
     tried = site.top
     for _ in range(SPELL_BYTES // (256 * KiB)):
         assert site.top == tried
-        site.weigh(tried, 256 * KiB, 1000)
+        site.record_cost(tried, 256 * KiB, 1000)
     assert site.top == CLASSES.most
 
 

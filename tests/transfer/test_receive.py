@@ -37,7 +37,7 @@ class Link:
         self._pieces = pieces
         self._broken = broken
 
-    def pour(self, sink: BodySink, plan: Plan) -> asyncio.Future[None]:
+    def receive_into(self, sink: BodySink, plan: Plan) -> asyncio.Future[None]:
         assert plan is PLAN
         poured: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
@@ -58,7 +58,7 @@ def receive(link: Link, length: int) -> tuple[bytes, bytes]:
 
     async def whole() -> bytes:
         sink = transfer.FileSink(Descriptor(fd, owned=False), length)
-        return await sink.whole(link.pour(sink, PLAN))
+        return await sink.whole(link.receive_into(sink, PLAN))
 
     fd = os.memfd_create("part")
     try:

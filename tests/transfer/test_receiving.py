@@ -187,14 +187,14 @@ def test_large_ones_take_turns_and_leave_the_loop_to_others() -> None:
             def turn(self, limit: int) -> int:
                 order.append(self.name)
                 if len(order) < 6:
-                    turns.again(self)
+                    turns.reschedule(self)
                 return limit
 
             def fail(self, error: Exception) -> None:
                 raise error
 
         for name in ("a", "b"):
-            turns.again(Mover(name))
+            turns.reschedule(Mover(name))
         for _ in range(12):
             await asyncio.sleep(0)
             order.append("-")

@@ -101,7 +101,7 @@ class ActiveUpload:
 
     def yield_to_newer(self) -> None:
         """Break it off, unless all has come already."""
-        self._link.break_off(Refused(errors.UPLOAD_TAKEN_OVER))
+        self._link.abort_body(Refused(errors.UPLOAD_TAKEN_OVER))
 
     def release(self) -> None:
         """Note that it is through: what came is published, salvaged or dropped."""

@@ -71,15 +71,15 @@ class GoChunkedUploads:
         )
         name = secrets.token_hex(_ID_BYTES)
         await engine.sessions.begin(name, terms, length)
-        link.grant(ask.door)
-        found = await engine.sessions.peek(name, _whoever_shows(terms.owner))
+        link.authorize(ask.door)
+        found = await engine.sessions.status(name, _whoever_shows(terms.owner))
         if not length:
             found = await self._finish(ask, name, found, _whoever_shows(terms.owner))
         return resume.created(ask, engine.state(found), name, self._limits(found))
 
     async def _chunk(self, ask: UploadRequest, head: Head, link: UploadConnection, allowed: Allowed) -> Reply:
         sessions = self._engine.sessions
-        found = await sessions.peek(ask.session, allowed)
+        found = await sessions.status(ask.session, allowed)
         if not found.terms.chunk:
             raise Refused(errors.NOT_FOUND)
         span = chunked.place(ask, head, found.length or 0, found.terms.chunk)
@@ -88,13 +88,13 @@ class GoChunkedUploads:
             await self._finish(ask, ask.session, found, allowed)
             return chunked.repeated(ask)
         with writing:
-            await sessions.expect(writing, found.length, span.length)
-            link.grant(ask.door)
+            await sessions.declare_length(writing, found.length, span.length)
+            link.authorize(ask.door)
             sink = SharedSink(writing.file, span.stop, writing.fence, start=span.start, room=writing.room)
             try:
                 await _fill(sink, span, head, link)
             except Refused:
-                await sessions.let_go(writing)
+                await sessions.release_reservation(writing)
                 raise
             found = await sessions.keep_chunk(writing)
             self._engine.count(span.length)
@@ -142,7 +142,7 @@ class GoChunkedUploads:
         raise Refused(errors.TOKEN_MISSING)
 
     async def _tell(self, ask: UploadRequest, allowed: Allowed) -> Reply:
-        found = await self._engine.sessions.peek(ask.session, allowed)
+        found = await self._engine.sessions.status(ask.session, allowed)
         if not found.terms.chunk:
             raise Refused(errors.NOT_FOUND)
         # Whoever brought the last chunk may have been killed, or the power been cut before that was noted.
@@ -164,7 +164,7 @@ class GoChunkedUploads:
 
 async def _fill(sink: SharedSink, span: Span, head: Head, link: UploadConnection) -> None:
     """Receive all of a chunk. Raises Refused CHUNK_MISPLACED if it is of another length."""
-    await link.pour(sink, buffers.for_upload(Facts(length=head.length)))
+    await link.receive_into(sink, buffers.for_upload(Facts(length=head.length)))
     if sink.moved != span.stop:
         raise Refused(errors.CHUNK_MISPLACED, f"the chunk has {span.length} bytes")
 

@@ -68,7 +68,7 @@ class Resumable:
             return self._collection.answer(head, link, endpoint, name)
         if self._chunks is not None and head.path in _CHUNKED:
             return self._chunks.answer(head, link)
-        if self._slots is not None and (door := resume.speaks(head)) is not None:
+        if self._slots is not None and (door := resume.detect(head)) is not None:
             return self._slots.answer(door, head, link, routing.find(head.path, self._endpoints))
         return None
 
@@ -91,7 +91,7 @@ class Resumable:
     def too_large(self, head: Head, refused: Refused) -> list[tuple[str, str]]:
         """Give what a 413 says of sizes beside its own (the IETF's draft, Upload-Limit)."""
         told = any(name == "Upload-Limit" for name, _ in refused.fields)  # where the token sets a limit
-        if told or resume.speaks(head) not in {UploadProtocol.IETF, UploadProtocol.RANGE}:
+        if told or resume.detect(head) not in {UploadProtocol.IETF, UploadProtocol.RANGE}:
             return []
         return [resume.limit(self._engine.limits())]
 

@@ -34,7 +34,7 @@ class UploadConnection(transfer.BodySource, Protocol):
     def trailer(self) -> bytes | None:
         """Upload-Checksum, if it followed the body."""
 
-    def grant(self, dialect: str, owner: str = "") -> None:
+    def authorize(self, dialect: str, owner: str = "") -> None:
         """Note that the request is authorised and has its place: 100 Continue may go out.
 
         `owner` is whom the token names as uploader.
@@ -43,10 +43,10 @@ class UploadConnection(transfer.BodySource, Protocol):
     def advise(self, upload: chunks.ChunkedUpload) -> int:
         """Give how many bytes the client should send of `upload` in its next request."""
 
-    def inform(self, interim: bytes) -> None:
+    def send_interim(self, interim: bytes) -> None:
         """Send an interim answer."""
 
-    def break_off(self, refused: Refused) -> None:
+    def abort_body(self, refused: Refused) -> None:
         """End the body that is being poured, if it is: whoever waits for it is `refused`."""
 
 
@@ -109,8 +109,8 @@ class Engine:
         A body that must be empty is received. Raises what `ask` says if it is not.
         """
         if ask.empty is not None:
-            link.grant(ask.door)
-            await link.pour(transfer.Nothing(ask.empty), buffers.for_upload(Facts(length=0)))
+            link.authorize(ask.door)
+            await link.receive_into(transfer.Nothing(ask.empty), buffers.for_upload(Facts(length=0)))
             return dataclasses.replace(head, chunked=False, length=0)
         return head if ask.body is None else dataclasses.replace(head, length=ask.body)
 
@@ -131,9 +131,9 @@ class Engine:
             touched=found.used_s,
         )
 
-    async def tell(self, ask: UploadRequest, target: UploadTarget) -> Reply:
+    async def status(self, ask: UploadRequest, target: UploadTarget) -> Reply:
         """Answer how far an upload has come. Raises Refused NOT_FOUND, UPLOAD_EXPIRED, UPLOAD_TAKEN_OVER."""
-        found = await self.sessions.look(target.name, target.allowed)
+        found = await self.sessions.durable_status(target.name, target.allowed)
         if found.offset == found.length and found.terms.key and not found.complete:
             # Whoever brought the last byte was killed, or has lost the right to finish to this very request.
             # A client that hears that all has come asks no more.
@@ -162,9 +162,9 @@ class Engine:
         self._check(ask, head, Found(terms, 0, length, complete=False, used_s=self.now()))
         if ask.act is Action.CREATE and not head.has_body and ask.ends is None and length != 0:
             found = await self.sessions.renew(target.name, terms, length)
-            link.grant(ask.door)
+            link.authorize(ask.door)
             return resume.created(ask, self.state(found), target.location, self.limits(terms.most))
-        with await self.sessions.start(target.name, terms, length, head.length or 0) as writing:
+        with await self.sessions.replace(target.name, terms, length, head.length or 0) as writing:
             return await self._take(ask, head, link, target, writing, created=ask.act is Action.CREATE)
 
     async def append(
@@ -175,7 +175,7 @@ class Engine:
         Raises Refused: what the languages say about offsets, lengths and digests, UPLOAD_TAKEN_OVER, and
         whatever breaks a body; what has come of that stays.
         """
-        with await self.sessions.go_on(
+        with await self.sessions.resume(
             target.name,
             target.allowed,
             lambda found: self._check(ask, head, found),
@@ -193,14 +193,14 @@ class Engine:
         *,
         created: bool = False,
     ) -> Reply:
-        link.grant(ask.door)
+        link.authorize(ask.door)
         limits = self.limits(writing.found.terms.most)
         if created and (interim := resume.interim(ask, target.location, None, limits)) is not None:
-            link.inform(interim)
+            link.send_interim(interim)
         try:
             digest = await self._receive(ask, head, link, writing)
         except Refused as refused:
-            await self.sessions.let_go(writing)
+            await self.sessions.release_reservation(writing)
             if refused.refusal is errors.SIZE_MISMATCH and writing.found.length is not None:
                 raise resume.length_wrong(ask, self.state(writing.found)) from None
             raise
@@ -242,7 +242,7 @@ class Engine:
         if found.complete:
             return
         if found.length is None:
-            await self.sessions.expect(writing, found.offset, 0)
+            await self.sessions.declare_length(writing, found.offset, 0)
         elif found.offset != found.length:
             raise resume.length_wrong(ask, self.state(found))
         told = found.terms.digests + whole_digests(ask)
@@ -307,18 +307,18 @@ class Engine:
         )
         checked = bool(sent) or ask.trailer
         if checked:  # of a body that breaks off nothing tells whether it is right
-            await self.sessions.doubt(writing)
-        await link.pour(sink, buffers.for_upload(Facts(length=head.length)))
+            await self.sessions.begin_unverified(writing)
+        await link.receive_into(sink, buffers.for_upload(Facts(length=head.length)))
         if ask.body is not None and sink.moved != ask.offset + ask.body:
             raise Refused(errors.RANGE_ON_PUT, f"{sink.moved - ask.offset} bytes came")
         if ask.trailer:
             sent.append(tus.checksum(link.trailer))
         for checksum in sent:
             if not hmac.compare_digest(digests[checksum.algorithm].digest(), checksum.value):
-                await self.sessions.cut(writing)
+                await self.sessions.discard_unverified(writing)
                 raise resume.checksum_wrong(ask)
         if checked:
-            await self.sessions.trust(writing)
+            await self.sessions.confirm(writing)
         self.count(sink.moved - found.offset)
         writing.found = found._replace(offset=sink.moved)
         return digests[_BLAKE3].digest() if alone else None

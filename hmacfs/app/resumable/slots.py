@@ -115,7 +115,7 @@ class Slots:
 
     async def _tell(self, ask: UploadRequest, slot: Slot, target: UploadTarget) -> Reply:
         if (size := await self._engine.store.size_of(slot.key)) is None:
-            return await self._engine.tell(ask, target)
+            return await self._engine.status(ask, target)
         state = UploadState(offset=size, length=size, complete=True, expires=0)
         reply = resume.told(ask, state, self._engine.limits())
         reply.fields += await self._engine.digest(ask, slot)
@@ -164,7 +164,7 @@ class Slots:
         stands = await engine.store.size_of(slot.key) is not None
         if stands or (await engine.sessions.drop(target.name, target.allowed)).complete:
             raise Refused(errors.EXISTS, "the upload is complete, and its file stays")
-        link.grant(ask.door)
+        link.authorize(ask.door)
         return resume.cancelled(ask)
 
     def _terms_of_put(self, head: Head, slot: Slot, grant: Grant, length: int) -> UploadInfo:

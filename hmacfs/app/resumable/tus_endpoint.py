@@ -64,7 +64,7 @@ class TusEndpoint:
     async def answer(self, head: Head, link: UploadConnection, endpoint: Endpoint, name: str) -> Reply:
         """Answer any request but GET and OPTIONS. Raises Refused."""
         # Who POSTs in neither language has most likely forgotten Tus-Resumable, and is told of it.
-        door = resume.speaks(head) or (UploadProtocol.TUS if head.method == "POST" else UploadProtocol.IETF)
+        door = resume.detect(head) or (UploadProtocol.TUS if head.method == "POST" else UploadProtocol.IETF)
         held = auth.uploader(head, endpoint, now=self._engine.now())
         ask = resume.read(door, head)
         if (ask.act is Action.CREATE) == bool(name) or door in {UploadProtocol.RANGE, UploadProtocol.CHUNKED}:
@@ -74,14 +74,14 @@ class TusEndpoint:
             return await self._create(ask, head, link, endpoint, held)
         target = self._target(head, endpoint, name, held)
         if ask.act is Action.STATUS:
-            return await self._engine.tell(ask, target)
+            return await self._engine.status(ask, target)
         if ask.act is Action.CANCEL:
             return await self._cancel(ask, link, target)
         return await self._engine.append(ask, head, link, target)
 
     async def lead(self, endpoint: Endpoint, name: str) -> Reply:
         """Answer GET of an upload: where its file is, if that is whole. Raises Refused NOT_FOUND."""
-        found = await self._engine.sessions.peek(name, lambda _terms, _length: True)
+        found = await self._engine.sessions.status(name, lambda _terms, _length: True)
         key = found.terms.key
         # The file alone says so if the power was cut before the upload's last word was noted for good.
         if not (found.complete or (key and await self._engine.store.size_of(key) is not None)):
@@ -150,13 +150,13 @@ class TusEndpoint:
                 if length > terms.most:
                     raise resume.too_large(ask, self._engine.limits(terms.most))
                 await sessions.begin(target.name, terms, length)
-            link.grant(ask.door)
+            link.authorize(ask.door)
             # Nobody else may publish it, or the parts would stay and could be joined once more.
             [writing] = await sessions.hold([target.name], allowed)
             with writing:
                 try:
                     if parts:
-                        await sessions.join(writing, parts)
+                        await sessions.concatenate(writing, parts)
                     await self._engine.finish(ask, writing, target, None)
                 except Refused:
                     with contextlib.suppress(Refused):  # what went wrong first is told
@@ -193,7 +193,7 @@ class TusEndpoint:
         if not await sessions.knows(target.name):
             return False
         try:
-            return (await sessions.look(target.name, target.allowed)).is_whole
+            return (await sessions.durable_status(target.name, target.allowed)).is_whole
         except Refused as refused:  # a joining that failed has dropped it meanwhile, and the parts stand
             if refused.refusal is not errors.NOT_FOUND:
                 raise
@@ -202,7 +202,7 @@ class TusEndpoint:
     async def _cancel(self, ask: UploadRequest, link: UploadConnection, target: UploadTarget) -> Reply:
         """Drop an upload; also its file, if that is complete: its owner takes it back."""
         found = await self._engine.sessions.drop(target.name, target.allowed)
-        link.grant(ask.door)
+        link.authorize(ask.door)
         if found.complete:
             await self._engine.store.remove(target.slot(found.terms))
         return resume.cancelled(ask)

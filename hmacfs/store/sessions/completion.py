@@ -51,7 +51,7 @@ class Completion:
         os.ftruncate(writing.fd, size)  # gives the surplus of a reservation back
         return writing.file.duplicate()
 
-    def end(self, writing: WriteLease) -> None:
+    def mark_stored(self, writing: WriteLease) -> None:
         """Note that the file is published. The note stays for whoever asks again."""
         note = writing.note
         with note.locked():
@@ -135,7 +135,7 @@ class Completion:
         # The file is as it stands: whatever changed its mtime would part it from its row.
         for directory in ancestors(key) if self._keeping.durable else ():
             self._keeping.tree.sync_directory(directory)
-        self.end(writing)
+        self.mark_stored(writing)
         return True
 
 

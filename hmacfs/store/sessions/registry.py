@@ -57,7 +57,7 @@ class Registry:
             self._replace(name, note, terms)
             return Found(terms, 0, length, complete=False, used_s=note.used_s())
 
-    def start(self, name: str, terms: UploadInfo, length: int | None, count: int) -> WriteLease:
+    def replace(self, name: str, terms: UploadInfo, length: int | None, count: int) -> WriteLease:
         """Begin an upload in place of any of this name, to write its first `count` bytes.
 
         One step, so that of several who do so each has an upload of its own, which the next one takes away
@@ -105,7 +105,7 @@ class Registry:
                 note.set_doubt(None)
             note.touch(self._keeping.clock_ns())
 
-    def look(self, name: str, allowed: Allowed) -> Found:
+    def durable_status(self, name: str, allowed: Allowed) -> Found:
         """Give how far an upload is, for good: whoever was writing is through with it.
 
         Raises Refused as `take_over` does.
@@ -116,7 +116,7 @@ class Registry:
             self._progress.keep(writing)
             return writing.found
 
-    def peek(self, name: str, allowed: Allowed) -> Found:
+    def status(self, name: str, allowed: Allowed) -> Found:
         """Give how far an upload is by its note, and keep nobody from writing. The offset is not told.
 
         Raises Refused NOT_FOUND, also for somebody else's; UPLOAD_EXPIRED.
@@ -149,7 +149,7 @@ class Registry:
             undo.pop_all()
         return WriteLease(name, note, file, fence, found, self._keeping.drop_file)
 
-    def go_on(
+    def resume(
         self, name: str, allowed: Allowed, check: Callable[[Found], None], body: IncomingRange
     ) -> WriteLease:
         """Take over to write `body`, if `check` finds nothing wrong with what stands.

@@ -72,7 +72,7 @@ class Sessions:
         """Let go of the directories; no step is under way any more."""
         self._keeping.close()
 
-    def adopt(self, rules: Rules) -> None:
+    def reconfigure(self, rules: Rules) -> None:
         """Go by other rules from the next step on."""
         self._keeping.durable = rules.durability is Durability.FULL
         self._keeping.lives_s = rules.session_s
@@ -105,25 +105,25 @@ class Sessions:
         self._admit()
         return await self._patiently(self._ledger.renew, name, terms, length)
 
-    async def start(self, name: str, terms: UploadInfo, length: int | None, count: int) -> WriteLease:
+    async def replace(self, name: str, terms: UploadInfo, length: int | None, count: int) -> WriteLease:
         """Begin an upload in place of any of this name, to write its first `count` bytes; a context.
 
         For whoever has a right to the place. Raises Refused EXISTS, TOO_MANY_UPLOADS; BUSY while the file is
         being published.
         """
         self._admit()
-        return await self._patiently(self._ledger.start, name, terms, length, count)
+        return await self._patiently(self._ledger.replace, name, terms, length, count)
 
-    async def look(self, name: str, allowed: Allowed) -> Found:
+    async def durable_status(self, name: str, allowed: Allowed) -> Found:
         """Give how far an upload is; whoever was writing is through with that. Raises as `take_over`."""
-        return await self._run(self._ledger.look, name, allowed)
+        return await self._run(self._ledger.durable_status, name, allowed)
 
-    async def peek(self, name: str, allowed: Allowed) -> Found:
+    async def status(self, name: str, allowed: Allowed) -> Found:
         """Give how far an upload is by its note, while others go on writing. The offset is not told.
 
         Raises Refused NOT_FOUND, also for somebody else's; UPLOAD_EXPIRED.
         """
-        return await self._run(self._ledger.peek, name, allowed)
+        return await self._run(self._ledger.status, name, allowed)
 
     async def take_over(self, name: str, allowed: Allowed) -> WriteLease:
         """Take over the right to write what comes next; a context.
@@ -133,7 +133,7 @@ class Sessions:
         self._admit()
         return await self._run(self._ledger.take_over, name, allowed)
 
-    async def go_on(
+    async def resume(
         self, name: str, allowed: Allowed, check: Callable[[Found], None], body: IncomingRange
     ) -> WriteLease:
         """Take over to write `body`; a context.
@@ -142,7 +142,7 @@ class Sessions:
         Refused. Raises as `take_over`.
         """
         self._admit()
-        return await self._run(self._ledger.go_on, name, allowed, check, body)
+        return await self._run(self._ledger.resume, name, allowed, check, body)
 
     async def take_chunk(self, name: str, allowed: Allowed, number: int, *, alone: bool) -> WriteLease | None:
         """Take over the right to write one numbered chunk; None if that is stored. Raises as `peek`.
@@ -152,14 +152,14 @@ class Sessions:
         self._admit()
         return await self._run(self._ledger.take_chunk, name, allowed, number, alone=alone)
 
-    async def expect(self, writing: WriteLease, length: int | None, count: int) -> None:
+    async def declare_length(self, writing: WriteLease, length: int | None, count: int) -> None:
         """Prepare for `count` bytes more, and note how long the file will be if nobody has said so before.
 
         Raises Refused UPLOAD_TAKEN_OVER.
         """
         await self._run(self._progress.expect, writing, length, count)
 
-    async def let_go(self, writing: WriteLease) -> None:
+    async def release_reservation(self, writing: WriteLease) -> None:
         """Give back what was reserved for bytes that do not come any more."""
         with contextlib.suppress(Refused):  # somebody else has it, or the storage fails: a request says so
             await self._run(self._progress.let_go, writing)
@@ -176,15 +176,15 @@ class Sessions:
         """Do so with a whole chunk, and count it as stored. Raises Refused UPLOAD_TAKEN_OVER."""
         return await self._run(self._progress.keep_chunk, writing)
 
-    async def doubt(self, writing: WriteLease) -> None:
+    async def begin_unverified(self, writing: WriteLease) -> None:
         """Count what comes now only once it is found right. Raises Refused UPLOAD_TAKEN_OVER."""
         await self._run(self._progress.doubt, writing)
 
-    async def trust(self, writing: WriteLease) -> None:
+    async def confirm(self, writing: WriteLease) -> None:
         """Count what has come since `doubt`. Raises Refused UPLOAD_TAKEN_OVER."""
         await self._run(self._progress.trust, writing)
 
-    async def cut(self, writing: WriteLease) -> None:
+    async def discard_unverified(self, writing: WriteLease) -> None:
         """Drop what was written since the upload was taken over. Raises Refused UPLOAD_TAKEN_OVER."""
         await self._run(self._progress.cut, writing)
 
@@ -192,7 +192,7 @@ class Sessions:
         """Give the digest of the whole file in hex digits; `algorithm` is hashlib's name of it."""
         return await self._run(self._progress.digest, writing, algorithm)
 
-    async def join(self, writing: WriteLease, sources: Sequence[WriteLease]) -> Found:
+    async def concatenate(self, writing: WriteLease, sources: Sequence[WriteLease]) -> Found:
         """Put other uploads together into this one, or go on with that.
 
         Raises Refused UPLOAD_TAKEN_OVER, and DISK_FULL before anything is copied.
@@ -242,7 +242,7 @@ class Sessions:
             if upload.fault is not None and not upload.inode:  # its bytes could not be brought to the disk
                 await self._run(self._keeping.discard, writing)
             raise
-        await self._run(self._endings.end, writing)
+        await self._run(self._endings.mark_stored, writing)
 
     async def salvage(self, part: Part, name: str, terms: UploadInfo, *, empty: bool = False) -> None:
         """Keep what has come of a broken upload in one request, for whoever goes on with it.
