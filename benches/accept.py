@@ -50,18 +50,18 @@ class Load(NamedTuple):
 
 
 def ask(sock: socket.socket) -> str:
-    """Give which worker answers."""
+    """Return which worker answers."""
     sock.sendall(GET)
     return serving.read_answer(sock).fields["x-request-id"][:ID_BYTES]
 
 
 def largest_share(workers: list[str]) -> float:
-    """Give the part that the busiest worker has."""
+    """Return the part that the busiest worker has."""
     return max(Counter(workers).values()) / len(workers)
 
 
 def short(server: Server) -> float:
-    """Give the largest share of connections of one request each, one after the other."""
+    """Return the largest share of connections of one request each, one after the other."""
     found = []
     for _ in range(SHORT):
         with server.connect() as sock:
@@ -70,7 +70,7 @@ def short(server: Server) -> float:
 
 
 def kept(server: Server) -> Iterator[float]:
-    """Give the largest share of a few connections that a proxy opens at once and keeps, often."""
+    """Return the largest share of a few connections that a proxy opens at once and keeps, often."""
     for _ in range(ROUNDS):
         socks = [server.connect() for _ in range(KEPT)]
         for sock in socks:
@@ -103,7 +103,7 @@ def wrk(server: Server, rel: str, *options: str, kill: bool = False) -> Load:
 
 
 def measure(server: Server) -> list[str]:
-    """Give a column of the table."""
+    """Return a column of the table."""
     rel = serving.fresh()
     assert server.put(rel, os.urandom(1024)).status == 201
     shares = list(kept(server))

@@ -52,7 +52,7 @@ def _hmacfs(  # noqa: PLR0913 - what its contenders differ in
     buffer: str = "",
     language: str = "",
 ) -> Contender:
-    """Give hmacfs; `buffer` is the fixed size of its buffers, by default they are adaptive."""
+    """Return hmacfs; `buffer` is the fixed size of its buffers, by default they are adaptive."""
     return Contender(
         title=title,
         command=("@python@", "-m", "hmacfs", "serve", "--config", "@config@"),
@@ -242,7 +242,7 @@ class Fleet:
         self._running: dict[str, Running] = {}
 
     def get(self, name: str) -> Running:
-        """Give a running contender; start it if need be."""
+        """Return a running contender; start it if need be."""
         if name not in self._running:
             self._running[name] = Running(name, self.folder)
         return self._running[name]
@@ -263,7 +263,7 @@ class Fleet:
 
 
 def on(cores: tuple[int, ...]) -> list[str]:
-    """Give the start of a command that is to stay on these cores."""
+    """Return the start of a command that is to stay on these cores."""
     return ["taskset", "-c", ",".join(map(str, cores))]
 
 
@@ -275,6 +275,6 @@ def filled(text: str, words: dict[str, str]) -> str:
 
 
 def missing(names: set[str]) -> set[str]:
-    """Give the programs that these contenders need and that are not installed."""
+    """Return the programs that these contenders need and that are not installed."""
     programs = {CONTENDERS[name].command[0] for name in names} - {"@python@"}
     return {program for program in programs if shutil.which(program, path=PATH) is None}

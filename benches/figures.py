@@ -76,18 +76,18 @@ class Middle(NamedTuple):
 
 
 def middle(values: Sequence[float]) -> Middle:
-    """Give the median and the spread of at least one value."""
+    """Return the median and the spread of at least one value."""
     median, least, most = statistics.median(values), min(values), max(values)
     return Middle(median, (most - least) / 2 / median if median else 0.0, least, most)
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Middle:
-    """Give the ratio of runs that alternated: round by round, so that what drifts falls out."""
+    """Return the ratio of runs that alternated: round by round, so that what drifts falls out."""
     return middle([mine / other for mine, other in zip(ours, theirs, strict=True)])
 
 
 def of_sample(sample: Sample, *, server_cpu_s: float, client_cpu_s: float) -> dict[str, float]:
-    """Give the figures of one run: cost, throughput, latency and who was busy."""
+    """Return the figures of one run: cost, throughput, latency and who was busy."""
     return {
         "requests": sample.requests,
         "cpu_per_request_s": server_cpu_s / sample.requests,
@@ -102,7 +102,7 @@ def of_sample(sample: Sample, *, server_cpu_s: float, client_cpu_s: float) -> di
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """Give the smallest of the ordered values that at least `share` of them do not exceed (nearest rank)."""
+    """Return the smallest of the ordered values that `share` of them or more do not exceed (nearest rank)."""
     rank = max(1, -int(-share * len(ordered) // 1))
     return ordered[rank - 1]
 

@@ -85,15 +85,15 @@ class Folder:
         return self.store / "files" / "{id}" / "upload"
 
     def body(self, size: str) -> Path:
-        """Give the file of that size."""
+        """Return the file of that size."""
         return self.served / "get" / f"{size}.bin"
 
     def target(self, size: str) -> str:
-        """Give the target that asks for the file of that size."""
+        """Return the target that asks for the file of that size."""
         return f"{PREFIX}get/{size}.bin"
 
     def requests(self, name: str) -> Path:
-        """Give the list of requests called `name`, as clients/requests.lua reads it."""
+        """Return the list of requests called `name`, as clients/requests.lua reads it."""
         return self.root / f"{name}.requests"
 
     def make(self) -> None:
@@ -135,7 +135,7 @@ class Folder:
 
 
 def uploads(served: Path, host: str, size: int, count: int, *, signed: bool) -> list[Upload]:
-    """Give uploads under new names, each in a directory of its own, as XMPP servers name them."""
+    """Return uploads under new names, each in a directory of its own, as XMPP servers name them."""
     endpoint = Endpoint(
         prefix=PREFIX, directory="upload", protocols=auth.DIALECTS, secrets=(Secret(SECRET.encode()),)
     )
@@ -155,13 +155,13 @@ def uploads(served: Path, host: str, size: int, count: int, *, signed: bool) -> 
 
 
 def bearer() -> str:
-    """Give the field of somebody who may make resumable uploads."""
+    """Return the field of somebody who may make resumable uploads."""
     token = passes.sign(Secret(SECRET.encode()), "bench", now=time.time(), ttl_s=300)
     return f"Authorization: Bearer {token}\r\n"
 
 
 def beginning(language: str, host: str, holder: str, size: int) -> str:
-    """Give the head of a request that begins a resumable upload; `holder` is a line as `bearer` gives it."""
+    """Return the head of a request that begins a resumable upload; `holder` is a line as of `bearer`."""
     return (
         f"POST {RESUMABLE} HTTP/1.1\r\nHost: {host}\r\n{holder}{LANGUAGES[language].begins}"
         f"Upload-Length: {size}\r\nContent-Length: 0\r\n\r\n"
@@ -169,7 +169,7 @@ def beginning(language: str, host: str, holder: str, size: int) -> str:
 
 
 def going_on(language: str, host: str, holder: str) -> str:
-    """Give the head of a request with more of a resumable upload, as clients/streams.py takes it."""
+    """Return the head of a request with more of a resumable upload, as clients/streams.py takes it."""
     return (
         f"PATCH {{target}} HTTP/1.1\r\nHost: {host}\r\n{holder}{LANGUAGES[language].goes_on}"
         "Upload-Offset: {offset}\r\nContent-Length: {length}\r\n\r\n"
@@ -177,12 +177,12 @@ def going_on(language: str, host: str, holder: str) -> str:
 
 
 def download(target: str, host: str) -> str:
-    """Give the head of a plain GET."""
+    """Return the head of a plain GET."""
     return f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"
 
 
 def free_port() -> int:
-    """Give a port that nobody listens on now."""
+    """Return a port that nobody listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port: int = sock.getsockname()[1]
         return port

@@ -21,7 +21,7 @@ CLIENTS: Final = {"wrk": ("wrk", "-v"), "h2load": ("h2load", "--version")}
 
 
 def describe(root: Path, names: Iterable[str], command: str) -> dict[str, object]:
-    """Give host, kernel, versions, revision and command."""
+    """Return host, kernel, versions, revision and command."""
     fields = dict(
         line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if line.count(":") == 1
     )
@@ -45,14 +45,14 @@ def describe(root: Path, names: Iterable[str], command: str) -> dict[str, object
 
 
 def caption(host: dict[str, object]) -> str:
-    """Give one line that says what a chart was measured on."""
+    """Return one line that says what a chart was measured on."""
     return (
         f"{host['cpu']}, Linux {host['kernel']}, {host['file_system']}; {host['command']}; {host['revision']}"
     )
 
 
 def versions(names: Iterable[str]) -> dict[str, str]:
-    """Give the versions of contenders, clients and what hmacfs is made of."""
+    """Return the versions of contenders, clients and what hmacfs is made of."""
     found = {name: importlib.metadata.version(name) for name in PACKAGES}
     commands = CLIENTS | {name: contenders.CONTENDERS[name].version for name in names}
     for name, command in commands.items():

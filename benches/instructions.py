@@ -97,7 +97,7 @@ def ask(port: int, heads: list[bytes], body: bytes = b"") -> None:
 
 
 def works(server: Running, where: Folder) -> dict[str, Callable[[int], None]]:
-    """Give what is counted: for each name, what makes so many requests."""
+    """Return what is counted: for each name, what makes so many requests."""
 
     def gets(target: str, fields: str = "") -> Callable[[int], None]:
         head = folder.download(target, server.address).replace("\r\n\r\n", f"\r\n{fields}\r\n").encode()

@@ -48,12 +48,12 @@ class Link:
 
 
 def missing() -> set[str]:
-    """Give the programs that measuring needs and that are not installed."""
+    """Return the programs that measuring needs and that are not installed."""
     return {program for program in PROGRAMS if shutil.which(program) is None}
 
 
 def client_cpu_s() -> float:
-    """Give the CPU time of all clients that have ended."""
+    """Return the CPU time of all clients that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

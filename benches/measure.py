@@ -20,14 +20,14 @@ PATIENCE_S: Final = 30.0
 
 
 def tree(pid: int) -> list[int]:
-    """Give a process and all that descend from it."""
+    """Return a process and all that descend from it."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
     return [pid, *(descendant for child in children for descendant in tree(child))]
 
 
 def cpu_s(pids: list[int]) -> float:
-    """Give the CPU time that processes have used, all their threads, ended ones included.
+    """Return the CPU time that processes have used, all their threads, ended ones included.
 
     clock_getcpuclockid(3) counts nanoseconds where /proc/PID/stat counts ticks of 10 ms; the number of a
     process's clock is as include/linux/posix-timers.h has it. What the kernel does for a process later, in
@@ -50,7 +50,7 @@ def settle(pids: list[int]) -> None:
 
 
 def memory_bytes(pids: list[int]) -> int:
-    """Give the memory of processes, shared pages by their share (Pss); sockets' buffers are not in it."""
+    """Return the memory of processes, shared pages by their share (Pss); sockets' buffers are not in it."""
     texts = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids]
     return sum(
         int(kib) * 1024 for text in texts for kib in re.findall(r"^Pss: +(\d+) kB", text, re.MULTILINE)

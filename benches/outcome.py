@@ -46,16 +46,16 @@ class Outcome:
         return tuple(name for name in self.contenders if name not in self.ours)
 
     def values(self, name: str, figure: str) -> list[float]:
-        """Give a contender's values of a figure, run by run."""
+        """Return a contender's values of a figure, run by run."""
         return [run[figure] for run in self.runs.get(name, ()) if figure in run]
 
     def middle(self, name: str, figure: str) -> Middle | None:
-        """Give median and spread; None before the first run."""
+        """Return median and spread; None before the first run."""
         values = self.values(name, figure)
         return figures.middle(values) if values else None
 
     def ratio(self, ours: str, rival: str, figure: str) -> Middle | None:
-        """Give the ratio of two contenders over the rounds that both have run; None before the first."""
+        """Return the ratio of two contenders over the rounds that both have run; None before the first."""
         pairs = list(zip(self.values(ours, figure), self.values(rival, figure), strict=False))
         return figures.ratio([mine for mine, _ in pairs], [other for _, other in pairs]) if pairs else None
 
@@ -65,7 +65,7 @@ class Outcome:
         return [Verdict(bar, ratio) for bar, ratio in measured if ratio is not None]
 
     def record(self) -> dict[str, object]:
-        """Give all of it as JSON takes it."""
+        """Return all of it as JSON takes it."""
         return {
             "work": self.name,
             "title": self.work.title,

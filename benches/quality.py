@@ -48,7 +48,7 @@ class Round(NamedTuple):
 
 
 def tcp_bytes() -> int:
-    """Give what TCP holds of the machine's memory."""
+    """Return what TCP holds of the machine's memory."""
     found = re.search(r"^TCP: .* mem (\d+)", Path("/proc/net/sockstat").read_text(), re.MULTILINE)
     assert found is not None
     return int(found[1]) * PAGE
@@ -99,7 +99,7 @@ def run(server: Server, readers: int, seconds: float) -> Round:
 
 
 def workers(server: Server) -> list[int]:
-    """Give the workers' process ids."""
+    """Return the workers' process ids."""
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
     return [int(pid) for pid in children.read_text().split()]
 

@@ -24,7 +24,7 @@ Record = dict[str, Any]
 
 
 def load(results: Path) -> list[Record]:
-    """Give the records of all works that have run, in the order of `works`."""
+    """Return the records of all works that have run, in the order of `works`."""
     found = {name: results / f"{name}.json" for name in works.WORKS}
     return [json.loads(path.read_text()) for path in found.values() if path.exists()]
 
@@ -63,7 +63,7 @@ def _measured(bar: Record) -> str:
 
 
 def measured_on(records: list[Record]) -> str:
-    """Give a paragraph for each run: host, kernel, versions, command; and its works, if there are several."""
+    """Return a paragraph for each run: host, kernel, versions, command; its works if there are several."""
     if not records:
         return "Nothing has been measured yet.\n"
     runs: dict[str, list[str]] = {}
@@ -78,7 +78,7 @@ def measured_on(records: list[Record]) -> str:
 
 
 def work(record: Record) -> str:
-    """Give one work: its table and its chart."""
+    """Return one work: its table and its chart."""
     shown = ("bytes_per_s", "requests_per_s", "p50_s", "p99_s", "server_busy", "client_busy")
     summaries = {name: found["summary"] for name, found in record["contenders"].items()}
     columns = [name for name in shown if all(name in summary for summary in summaries.values())]
@@ -100,13 +100,13 @@ def work(record: Record) -> str:
 
 
 def whole(records: list[Record]) -> str:
-    """Give the page of all works."""
+    """Return the page of all works."""
     parts = ["# Results", "", measured_on(records), bars(records), *(work(record) for record in records)]
     return "\n".join(parts)
 
 
 def inserted(text: str, part: str) -> str:
-    """Give `text` with `part` between the two marks. Raises ValueError if they are not there."""
+    """Return `text` with `part` between the two marks. Raises ValueError if they are not there."""
     start = text.index(BEGIN) + len(BEGIN)
     return text[:start] + part + text[text.index(END, start) :]
 

@@ -62,7 +62,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def chosen(only: str, *, quick: bool) -> list[Outcome]:
-    """Give the works to run, each with its contenders; a work that is named runs even in a quick run."""
+    """Return the works to run, each with its contenders; a work that is named runs even in a quick run."""
     names = [name for name in only.split(",") if name] or list(works.WORKS)
     picked = []
     for name in names:

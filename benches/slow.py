@@ -51,7 +51,7 @@ class Round(NamedTuple):
 
 
 def configuration(where: Path, buffers: str) -> str:
-    """Give a server's configuration; `buffers` is ADAPTIVE or the one size."""
+    """Return a server's configuration; `buffers` is ADAPTIVE or the one size."""
     fixed = "" if buffers == ADAPTIVE else f'adaptive_buffers = false\nmin_buffer_size = "{buffers}"\n'
     return serving.configuration(
         where / "store", server='durability = "relaxed"', rest=f"[performance]\n{fixed}"
@@ -59,7 +59,7 @@ def configuration(where: Path, buffers: str) -> str:
 
 
 def written(pid: int) -> int:
-    """Give how many bytes a process has written by write(2) and its kind, none of them to sockets."""
+    """Return how many bytes a process has written by write(2) and its kind, none of them to sockets."""
     counts = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
     return int(counts["wchar"])
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def of_work(outcome: Outcome) -> Table:
-    """Give the table of one work: a line for each contender, and what hmacfs's figure is divided by its."""
+    """Return the table of one work: a line for each contender, and what hmacfs's figure is divided by its."""
     work = outcome.work
     table = Table(title=f"{outcome.name}: {work.title}", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("contender", no_wrap=True)
@@ -37,7 +37,7 @@ def of_work(outcome: Outcome) -> Table:
 
 
 def of_bars(outcomes: list[Outcome]) -> Table:
-    """Give the table of all bars, reached and missed."""
+    """Return the table of all bars, reached and missed."""
     table = Table(title="Bars", title_justify="left", box=box.SIMPLE_HEAD)
     for heading in ("work", "against", "bar", "ratio"):
         table.add_column(heading, justify="left" if heading in ("work", "against") else "right")

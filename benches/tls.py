@@ -69,12 +69,12 @@ class Rival(NamedTuple):
     """Where a file of LARGE_BYTES goes, with its token if it needs one."""
 
     def cpu_s(self) -> float:
-        """Give the CPU time of all its processes."""
+        """Return the CPU time of all its processes."""
         return measure.cpu_s(measure.tree(self.pid))
 
 
 def small(rival: Rival) -> float:
-    """Give microseconds of CPU for a GET of 64 KiB, kept connections."""
+    """Return microseconds of CPU for a GET of 64 KiB, kept connections."""
     before = rival.cpu_s()
     command = [*CLIENT, "h2load", "--h1", "-c16", f"-D{SECONDS}", f"{rival.base}/upload/small/small.bin"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -84,7 +84,7 @@ def small(rival: Rival) -> float:
 
 
 def large(rival: Rival, place: Path) -> float:
-    """Give seconds of CPU for each GB that is downloaded in files of 100 MiB."""
+    """Return seconds of CPU for each GB that is downloaded in files of 100 MiB."""
     before = rival.cpu_s()
     host, port = rival.base.removeprefix("https://").split(":")
     for _ in range(FILES):
@@ -93,7 +93,7 @@ def large(rival: Rival, place: Path) -> float:
 
 
 def put(rival: Rival, place: Path) -> float:
-    """Give the same for uploads; each file is unlinked at once."""
+    """Return the same for uploads; each file is unlinked at once."""
     before = rival.cpu_s()
     host, port = rival.base.removeprefix("https://").split(":")
     for _ in range(FILES):

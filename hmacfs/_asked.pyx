@@ -315,7 +315,7 @@ cdef bytes lower(const char *name, Py_ssize_t size):
 
 
 def read_fields(bytes lines not None) -> dict[bytes, bytes] | None:
-    """Give the fields of `lines`, each with its CRLF, up to and with the empty line that ends them.
+    """Return the fields of `lines`, each with its CRLF, up to and with the empty line that ends them.
 
     Names are lower case, values without the white space around them. None if a name repeats or if anything
     of the framing but a plain Content-Length is in them: that is for who knows all of HTTP.

@@ -53,7 +53,7 @@ def set_rcvlowat(sock: Descriptor, count: int) -> None:
     """
 
 def unread_bytes(sock: Descriptor) -> int:
-    """Give how many bytes have come on a socket and were not read yet (tcp(7), SIOCINQ). Raises OSError."""
+    """Return how many bytes have come on a socket and were not read yet (tcp(7), SIOCINQ). Raises OSError."""
 
 def recv_into(sock: Descriptor, slab: Slab, length: int) -> tuple[int, int]:
     """Read up to `length` bytes of a socket into `slab`; give how many, and DONE, WAIT or ENDED."""

@@ -434,7 +434,7 @@ def recv_into(Descriptor sock not None, Slab slab not None, int64_t length) -> t
 
 
 def unread_bytes(Descriptor sock not None) -> int:
-    """Give how many bytes have come on a socket and were not read yet (tcp(7), SIOCINQ).
+    """Return how many bytes have come on a socket and were not read yet (tcp(7), SIOCINQ).
 
     Raises OSError, and ValueError if the socket is closed.
     """

@@ -1,7 +1,7 @@
 """The two steps of an upload that touch directories: a draft without a name, and its name."""
 
 def waited_ns() -> int:
-    """Give for how long the calling thread has waited in `begin_file` and `name_file` so far."""
+    """Return for how long the calling thread has waited in `begin_file` and `name_file` so far."""
 
 def begin_file(root: int, path: bytes | None, home: bytes, mode: int) -> int:
     """Open a file without a name in the directory `home` if nothing stands at `path` (None: not asked).

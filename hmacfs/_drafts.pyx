@@ -51,7 +51,7 @@ cdef void add_up(Watch watch) noexcept nogil:
 
 
 def waited_ns() -> int:
-    """Give for how long the calling thread has waited in `begin_file` and `name_file` so far."""
+    """Return for how long the calling thread has waited in `begin_file` and `name_file` so far."""
     return waited_so_far_ns
 
 

@@ -49,7 +49,7 @@ class EpollReader:
 
     def __new__(cls, hot: Hot, size: int) -> Self: ...
     def fileno(self) -> int:
-        """Give the descriptor that is readable when `poll` has something to do."""
+        """Return the descriptor that is readable when `poll` has something to do."""
 
     def add(self, front: Front) -> bool:
         """Read for a connection whose transport does not; False if it cannot be watched."""

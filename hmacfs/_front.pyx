@@ -156,7 +156,7 @@ cdef class EpollReader:
             close(self.epoll)
 
     def fileno(self) -> int:
-        """Give the descriptor that is readable when `poll` has something to do."""
+        """Return the descriptor that is readable when `poll` has something to do."""
         return self.epoll
 
     def add(self, Front front not None) -> bool:

@@ -70,10 +70,10 @@ class Hot:
         """Answer `target` from memory from now on; False if that does not fit."""
 
     def next_id(self) -> str:
-        """Give the next request id of this worker; hot and cold answers share one sequence."""
+        """Return the next request id of this worker; hot and cold answers share one sequence."""
 
     def last_id(self) -> str:
-        """Give the id of the request before."""
+        """Return the id of the request before."""
 
     def flush(self) -> None:
         """Give the log lines since the last time to whoever keeps them."""

@@ -319,12 +319,12 @@ cdef class Hot:
                 self.release(target, entry)
 
     def next_id(self) -> str:
-        """Give the next request id of this worker; hot and cold answers share one sequence."""
+        """Return the next request id of this worker; hot and cold answers share one sequence."""
         self.requests += 1
         return self.last_id()
 
     def last_id(self) -> str:
-        """Give the id of the request before."""
+        """Return the id of the request before."""
         return f"{self.id[:RUN_BYTES].decode()}{self.requests:08x}"
 
     def flush(self) -> None:
@@ -371,7 +371,7 @@ cdef class Hot:
         return at
 
     cdef Entry find(self, const Asked *asked):
-        """Give the entry of a target, None if there is none or its file is not what it was."""
+        """Return the entry of a target, None if there is none or its file is not what it was."""
         cdef bytes target = PyBytes_FromStringAndSize(asked.target, asked.target_size)
         cdef Entry entry = self.entries.get(target)
         if entry is None:

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Give the parser of all commands."""
+    """Return the parser of all commands."""
     top = argparse.ArgumentParser(prog="hmacfs", description=hmacfs.__doc__)
     top.add_argument("--version", action="version", version=f"hmacfs {hmacfs.__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
@@ -167,7 +167,7 @@ def _say(words: str) -> None:
 
 
 def _load(file: str | None) -> Loaded | None:
-    """Give the settings of `file`, or the embedded default; None after saying what is wrong."""
+    """Return the settings of `file`, or the embedded default; None after saying what is wrong."""
     from hmacfs import config
 
     try:
@@ -274,7 +274,7 @@ def _sign_pass(options: argparse.Namespace, settings: Settings) -> int:
 def _pass(  # noqa: PLR0913, PLR0917 - what is signed
     options: argparse.Namespace, settings: Settings, name: str, size: int, kind: str, ttl_s: float
 ) -> tuple[str, str]:
-    """Give the URL of an endpoint of protocol tus, and the Authorization for a file. Raises ValueError."""
+    """Return the URL of an endpoint of protocol tus, and the Authorization for a file. Raises ValueError."""
     from hmacfs import auth
 
     base = options.base_url if options.base_url.endswith("/") else f"{options.base_url}/"
@@ -287,7 +287,7 @@ def _pass(  # noqa: PLR0913, PLR0917 - what is signed
 def _slot(
     options: argparse.Namespace, settings: Settings, name: str, size: int, kind: str
 ) -> tuple[str, Signed]:
-    """Give the upload URL of a file, and what signs it. Raises ValueError, whose text says why not."""
+    """Return the upload URL of a file, and what signs it. Raises ValueError, whose text says why not."""
     from hmacfs import auth
     from hmacfs.app import routing
     from hmacfs.errors import Refused
@@ -341,7 +341,7 @@ def _get(options: argparse.Namespace) -> int:
 
 
 def _able(settings: Settings, base: str, protocol: str) -> Endpoint:
-    """Give the endpoint at `base` that takes `protocol`, else any that does: a proxy may map paths.
+    """Return the endpoint at `base` that takes `protocol`, else any that does: a proxy may map paths.
 
     Raises ValueError if none does.
     """

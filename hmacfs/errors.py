@@ -217,7 +217,7 @@ CATALOGUE: Final[tuple[Refusal, ...]] = tuple(
 
 
 def reference() -> str:
-    """Give docs/refusals.md: the catalogue for operators and clients."""
+    """Return docs/refusals.md: the catalogue for operators and clients."""
     rows = [f"| `{r.code}` | {r.status} | {r.words} |" for r in sorted(CATALOGUE)]
     return "\n".join(
         [

@@ -68,7 +68,7 @@ class Secret:
         self.lookalike = lookalike
 
     def reveal(self) -> bytes:
-        """Give the key itself; only signing and verifying may ask."""
+        """Return the key itself; only signing and verifying may ask."""
         return self._value
 
     def __repr__(self) -> str:

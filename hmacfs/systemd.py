@@ -80,7 +80,7 @@ class Notifier:
         return self._send(f"EXTEND_TIMEOUT_USEC={round(more_s * 1_000_000)}")
 
     def status(self, words: str) -> bool:
-        """Give the one line that `systemctl status` shows."""
+        """Return the one line that `systemctl status` shows."""
         return self._send(*_status(words))
 
     def watchdog(self) -> bool:
@@ -101,13 +101,13 @@ class Notifier:
 
 
 def _status(words: str) -> tuple[str, ...]:
-    """Give the status line, without the line ends that would begin another assignment."""
+    """Return the status line, without the line ends that would begin another assignment."""
     plain = " ".join(words.split())
     return (f"STATUS={plain}",) if plain else ()
 
 
 def listen_fds(environ: Mapping[str, str], pid: int) -> list[int]:
-    """Give the sockets that systemd opened for process `pid`, set to close on exec; usually none.
+    """Return the sockets that systemd opened for process `pid`, set to close on exec; usually none.
 
     Raises ValueError if the variables are malformed, OSError if a socket they speak of is not open.
     """
@@ -121,7 +121,7 @@ def listen_fds(environ: Mapping[str, str], pid: int) -> list[int]:
 
 
 def listen_fd_names(environ: Mapping[str, str], count: int) -> list[str]:
-    """Give the names of the `count` sockets of `listen_fds`, as FileDescriptorName= set them.
+    """Return the names of the `count` sockets of `listen_fds`, as FileDescriptorName= set them.
 
     Raises ValueError if there are names, but not as many as sockets.
     """
@@ -135,7 +135,7 @@ def listen_fd_names(environ: Mapping[str, str], count: int) -> list[str]:
 
 
 def watchdog_interval_s(environ: Mapping[str, str], pid: int) -> float | None:
-    """Give the time within which `pid` must say `watchdog`, None if nobody watches it.
+    """Return the time within which `pid` must say `watchdog`, None if nobody watches it.
 
     sd_watchdog_enabled(3) recommends to say it at half of this. Raises ValueError if the variables are
     malformed.
@@ -152,7 +152,7 @@ def watchdog_interval_s(environ: Mapping[str, str], pid: int) -> float | None:
 
 
 def _whole(environ: Mapping[str, str], name: str) -> int | None:
-    """Give the variable's whole number, None if it is not set; int() itself takes too much."""
+    """Return the variable's whole number, None if it is not set; int() itself takes too much."""
     raw = environ.get(name)
     if raw is None:
         return None

@@ -22,7 +22,7 @@ class Name(NamedTuple):
 
 
 def bind(sock: socket.socket, path: str, mode: int, group: int = -1) -> Name:
-    """Give `sock` the name `path` with `mode` and `group` (-1: the process's own) and return the name.
+    """Return `sock` the name `path` with `mode` and `group` (-1: the process's own) and return the name.
 
     A socket that a crash left behind is replaced, one in use is not. Raises OSError.
     """

@@ -167,7 +167,7 @@ def descriptors() -> int:
 
 
 def connection_limit(wanted: int) -> int:
-    """Give how many connections there may be, of those `wanted` (0: as many as can be)."""
+    """Return how many connections there may be, of those `wanted` (0: as many as can be)."""
     most = descriptors()
     fit = max((most - RESERVED_FILES - bounds.files(most)) // FILES_PER_CONNECTION, 1)
     return min(wanted, fit) if wanted else fit
@@ -547,7 +547,7 @@ class Worker:
 
 
 def _accept(sock: socket.socket) -> socket.socket | None:
-    """Give the next connection queued on `sock`, None if there is none to be had."""
+    """Return the next connection queued on `sock`, None if there is none to be had."""
     while True:
         try:
             return sock.accept()[0]
@@ -564,7 +564,7 @@ def lookalikes(settings: Settings) -> list[Lookalike]:
 
 
 def rules(settings: Settings) -> Rules:
-    """Give what of the settings the store goes by."""
+    """Return what of the settings the store goes by."""
     server = settings.server
     return Rules(
         min_free_bytes=server.min_free_bytes,
@@ -582,7 +582,7 @@ def rules(settings: Settings) -> Rules:
 
 
 def memory_share(settings: Settings, workers: int) -> buffer_memory.Share:
-    """Give what one of so many workers may use for buffers."""
+    """Return what one of so many workers may use for buffers."""
     performance = settings.performance
     wanted = buffer_classes.between(
         performance.min_buffer_size, performance.max_buffer_size, adaptive=performance.adaptive_buffers
@@ -591,12 +591,12 @@ def memory_share(settings: Settings, workers: int) -> buffer_memory.Share:
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """Give how clients of [tls] are greeted, None if there are none."""
+    """Return how clients of [tls] are greeted, None if there are none."""
     pem = settings.pem
     return None if pem is None else certificates.context(pem, settings.tls.min_version)
 
 
 def head_limits(settings: Settings) -> heads.HeadLimits:
-    """Give what of the settings bounds a request head."""
+    """Return what of the settings bounds a request head."""
     server = settings.server
     return heads.HeadLimits(head_bytes=server.max_header_bytes, fields=server.max_header_fields)

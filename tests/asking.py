@@ -13,7 +13,7 @@ _LIMITS = heads.HeadLimits(head_bytes=1 << 20, fields=1000)
 
 
 def head(line: str, *fields: str, body: int | None = None, version: str = "1.1") -> Head:
-    """Give the Head of `line` ("PATCH /x") with `fields` ("Name: value") and a body of `body` bytes."""
+    """Return the Head of `line` ("PATCH /x") with `fields` ("Name: value") and a body of `body` bytes."""
     lines = [f"{line} HTTP/{version}", "Host: files.example.org", *fields]
     if body is not None:
         lines.append(f"Content-Length: {body}")

@@ -72,7 +72,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 @pytest.fixture(scope="session")
 def program() -> Callable[[str], str]:
-    """Give the path of a real program, or skip the test that needs it."""
+    """Return the path of a real program, or skip the test that needs it."""
 
     def find(name: str) -> str:
         path = shutil.which(name, path=PROGRAM_PATH)

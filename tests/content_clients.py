@@ -82,7 +82,7 @@ class Ledger:
     _readable: list[Stored] = field(default_factory=list)
 
     def content(self, size: int, *, below: str = "") -> Content:
-        """Give a new content under a new name."""
+        """Return a new content under a new name."""
         with self.news:
             name = f"{len(self.files):06x}.bin"
             content = self.contents.add(f"{below}{name}", 1, size)
@@ -90,7 +90,7 @@ class Ledger:
         return content
 
     def again(self, content: Content, size: int) -> Content:
-        """Give a new content under the name of another one."""
+        """Return a new content under the name of another one."""
         file = self.of(content)
         with self.news:
             newer = self.contents.add(content.name, file.contents[-1].generation + 1, size)
@@ -98,7 +98,7 @@ class Ledger:
         return newer
 
     def of(self, content: Content) -> File:
-        """Give the file of a content."""
+        """Return the file of a content."""
         return self.files[content.name.rpartition("/")[2]]
 
     @property
@@ -142,7 +142,7 @@ class Ledger:
             self.news.notify_all()
 
     def choose(self, chance: random.Random, least: int = 0) -> Stored | None:
-        """Give a file to download, new ones as often as old ones; None if there is none that large."""
+        """Return a file to download, new ones as often as old ones; None if there is none that large."""
         for _ in range(20):
             known = len(self._readable)
             if not known:
@@ -234,11 +234,11 @@ class Uploader:
             file.may_be_gone = False
 
     def content(self, *, below: str = "") -> Content:
-        """Give a new content."""
+        """Return a new content."""
         return self.ledger.content(size_of(self.chance), below=below)
 
     def slot(self, prefix: str, dialect: str, size: int = 0, expires: float | None = None) -> Slot:
-        """Give a new slot, in a directory that others use too, in a new one, or in none."""
+        """Return a new slot, in a directory that others use too, in a new one, or in none."""
         below = f"{self.chance.randrange(50)}/"
         if dialect != "jwt" and self.chance.random() < 0.2:
             below = self.chance.choice(("", f"{self.chance.getrandbits(64):016x}/"))
@@ -427,7 +427,7 @@ def _get(path: str, span: tuple[int, int] | None) -> bytes:
 
 
 def place_of(storage: Path, path: str) -> Path:
-    """Give where a file stands whose URL has this path."""
+    """Return where a file stands whose URL has this path."""
     prefix = next(prefix for prefix in DIRECTORIES if path.startswith(prefix))
     return storage / DIRECTORIES[prefix] / unquote(path[len(prefix) :])
 

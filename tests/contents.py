@@ -66,7 +66,7 @@ class Contents:
     _by_number: dict[bytes, Content] = field(default_factory=dict)
 
     def add(self, name: str, generation: int, size: int) -> Content:
-        """Give a content, and know it from now on."""
+        """Return a content, and know it from now on."""
         content = Content(name=name, generation=generation, size=size)
         self._by_number[content.number] = content
         return content
@@ -112,7 +112,7 @@ class Contents:
 
 
 def _common(one: bytes, at: int, other: bytes, other_at: int) -> int:
-    """Give how many bytes agree from these places on."""
+    """Return how many bytes agree from these places on."""
     most = min(len(one) - at, len(other) - other_at)
     if one[at : at + most] == other[other_at : other_at + most]:
         return most

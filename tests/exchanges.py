@@ -106,7 +106,7 @@ class Link:
             self.sock.close()
 
     def read(self, method: str = "GET") -> Answer:
-        """Give the next answer, interim ones aside.
+        """Return the next answer, interim ones aside.
 
         Raises BrokenError with what there was; TimeoutError if nothing comes for too long.
         """

@@ -74,7 +74,7 @@ def nginx(
 
 
 def nginx_offload(place: Place, program: Callable[[str], str]) -> Proxy:
-    """Give the documented nginx with the documented addition by which it sends downloads itself."""
+    """Return the documented nginx with the documented addition by which it sends downloads itself."""
     addition = swap(
         (DEPLOY / "nginx-offload.conf").read_text(), ("alias /srv/hmacfs/;", f"alias {place.storage}/;")
     )
@@ -82,7 +82,7 @@ def nginx_offload(place: Place, program: Callable[[str], str]) -> Proxy:
 
 
 def apache_offload(place: Place, program: Callable[[str], str]) -> Proxy:
-    """Give the documented Apache with the documented addition by which it sends downloads itself."""
+    """Return the documented Apache with the documented addition by which it sends downloads itself."""
     if not (APACHE_MODULES / "mod_xsendfile.so").exists():
         pytest.skip("needs libapache2-mod-xsendfile; as root, `make test` installs it")
     addition = swap(
@@ -93,7 +93,7 @@ def apache_offload(place: Place, program: Callable[[str], str]) -> Proxy:
 
 
 def plain_nginx(place: Place, program: Callable[[str], str], *, buffering: str = "off") -> Proxy:
-    """Give the documented nginx without TLS, for clients that cannot be told whom to trust."""
+    """Return the documented nginx without TLS, for clients that cannot be told whom to trust."""
     site = swap(
         (DEPLOY / "nginx.conf").read_text(),
         ("    listen [::]:443 ssl http2;\n", ""),
@@ -107,7 +107,7 @@ def plain_nginx(place: Place, program: Callable[[str], str], *, buffering: str =
 
 
 def nginx_of(place: Place, site: str, program: Callable[[str], str]) -> Proxy:
-    """Give an nginx that serves `site`."""
+    """Return an nginx that serves `site`."""
     temporary = "".join(
         f"{kind}_temp_path {place.folder}/{kind};\n"
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

@@ -80,7 +80,7 @@ class Faults:
             )
 
     def counts(self) -> dict[str, Counts]:
-        """Give what was done so far, by kind; only calls that a rule held for are counted."""
+        """Return what was done so far, by kind; only calls that a rule held for are counted."""
         return {
             kind: Counts(*_COUNTS.unpack_from(self._control, _at(number) + _RULE.size))
             for number, kind in enumerate(KINDS)
@@ -93,7 +93,7 @@ def _at(number: int) -> int:
 
 @contextlib.contextmanager
 def built(gcc: str, where: Path, *, seed: int) -> Iterator[Faults]:
-    """Give faults without a rule yet; `seed` decides which calls they hit."""
+    """Return faults without a rule yet; `seed` decides which calls they hit."""
     control = where / "faults"
     control.write_bytes(_SEED.pack(seed).ljust(_at(len(KINDS)), b"\0"))
     library = shims.compiled(gcc, "interpose", where)

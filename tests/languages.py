@@ -46,20 +46,20 @@ REGISTERED = "https://iana.org/assignments/http-problem-types#"
 
 @contextlib.contextmanager
 def served(where: Path, server: str = SERVER) -> Iterator[Server]:
-    """Give a server of two workers at which all languages are spoken; it settles in the end."""
+    """Return a server of two workers at which all languages are spoken; it settles in the end."""
     with serving.running(where, rest=CONFIG, server=server, workers=2) as running:
         yield running
         wire.settle(running)
 
 
 def holder(owner: str = "alice@chat.test", *, ttl_s: float = serving.TTL_S, **claims: Any) -> dict[str, str]:
-    """Give the field by which `owner` may use an endpoint of protocol tus."""
+    """Return the field by which `owner` may use an endpoint of protocol tus."""
     token = passes.sign(Secret(serving.SECRET.encode()), owner, now=time.time(), ttl_s=ttl_s, **claims)
     return {"Authorization": f"Bearer {token}"}
 
 
 def go_bearer() -> dict[str, str]:
-    """Give a token unlike every other: seconds are all that tells one from another."""
+    """Return a token unlike every other: seconds are all that tells one from another."""
     token = original.sign_jwt(
         Secret(serving.SECRET.encode()), now=time.time(), ttl_s=serving.TTL_S + next(TOKENS)
     )
@@ -111,12 +111,12 @@ def append(  # noqa: PLR0913 - a request
 
 
 def file_of(server: Server, answer: Answer) -> bytes:
-    """Give the file that an answer about a complete upload points to."""
+    """Return the file that an answer about a complete upload points to."""
     return server.request("GET", answer.fields["content-location"]).body
 
 
 def refusal(answer: Answer) -> tuple[int, str]:
-    """Give status and code of a refusal, which must be a sound problem (RFC 9457)."""
+    """Return status and code of a refusal, which must be a sound problem (RFC 9457)."""
     assert answer.fields["content-type"] == "application/problem+json", answer
     problem = json.loads(answer.body)
     assert problem["status"] == answer.status
@@ -126,7 +126,7 @@ def refusal(answer: Answer) -> tuple[int, str]:
 
 
 def digest(body: bytes, algorithm: str = "sha-256") -> str:
-    """Give Repr-Digest or Content-Digest of `body`."""
+    """Return Repr-Digest or Content-Digest of `body`."""
     value = hashlib.new(algorithm.replace("-", ""), body).digest()
     return f"{algorithm}=:{base64.b64encode(value).decode()}:"
 

@@ -57,7 +57,7 @@ class Verdict(NamedTuple):
 
 
 def body_of(rel: str) -> bytes:
-    """Give the bytes of the file called `rel`, whose name begins with its size."""
+    """Return the bytes of the file called `rel`, whose name begins with its size."""
     size = int(rel.rpartition("/")[2].partition("-")[0])
     return hashlib.shake_128(rel.encode()).digest(size)
 
@@ -117,7 +117,7 @@ class Load:
             sock.close()
 
     def _choose(self, chance: random.Random, serial: str) -> str:
-        """Give a new name, in a directory that others use at the same time or in a new one."""
+        """Return a new name, in a directory that others use at the same time or in a new one."""
         with self._turn:
             if not self._busy or self._chance.random() < 0.5:
                 below = "/below" if self._chance.random() < 0.2 else ""

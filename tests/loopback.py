@@ -22,7 +22,7 @@ _given: set[int] = set()
 
 
 def free_address() -> str:
-    """Give host:port on a loopback address that is this test process's own, so that nobody can take it.
+    """Return host:port on a loopback address that is this test process's own, so that nobody can take it.
 
     Linux has all of 127.0.0.0/8 on `lo`, and the kernel hands ports out on 127.0.0.1 to everybody else.
     """

@@ -17,14 +17,14 @@ TYPE = "application/octet-stream"
 
 
 def content(rel: str, size: int) -> bytes:
-    """Give a file's bytes: each 32 of them say whose they are, and where they belong."""
+    """Return a file's bytes: each 32 of them say whose they are, and where they belong."""
     mark = rel.partition("/")[0].encode()[:16].ljust(16, b".")
     count = -(-size // PIECE_BYTES)
     return b"".join(b"%b%015x\n" % (mark, number) for number in range(count))[:size]
 
 
 def differs(rel: str, data: bytes, size: int) -> str:
-    """Give in words where `data` is not the content of `rel`; "" if it is."""
+    """Return in words where `data` is not the content of `rel`; "" if it is."""
     want = content(rel, size)
     if data == want:
         return ""
@@ -35,7 +35,7 @@ def differs(rel: str, data: bytes, size: int) -> str:
 
 
 def put(rel: str, size: int) -> bytes:
-    """Give a whole PUT of a file to a slot of its own."""
+    """Return a whole PUT of a file to a slot of its own."""
     return serving.head("PUT", serving.signed(rel, size), {"Content-Type": TYPE}, size) + content(rel, size)
 
 

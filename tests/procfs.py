@@ -14,23 +14,23 @@ _TICKS_S = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_s(pid: int) -> float:
-    """Give the CPU time that a process has used, its children's aside."""
+    """Return the CPU time that a process has used, its children's aside."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_S
 
 
 def anonymous_bytes(pid: int) -> int:
-    """Give the memory of a process that no file backs: other programs' starts and ends do not change it."""
+    """Return the memory of a process that no file backs: other programs' starts and ends do not change it."""
     return _field(Path(f"/proc/{pid}/smaps_rollup"), "Anonymous:")
 
 
 def rss_bytes(pid: int) -> int:
-    """Give the memory that is resident for a process."""
+    """Return the memory that is resident for a process."""
     return _field(Path(f"/proc/{pid}/status"), "VmRSS:")
 
 
 def descriptors(pid: int) -> dict[int, str]:
-    """Give what a process has open, and on which numbers; what only keeps closed numbers occupied aside."""
+    """Return what a process has open, and on which numbers; what only keeps closed numbers occupied aside."""
     found = {}
     for number in os.listdir(folder := f"/proc/{pid}/fd"):  # noqa: PTH208 - there may be thousands, asked often
         with contextlib.suppress(FileNotFoundError):  # it was of this very listing, or was just closed
@@ -40,7 +40,7 @@ def descriptors(pid: int) -> dict[int, str]:
 
 
 def open_files(pid: int) -> int:
-    """Give how many descriptors a process has open."""
+    """Return how many descriptors a process has open."""
     return len(descriptors(pid))
 
 
@@ -53,7 +53,7 @@ def raise_open_files(wanted: int) -> None:
 
 
 def unnamed_sizes(pid: int, folder: Path) -> list[int]:
-    """Give the sizes of files below `folder` that a process has open and that have no name."""
+    """Return the sizes of files below `folder` that a process has open and that have no name."""
     sizes = []
     for fd in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
@@ -64,7 +64,7 @@ def unnamed_sizes(pid: int, folder: Path) -> list[int]:
 
 
 def remote_ports(pid: int) -> set[int]:
-    """Give the remote ports of a process's TCP connections."""
+    """Return the remote ports of a process's TCP connections."""
     inodes = set()
     for fd in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):

@@ -45,7 +45,7 @@ SERIES: Final = _series()
 
 
 def names(expression: str) -> set[str]:
-    """Give the names of ours in the expression; a string, such as a label's value, holds none."""
+    """Return the names of ours in the expression; a string, such as a label's value, holds none."""
     return {found["name"] for found in _NAMED.finditer(_STRING.sub('""', expression))}
 
 

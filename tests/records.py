@@ -92,7 +92,7 @@ class Client:
         self.sock.sendall(b"".join(records))
 
     def recv(self, most: int) -> bytes:
-        """Give what has come, as a socket would."""
+        """Return what has come, as a socket would."""
         with contextlib.suppress(ssl.SSLZeroReturnError):
             return bytes(self._until(lambda: self._tls.read(most)))
         return b""

@@ -38,14 +38,14 @@ MOST_RANDOM = 64 * 2**20
 
 
 def body_of(seed: str, size: int) -> bytes:
-    """Give bytes in which no two places look alike."""
+    """Return bytes in which no two places look alike."""
     chance = random.Random(seed)
     pieces = (chance.randbytes(min(MOST_RANDOM, size - start)) for start in range(0, size, MOST_RANDOM))
     return b"".join(pieces)
 
 
 def bearer(owner: str = "alice@chat.test") -> dict[str, str]:
-    """Give the fields of somebody who may upload to /files/."""
+    """Return the fields of somebody who may upload to /files/."""
     token = jwt.encode({"sub": owner, "exp": int(time.time() + serving.TTL_S)}, serving.SECRET, "HS256")
     return {"Authorization": f"Bearer {token}"}
 
@@ -207,7 +207,7 @@ class Chunked:
         return self._next()
 
     def span(self, number: int) -> Span:
-        """Give where a chunk lies."""
+        """Return where a chunk lies."""
         start = number * self.chunk
         return Span(start, min(start + self.chunk, self.size))
 
@@ -302,7 +302,7 @@ def wait_stored(storage: Path, size: int, workers: tuple[int, ...] = (), *, or_l
 
 
 def owner_of(server: serving.Server, sock: socket.socket) -> int:
-    """Give the worker that has accepted a connection."""
+    """Return the worker that has accepted a connection."""
     port = sock.getsockname()[1]
     return next(pid for pid in server.workers if port in procfs.remote_ports(pid))
 
@@ -318,5 +318,5 @@ def connect_to(server: serving.Server, worker: int) -> socket.socket:
 
 
 def parts_of(storage: Path) -> list[Path]:
-    """Give what is left of unfinished uploads: bytes and notes."""
+    """Return what is left of unfinished uploads: bytes and notes."""
     return sorted((storage / ".hmacfs/uploads").iterdir())

@@ -21,7 +21,7 @@ NAME = "upload.example.org"
 def make(
     openssl: str, folder: Path, *, kind: str = "ec", name: str = NAME, addresses: Iterable[str] = ()
 ) -> tuple[Path, Path]:
-    """Give a self-signed certificate for `name` and IP `addresses`, and its key, in `folder`."""
+    """Return a self-signed certificate for `name` and IP `addresses`, and its key, in `folder`."""
     folder.mkdir(exist_ok=True)
     crt, key = folder / "crt.pem", folder / "key.pem"
     keys = ["rsa:2048"] if kind == "rsa" else ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
@@ -46,7 +46,7 @@ def greet(port: int, crt: Path, **options: ssl.TLSVersion) -> ssl.SSLSocket:
 
 
 def port_of(server: Server) -> int:
-    """Give the port of the only TLS listener."""
+    """Return the port of the only TLS listener."""
     ready = next(line for line in server.events if line["event"] == "serve-ready")
     return int(
         next(name for name in ready["listening"].split() if name.startswith("tls:")).rpartition(":")[2]

@@ -82,7 +82,7 @@ class Server:
     listener: threading.Thread = field(default_factory=threading.Thread)
 
     def wait_for(self, event: str, **values: object) -> dict[str, Any]:
-        """Give the next log line of this event; fail if the server ends or is silent for too long.
+        """Return the next log line of this event; fail if the server ends or is silent for too long.
 
         Who waits for an event asks for it.
         """
@@ -99,14 +99,14 @@ class Server:
         return line
 
     def wait_until_ready(self) -> dict[str, Any]:
-        """Give the line that says so."""
+        """Return the line that says so."""
         while (line := self.next_line("serve-ready"))["event"] != "serve-ready":
             if line["event"] in ANY_TIME:
                 self.early.append(line)
         return line
 
     def next_line(self, wanted: str) -> dict[str, Any]:
-        """Give the next log line; fail if there is none for too long, in which `wanted` is awaited."""
+        """Return the next log line; fail if there is none for too long, in which `wanted` is awaited."""
         try:
             line = self.news.get(timeout=PATIENCE_S)
         except queue.Empty:
@@ -134,7 +134,7 @@ class Server:
         self.process.send_signal(number)
 
     def faults(self) -> list[dict[str, Any]]:
-        """Give the log lines of level error, and lines that are none of the log's, that nobody asked for."""
+        """Return the log lines of level error, and lines none of the log's, that nobody asked for."""
         bad = (line for line in self.events if line["event"] == NOT_JSON or line.get("level") == "error")
         return [line for line in bad if line["event"] not in self.provoked]
 
@@ -144,7 +144,7 @@ class Server:
         return self.process.wait(PATIENCE_S)
 
     def scrape(self) -> dict[str, float]:
-        """Give every sample of /metrics by its full name."""
+        """Return every sample of /metrics by its full name."""
         samples = {}
         for line in self.operate("/metrics")[1].decode().splitlines():
             if line and not line.startswith("#"):
@@ -210,7 +210,7 @@ def configuration(  # noqa: PLR0913 - the parts of a configuration
     secret: str = SECRET,
     min_free: str = "1MB",
 ) -> str:
-    """Give a configuration for a test: system-chosen ports, JSON log."""
+    """Return a configuration for a test: system-chosen ports, JSON log."""
     return CONFIG.format(
         storage=storage,
         workers=workers,
@@ -309,7 +309,7 @@ def signed(
     dialect: str = "v2",
     prefix: str = "/upload/",
 ) -> str:
-    """Give the signed target of an upload."""
+    """Return the signed target of an upload."""
     endpoint = Endpoint(
         prefix=prefix, directory="upload", protocols=auth.DIALECTS, secrets=(Secret(SECRET.encode()),)
     )
@@ -326,7 +326,7 @@ def bearer(  # noqa: PLR0913 - what a token signs
     prefix: str = "/upload/",
     ttl_s: float = TTL_S,
 ) -> tuple[str, str]:
-    """Give the target of an upload and the value of its Authorization field."""
+    """Return the target of an upload and the value of its Authorization field."""
     endpoint = Endpoint(
         prefix=prefix, directory="upload", protocols=auth.DIALECTS, secrets=(Secret(SECRET.encode()),)
     )
@@ -336,7 +336,7 @@ def bearer(  # noqa: PLR0913 - what a token signs
 
 
 def fresh(name: str = "file.bin") -> str:
-    """Give a path below an endpoint that nobody has used."""
+    """Return a path below an endpoint that nobody has used."""
     return f"{secrets.token_hex(8)}/{name}"
 
 

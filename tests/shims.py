@@ -23,6 +23,6 @@ def compiled(gcc: str, name: str, folder: Path) -> Path:
 
 
 def preload(*libraries: Path) -> dict[str, str]:
-    """Give what a program's environment needs so that these come before whatever is there already."""
+    """Return what a program's environment needs so that these come before whatever is there already."""
     there = os.environ.get("LD_PRELOAD", "").split()
     return {"LD_PRELOAD": " ".join([*map(str, libraries), *there])}

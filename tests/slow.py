@@ -20,7 +20,7 @@ BUFFER_BYTES = 4096
 
 
 def opening(kind: str, target: str, file: str) -> bytes:
-    """Give what a client of this kind sends at first."""
+    """Return what a client of this kind sends at first."""
     if kind == "head":
         return b"GET /health HTTP/1.1\r\nHost: a\r\nX-Slow: "
     if kind == "body":

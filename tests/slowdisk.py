@@ -85,7 +85,7 @@ class SlowDisk:
         return self
 
     def __enter__(self) -> Self:
-        """Give the disk itself."""
+        """Return the disk itself."""
         return self
 
     def __exit__(
@@ -96,7 +96,7 @@ class SlowDisk:
         self._control.cold = 0
 
     def made(self, call: str) -> tuple[int, int]:
-        """Give how often it was made by other threads, and by the loop."""
+        """Return how often it was made by other threads, and by the loop."""
         made = self._control.made[CALLS.index(call)]
         return made[0], made[1]
 

@@ -31,7 +31,7 @@ def turns(  # noqa: PLR0913 - what the tests vary
     initial: int = MiB,
     memory: int = 16 * MiB,
 ) -> transfer.Scheduler:
-    """Give what a worker's large transfers share; `lent` is told of memory that the lane lends."""
+    """Return what a worker's large transfers share; `lent` is told of memory that the lane lends."""
     share = buffer_memory.share(memory, 1, sizes)
     row = row or metrics.CounterRow(memoryview(bytearray(metrics.memory_bytes(1))), 0)
     return transfer.Scheduler(
@@ -44,7 +44,7 @@ def turns(  # noqa: PLR0913 - what the tests vary
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
-    """Give both ends of a connection over loopback."""
+    """Return both ends of a connection over loopback."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         theirs = socket.create_connection(listener.getsockname())
         ours, _ = listener.accept()

@@ -81,12 +81,12 @@ async def put(
 
 
 def names(root: Path) -> set[str]:
-    """Give what stands in the storage, private state aside."""
+    """Return what stands in the storage, private state aside."""
     return {str(p.relative_to(root)) for p in root.rglob("*") if p.relative_to(root).parts[0] != ".hmacfs"}
 
 
 def rows(root: Path) -> list[tuple[str, int]]:
-    """Give key and mtime of each row of the index."""
+    """Return key and mtime of each row of the index."""
     with closing(sqlite3.connect(root / ".hmacfs/index.db")) as connection:
         return connection.execute("SELECT key, mtime_ns FROM file ORDER BY key").fetchall()
 
@@ -98,7 +98,7 @@ def terms(
     chunk: int = 0,
     digests: tuple[tuple[str, str], ...] = (),
 ) -> UploadInfo:
-    """Give what an unfinished upload is begun with."""
+    """Return what an unfinished upload is begun with."""
     return UploadInfo(key=key, owner="me", content_type="text/plain", most=most, chunk=chunk, digests=digests)
 
 

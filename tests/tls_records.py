@@ -37,7 +37,7 @@ class Records:
         self._number = 0
 
     def write(self, kind: int, data: bytes) -> bytes:
-        """Give one record; 5.2."""
+        """Return one record; 5.2."""
         plain = data + bytes([kind])
         head = struct.pack(">BHH", APPLICATION_DATA, 0x0303, len(plain) + _TAG_BYTES)
         counted = int.from_bytes(self._iv, "big") ^ self._number
@@ -52,7 +52,7 @@ class Records:
 
 
 def client_secret(keylog: Path) -> bytes:
-    """Give the last secret of a client's application data in a log that SSLContext.keylog_filename made."""
+    """Return the last secret of a client's application data in a log that SSLContext.keylog_filename made."""
     lines = keylog.read_text().splitlines()
     return bytes.fromhex(
         next(line for line in reversed(lines) if line.startswith("CLIENT_TRAFFIC_SECRET_0")).split()[2]

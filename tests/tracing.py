@@ -41,7 +41,7 @@ class Trace:
     path: Path
 
     def calls(self) -> list[Call]:
-        """Give the calls in the order of their ends."""
+        """Return the calls in the order of their ends."""
         unfinished: dict[str, tuple[int, str]] = {}
         found = []
         lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -63,7 +63,7 @@ class Trace:
         return found
 
     def injected(self) -> list[Call]:
-        """Give the calls that strace made fail."""
+        """Return the calls that strace made fail."""
         return [call for call in self.calls() if call.text.endswith("(INJECTED)")]
 
 

@@ -32,22 +32,22 @@ _COMMAND: Final = " -m  hmacfs "
 
 
 def environ(library: Path, folder: Path) -> dict[str, str]:
-    """Give what the environment of a process needs to set traps; `folder` is for its reports."""
+    """Return what the environment of a process needs to set traps; `folder` is for its reports."""
     return {**shims.preload(library), _LOG: str(folder)}
 
 
 def everything(folder: Path) -> list[str]:
-    """Give all uses of closed numbers, whoever's."""
+    """Return all uses of closed numbers, whoever's."""
     return [text for path in sorted(folder.iterdir()) for text in _each(path)]
 
 
 def reports(folder: Path) -> list[str]:
-    """Give those by anything of hmacfs."""
+    """Return those by anything of hmacfs."""
     return [text for text in everything(folder) if _is_ours(text)]
 
 
 def reported() -> list[str]:
-    """Give those of this run of pytest and all that it has started; none if it sets no traps."""
+    """Return those of this run of pytest and all that it has started; none if it sets no traps."""
     return reports(Path(os.environ[_LOG])) if _LOG in os.environ else []
 
 

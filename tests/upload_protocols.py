@@ -114,7 +114,7 @@ class Slot:
         return f"{self.prefix}{quote(self.content.name)}"
 
     def signed(self) -> tuple[str, dict[str, str]]:
-        """Give target and fields of a PUT."""
+        """Return target and fields of a PUT."""
         name, size = self.content.name, self.content.size
         if self.dialect == "jwt":
             first, _, rest = name.partition("/")
@@ -207,7 +207,7 @@ def to_slot(slot: Slot, write: Write, chance: random.Random) -> Steps:
 
 
 def _offset(answer: Answer | None, size: int) -> int | None:
-    """Give how far an upload is by an answer: `size` if the file stands, None if it does not say."""
+    """Return how far an upload is by an answer: `size` if the file stands, None if it does not say."""
     if answer is None or answer.status not in {200, 201, 204}:
         return None
     if answer.fields.get("upload-complete") == "?0":

@@ -25,7 +25,7 @@ class BrokenError(Exception):
 
 
 def take(data: bytes, method: str = "GET") -> tuple[Answer, bytes] | None:
-    """Give the first answer in `data` and the rest; None if it is not whole yet. Raises BrokenError."""
+    """Return the first answer in `data` and the rest; None if it is not whole yet. Raises BrokenError."""
     top, end, rest = data.partition(b"\r\n\r\n")
     if not b"HTTP/1.1 ".startswith(data[:9]):
         raise BrokenError(data[:200])
@@ -82,7 +82,7 @@ class Wire:
             self.sock.shutdown(socket.SHUT_WR)
 
     def read(self, method: str = "GET") -> Answer | None:
-        """Give the next answer; None at the clean end of the connection.
+        """Return the next answer; None at the clean end of the connection.
 
         Raises BrokenError, TimeoutError if nothing comes, ConnectionResetError.
         """
@@ -95,13 +95,13 @@ class Wire:
         return answer
 
     def expect(self, method: str = "GET") -> Answer:
-        """Give the next answer, which must come."""
+        """Return the next answer, which must come."""
         answer = self.read(method)
         assert answer is not None, "the connection ended without an answer"
         return answer
 
     def rest(self) -> bytes:
-        """Give all that still comes until the connection ends."""
+        """Return all that still comes until the connection ends."""
         while self._more():
             pass
         return self._data
@@ -133,6 +133,6 @@ def settle(server: Server) -> None:
 
 
 def failures(server: Server) -> list[dict[str, object]]:
-    """Give the log lines that tell of faults of the server's own."""
+    """Return the log lines that tell of faults of the server's own."""
     bad = {"request-failed", "background-failed", "worker-died", "not-json"}
     return [line for line in server.events if line["event"] in bad]

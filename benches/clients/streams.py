@@ -153,13 +153,13 @@ def take_answer(sock: socket.socket, wanted: set[int], drain: bytearray) -> Gene
 
 
 def within(seconds: float, exchanges: Iterator[Exchange]) -> Iterator[Exchange]:
-    """Give exchanges until the time is up; all connections share them."""
+    """Return exchanges until the time is up; all connections share them."""
     stop = time.perf_counter() + seconds
     return itertools.takewhile(lambda _: time.perf_counter() < stop, exchanges)
 
 
 def exchanges_of(order: Order) -> Iterator[Exchange]:
-    """Give what is to be done, in order."""
+    """Return what is to be done, in order."""
     heads = [head.encode("latin-1") for head in order["heads"]]
     if order["size"]:
         return (Exchange(head, stored) for head, stored in zip(heads, order["stored"], strict=True))

@@ -25,7 +25,7 @@ WIDTH: Final = 150
 
 
 def table(found: Outcome) -> Table:
-    """Give mean time and share of bytes resent for each pattern, and what predictive's time is to others'.
+    """Return mean time and share of bytes resent for each pattern, and what predictive's time is to others'.
 
     A ratio is that of all seeds, with the least and the most of a single one.
     """

@@ -55,7 +55,7 @@ class Outcome:
         return tuple(self.seeds[0])
 
     def runs(self, algorithm: Algorithm, patterns: Iterable[Pattern]) -> list[Result]:
-        """Give the uploads of all seeds."""
+        """Return the uploads of all seeds."""
         patterns = tuple(patterns)
         return [one for seed in self.seeds for pattern in patterns for one in seed[pattern][algorithm]]
 
@@ -66,13 +66,13 @@ class Outcome:
         return fmean(one.seconds for one in ours) / fmean(one.seconds for one in self.runs(rival, patterns))
 
     def seed_ratios(self, rival: Algorithm, patterns: Iterable[Pattern]) -> Middle:
-        """Give how that ratio differs between seeds."""
+        """Return how that ratio differs between seeds."""
         patterns = tuple(patterns)
         alone = [Outcome(keeps_partial=self.keeps_partial, seeds=(seed,)) for seed in self.seeds]
         return figures.middle([one.ratio(rival, patterns) for one in alone])
 
     def missed(self) -> Iterator[str]:
-        """Give the bars that do not hold, in words."""
+        """Return the bars that do not hold, in words."""
         for rival in RIVALS:
             if (ratio := self.ratio(rival, self.patterns)) >= MEAN_BAR:
                 yield f"mean of all, {rival}: {ratio:.3f}"
@@ -81,7 +81,7 @@ class Outcome:
                     yield f"{pattern.link}, {pattern.band}, {rival}: {ratio:.3f}"
 
     def record(self) -> dict[str, Any]:
-        """Give what the results keep."""
+        """Return what the results keep."""
         rows = [(list(pattern), [pattern]) for pattern in self.patterns]
         return {
             "keeps_partial": self.keeps_partial,
@@ -110,7 +110,7 @@ class Outcome:
 
 
 def summary(runs: list[Result]) -> dict[str, float]:
-    """Give the means of some uploads, and the share of all bytes that was sent in vain."""
+    """Return the means of some uploads, and the share of all bytes that was sent in vain."""
     return {
         "seconds": round(fmean(one.seconds for one in runs), 2),
         "resent_share": round(sum(one.resent for one in runs) / sum(one.size for one in runs), 5),

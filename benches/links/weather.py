@@ -92,7 +92,7 @@ class Stretch(NamedTuple):
 
 
 def weather(link: Link, chance: random.Random) -> Iterator[Stretch]:
-    """Give what one client's link does, for ever. Nobody who uses it changes it."""
+    """Return what one client's link does, for ever. Nobody who uses it changes it."""
     middle = math.log(link.rate) + chance.gauss(0, SPREAD)
     between_s = link.between_s * math.exp(chance.gauss(0, SPREAD))
     # A connection with losses gets no more (Mathis et al. 1997, CCR 27(3)).

@@ -89,7 +89,7 @@ class App:
         return bool(self._offload.field)
 
     def answer(self, head: Head, link: ClientConnection) -> Reply | Coroutine[None, None, Reply]:
-        """Give the reply to `head`, or a coroutine that will. Raises Refused."""
+        """Return the reply to `head`, or a coroutine that will. Raises Refused."""
         method = head.method
         if method == "OPTIONS":
             return self._options(head)
@@ -118,7 +118,7 @@ class App:
         return reply
 
     def refuse(self, refused: Refused, head: Head | None, request_id: str) -> Reply:
-        """Give the reply that a refusal amounts to."""
+        """Return the reply that a refusal amounts to."""
         reply = replies.refusal(refused, head, request_id)
         reply.fields += self._shared(head)
         if head is not None and refused.refusal.status == errors.TOO_LARGE.status:

@@ -38,19 +38,19 @@ class Representation:
     """SHA-256 of the whole, whatever part is asked for; None if that is not known."""
 
     def fields(self) -> list[tuple[str, str]]:
-        """Give the file's fields of a 200 or 206; Content-Type is the first."""
+        """Return the file's fields of a 200 or 206; Content-Type is the first."""
         fields = replies.file_fields(
             self.name, self.served_type, self.etag, self.modified, expires=self.expires, now=self.now
         )
         return fields if self.ranges else [_without_ranges(*field) for field in fields]
 
     def unmodified(self) -> list[tuple[str, str]]:
-        """Give the file's fields of a 304."""
+        """Return the file's fields of a 304."""
         return replies.unmodified_fields(self.etag, expires=self.expires, now=self.now)
 
 
 def _without_ranges(name: str, value: str) -> tuple[str, str]:
-    """Give a field of a file that is served whole or not at all (RFC 9110 14.3)."""
+    """Return a field of a file that is served whole or not at all (RFC 9110 14.3)."""
     return name, "none" if name == "Accept-Ranges" else value
 
 
@@ -65,7 +65,7 @@ def describe(  # noqa: PLR0913 - all that is known of a file
     ranges: bool,
     sha256: bytes | None = None,
 ) -> Representation:
-    """Give the sheet of an open file; `content_type` is the signed one.
+    """Return the sheet of an open file; `content_type` is the signed one.
 
     `attached` serves it as the Go server's /download/ does: as bytes to save, never to show; `ranges` says
     whether parts of it may be asked for.
@@ -129,7 +129,7 @@ def kept(
     shared: list[tuple[str, str]],
     shared_unmodified: list[tuple[str, str]],
 ) -> CacheEntry:
-    """Give what answers the same target again.
+    """Return what answers the same target again.
 
     `shared` are the fields that every answer carries, but for a 304 to a request without an Origin: that
     has `shared_unmodified`.
@@ -146,7 +146,7 @@ def kept(
 
 
 def _spans(head: Head, etag: str, file: File) -> tuple[Span, ...] | None:
-    """Give what of the file is asked for; None for all of it.
+    """Return what of the file is asked for; None for all of it.
 
     RFC 9110 14.2: Range means something with GET only; 13.2.2: If-Range is weighed last.
     """

@@ -54,21 +54,21 @@ class GoUploadReply:
 
 
 def download(path: str, endpoints: tuple[Endpoint, ...]) -> Slot | None:
-    """Give the slot behind /download/PATH, PATH being relative to the storage; None for other paths."""
+    """Return the slot behind /download/PATH, PATH being relative to the storage; None for other paths."""
     if not path.startswith(DOWNLOAD):
         return None
     return routing.download(path[len(DOWNLOAD) :], endpoints)
 
 
 def form_endpoint(path: str, endpoints: tuple[Endpoint, ...]) -> Endpoint | None:
-    """Give the endpoint that takes forms: of all that enable a dialect for it, the one met first."""
+    """Return the endpoint that takes forms: of all that enable a dialect for it, the one met first."""
     if path != FORM:
         return None
     return next((e for e in endpoints if FORM_DIALECTS.intersection(e.protocols)), None)
 
 
 def boundary(head: Head) -> str:
-    """Give the boundary of a multipart/form-data request; RFC 7578 4.1. Raises Refused."""
+    """Return the boundary of a multipart/form-data request; RFC 7578 4.1. Raises Refused."""
     content_type = head.fields.get(b"content-type", b"").decode("latin-1")
     if len(content_type) > _TYPE_BYTES:
         raise Refused(errors.TYPE_UNSUPPORTED)

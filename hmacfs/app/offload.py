@@ -32,7 +32,7 @@ class Offload:
         self._prefix = f"{Path(server.storage_path).absolute()}/" if self._literal else server.offload_prefix
 
     def place(self, key: str) -> str | None:
-        """Give the field's value for a file of the store; None if it has to be sent by ourselves."""
+        """Return the field's value for a file of the store; None if it has to be sent by ourselves."""
         place = self._prefix + key
         if not self._literal:
             return quote(place)

@@ -35,7 +35,7 @@ def _length(endpoint: Endpoint) -> int:
 
 
 def find(path: str, endpoints: tuple[Endpoint, ...]) -> Slot:
-    """Give the slot of a decoded path. Raises Refused: not_found if it names no place for a file."""
+    """Return the slot of a decoded path. Raises Refused: not_found if it names no place for a file."""
     for written in endpoints:
         endpoint = written
         if ANY_HOST in written.prefix:
@@ -86,7 +86,7 @@ def cut_name(slot: Slot) -> str:
 
 
 def form_slot(endpoint: Endpoint, name: str) -> Slot:
-    """Give the slot of a form's file: its bare name, straight in the endpoint's directory.
+    """Return the slot of a form's file: its bare name, straight in the endpoint's directory.
 
     Browsers of old sent whole paths, and either separator; only what follows the last counts.
     """

@@ -22,5 +22,5 @@ def is_future(since: float, now: float) -> bool:
 
 
 def seconds(text: str) -> int | None:
-    """Give the seconds that a canonical decimal writes; None for any other spelling."""
+    """Return the seconds that a canonical decimal writes; None for any other spelling."""
     return int(text) if _SECONDS.fullmatch(text) else None

@@ -46,7 +46,7 @@ def upload(head: Head, slot: Slot, *, now: float) -> Grant:
 
 
 def slot_dialects(head: Head) -> frozenset[str]:
-    """Give which dialects of signed PUT URLs the query may be of. Raises Refused QUERY_MALFORMED."""
+    """Return which dialects of signed PUT URLs the query may be of. Raises Refused QUERY_MALFORMED."""
     return _BY_QUERY.intersection(query.parameters(head.query))
 
 
@@ -68,7 +68,7 @@ def delete(head: Head, slot: Slot, *, now: float) -> None:  # noqa: ARG001 - Met
 
 
 def form(head: Head, endpoint: Endpoint, *, now: float) -> Grant:
-    """Give what a POST of a multipart form to /upload may store; its `size` is None.
+    """Return what a POST of a multipart form to /upload may store; its `size` is None.
 
     Raises Refused: METHOD_NOT_ALLOWED, QUERY_MALFORMED, LENGTH_REQUIRED (bearer only),
     TOKEN_MISSING, TOKEN_EXPIRED, JWT_MISSING or JWT_WRONG.
@@ -99,7 +99,7 @@ def _by_query(head: Head, slot: Slot, given: Mapping[str, str], now: float) -> G
 
 
 def _bearer(head: Head, endpoint: Endpoint) -> tuple[str, str]:
-    """Give the bearer token and the one dialect it is to be verified by."""
+    """Return the bearer token and the one dialect it is to be verified by."""
     enabled = [dialect for dialect in _BY_FIELD if dialect in endpoint.protocols]
     if not enabled:
         raise Refused(TOKEN_MISSING)

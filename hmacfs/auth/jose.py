@@ -75,7 +75,7 @@ def has_shape(token: str) -> bool:
 
 
 def sign(claims: dict[str, Any], secret: Secret) -> str:
-    """Give the HS256 token of `claims`, as Prosody's util.jwt makes it."""
+    """Return the HS256 token of `claims`, as Prosody's util.jwt makes it."""
     payload = json.dumps(claims, separators=(",", ":"), ensure_ascii=False).encode()
     return _JWS.encode(payload, secret.reveal(), algorithm="HS256")
 
@@ -83,7 +83,7 @@ def sign(claims: dict[str, Any], secret: Secret) -> str:
 def verified(
     token: str, secrets: Sequence[Secret], algorithms: Sequence[str], *, now: float
 ) -> dict[str, Any]:
-    """Give the claims of a token that one of `secrets` signed and that is valid `now`.
+    """Return the claims of a token that one of `secrets` signed and that is valid `now`.
 
     Raises JWT_WRONG, or TOKEN_EXPIRED if nothing but the time is wrong.
     """
@@ -125,7 +125,7 @@ def check_times(claims: dict[str, Any], now: float) -> None:
 
 
 def number(claims: dict[str, Any], name: str) -> float:
-    """Give the claim, a number from 0 to NUMBER_LIMIT; raises JWT_WRONG."""
+    """Return the claim, a number from 0 to NUMBER_LIMIT; raises JWT_WRONG."""
     value = claims.get(name)
     # bool is an int to Python, not to JSON.
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= NUMBER_LIMIT:
@@ -134,7 +134,7 @@ def number(claims: dict[str, Any], name: str) -> float:
 
 
 def string(claims: dict[str, Any], name: str) -> str:
-    """Give the claim, a string; raises JWT_WRONG."""
+    """Return the claim, a string; raises JWT_WRONG."""
     value = claims.get(name)
     if not isinstance(value, str):
         raise Refused(JWT_WRONG, f"the claim {name} is missing or is not a string")

@@ -17,12 +17,12 @@ _HEX_DIGITS: Final = 64
 
 
 def sign(secret: Secret, message: bytes) -> bytes:
-    """Give the MAC of `message`, 32 raw bytes."""
+    """Return the MAC of `message`, 32 raw bytes."""
     return hmac.digest(secret.reveal(), message, "sha256")
 
 
 def from_hex(text: str) -> bytes:
-    """Give the MAC that 64 hex digits of either case write; else b"", which verifies nothing."""
+    """Return the MAC that 64 hex digits of either case write; else b"", which verifies nothing."""
     if len(text) != _HEX_DIGITS:
         return b""
     try:

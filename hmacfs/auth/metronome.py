@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def message_delete(rel: str, delete_secret: Secret) -> bytes:
-    """Give what the token of a DELETE signs: "PATH NUL DELETE_SECRET"."""
+    """Return what the token of a DELETE signs: "PATH NUL DELETE_SECRET"."""
     return b"%b\0%b" % (rel.encode(), delete_secret.reveal())
 
 
 def verify_put(head: Head, slot: Slot, token: str) -> Grant:
-    """Give the grant of `?token=` on a PUT; raises LENGTH_REQUIRED or TOKEN_WRONG."""
+    """Return the grant of `?token=` on a PUT; raises LENGTH_REQUIRED or TOKEN_WRONG."""
     return prosody.verify_v2(head, slot, token, dialect="token")
 
 

@@ -26,17 +26,17 @@ DAY_S: Final = 86400
 
 
 def message_v3(rel: str, expires: int) -> bytes:
-    """Give what v3 signs of an upload: "PUT LF EXPIRES LF /PATH"."""
+    """Return what v3 signs of an upload: "PUT LF EXPIRES LF /PATH"."""
     return f"PUT\n{expires}\n/{rel}".encode()
 
 
 def message_resilient(user: str, name: str, size: int, until: int) -> bytes:
-    """Give what form 1 signs (its ejabberd module's network_resilient variant)."""
+    """Return what form 1 signs (its ejabberd module's network_resilient variant)."""
     return f"{user}\0{name}\0{size}\0{until - DAY_S}\0{until}\0network_resilient".encode()
 
 
 def message_standard(user: str, name: str, size: int, until: int) -> bytes:
-    """Give what form 3 signs (its ejabberd module's plain variant)."""
+    """Return what form 3 signs (its ejabberd module's plain variant)."""
     return f"{user}\0{name}\0{size}\0{until - HOUR_S}".encode()
 
 
@@ -59,7 +59,7 @@ def verify_v3(head: Head, slot: Slot, given: Mapping[str, str], *, now: float) -
 def verify_bearer(  # noqa: PLR0913 - the message is made of them
     head: Head, endpoint: Endpoint, name: str, token: str, given: Mapping[str, str], *, now: float
 ) -> Grant:
-    """Give the grant of a bearer MAC over user, `name` (last segment), Content-Length and time.
+    """Return the grant of a bearer MAC over user, `name` (last segment), Content-Length and time.
 
     Raises LENGTH_REQUIRED, JWT_WRONG or TOKEN_EXPIRED.
     """
@@ -82,7 +82,7 @@ def verify_bearer(  # noqa: PLR0913 - the message is made of them
 
 
 def verify_jwt(endpoint: Endpoint, token: str, size: int | None, *, now: float) -> Grant:
-    """Give the grant of a JWT that names neither path nor size; `size` is the request's own.
+    """Return the grant of a JWT that names neither path nor size; `size` is the request's own.
 
     Raises JWT_WRONG or TOKEN_EXPIRED.
     """
@@ -94,7 +94,7 @@ def verify_jwt(endpoint: Endpoint, token: str, size: int | None, *, now: float) 
 
 
 def sign_jwt(secret: Secret, *, now: float, ttl_s: float) -> str:
-    """Give a JWT that lets anything be uploaded up to `now` + `ttl_s`; keep it short-lived."""
+    """Return a JWT that lets anything be uploaded up to `now` + `ttl_s`; keep it short-lived."""
     return jose.sign({"iat": int(now), "exp": int(now + ttl_s)}, secret)
 
 

@@ -42,7 +42,7 @@ class Pass:
 
 
 def verify(head: Head, endpoint: Endpoint, *, now: float) -> Pass:
-    """Give what the request's bearer token permits; raises JWT_MISSING, JWT_WRONG, TOKEN_EXPIRED."""
+    """Return what the request's bearer token permits; raises JWT_MISSING, JWT_WRONG, TOKEN_EXPIRED."""
     scheme, _, token = head.fields.get(b"authorization", b"").partition(b" ")
     if scheme.lower() != b"bearer" or not token:
         raise Refused(JWT_MISSING)
@@ -64,7 +64,7 @@ def verify(head: Head, endpoint: Endpoint, *, now: float) -> Pass:
 
 @functools.lru_cache(maxsize=_REMEMBERED)
 def _claims(token: str, secrets: tuple[Secret, ...]) -> dict[str, Any]:
-    """Give the claims of a token that one of `secrets` signed. Raises JWT_WRONG, which is not remembered.
+    """Return the claims of a token that one of `secrets` signed. Raises JWT_WRONG, which is not remembered.
 
     Each chunk of an upload comes with the same token.
     """
@@ -72,12 +72,12 @@ def _claims(token: str, secrets: tuple[Secret, ...]) -> dict[str, Any]:
 
 
 def sign(secret: Secret, owner: str, *, now: float, ttl_s: float, **claims: Any) -> str:
-    """Give a token that lets `owner` upload up to `now` + `ttl_s`; `claims` are more of those above."""
+    """Return a token that lets `owner` upload up to `now` + `ttl_s`; `claims` are more of those above."""
     return jose.sign({"sub": owner, "iat": int(now), "exp": int(now + ttl_s), **claims}, secret)
 
 
 def fingerprint(head: Head) -> str:
-    """Give what tells the token of a request from every other, and gives no hint of it; "" if it has none.
+    """Return what tells the token of a request from every other, and gives no hint of it; "" if it has none.
 
     Raises QUERY_MALFORMED.
     """

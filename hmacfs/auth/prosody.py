@@ -23,12 +23,12 @@ _NO_TYPE: Final = (_OCTETS, b"")
 
 
 def message_v(rel: str, size: int) -> bytes:
-    """Give what v signs."""
+    """Return what v signs."""
     return f"{rel} {size}".encode()
 
 
 def message_v2(rel: str, size: int, content_type: bytes) -> bytes:
-    """Give what v2 (and Metronome's token) signs."""
+    """Return what v2 (and Metronome's token) signs."""
     return b"%b\0%d\0%b" % (rel.encode(), size, content_type)
 
 
@@ -40,7 +40,7 @@ def length(head: Head) -> int:
 
 
 def verify_v(head: Head, slot: Slot, token: str) -> Grant:
-    """Give the grant of `?v=`; raises LENGTH_REQUIRED or TOKEN_WRONG."""
+    """Return the grant of `?v=`; raises LENGTH_REQUIRED or TOKEN_WRONG."""
     mac = _mac(token)
     size = length(head)
     if not keyring.verifies(slot.endpoint.secrets, message_v(slot.rel, size), mac):

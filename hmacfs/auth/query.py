@@ -22,7 +22,7 @@ _BAD_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
 def parameters(query: str) -> dict[str, str]:
-    """Give the parameters among NAMES, decoded once; a "+" stays a plus (Base64 comes unescaped).
+    """Return the parameters among NAMES, decoded once; a "+" stays a plus (Base64 comes unescaped).
 
     Raises Refused QUERY_MALFORMED for a bad escape anywhere, for one of NAMES twice and for what is too much.
     """

@@ -16,7 +16,7 @@ _ALGORITHMS: Final = ("HS256",)
 
 
 def verify(head: Head, slot: Slot, token: str, *, now: float) -> Grant:
-    """Give the grant of a slot's token.
+    """Return the grant of a slot's token.
 
     Raises JWT_WRONG, TOKEN_EXPIRED, SIZE_MISMATCH if Content-Length is not the granted size, or
     LENGTH_REQUIRED if a body was granted and none is framed. Of a chunked body the caller
@@ -42,7 +42,7 @@ def verify(head: Head, slot: Slot, token: str, *, now: float) -> Grant:
 
 
 def owner(claims: dict[str, Any]) -> str:
-    """Give the uploader, `sub`; "" if there is none. Raises JWT_WRONG if it cannot be a JID."""
+    """Return the uploader, `sub`; "" if there is none. Raises JWT_WRONG if it cannot be a JID."""
     if "sub" not in claims:
         return ""
     subject = jose.string(claims, "sub")
@@ -54,7 +54,7 @@ def owner(claims: dict[str, Any]) -> str:
 def sign(  # noqa: PLR0913 - the claims are what they are
     secret: Secret, rel: str, size: int, content_type: str, *, now: float, ttl_s: float
 ) -> str:
-    """Give the token that lets `rel` ("SLOT/NAME") be uploaded up to `now` + `ttl_s`."""
+    """Return the token that lets `rel` ("SLOT/NAME") be uploaded up to `now` + `ttl_s`."""
     slot, _, name = rel.partition("/")
     claims: dict[str, object] = {
         "iat": int(now),

@@ -36,7 +36,7 @@ def is_plain_type(value: bytes) -> bool:
 
 
 def servable(content_type: str) -> str | None:
-    """Give the type if it can be a header field of a reply, else None: empty, too long, not ASCII."""
+    """Return the type if it can be a header field of a reply, else None: empty, too long, not ASCII."""
     if 0 < len(content_type) <= TYPE_LIMIT and content_type.isascii() and content_type.isprintable():
         return content_type
     return None

@@ -46,7 +46,7 @@ class UploadClient:
         self._language = language
 
     def another(self) -> UploadClient:
-        """Give the same for another connection, which has a patience of its own."""
+        """Return the same for another connection, which has a patience of its own."""
         return UploadClient(self._wire, self.source, self.place, self.patience.another(), self._language)
 
     async def ask(self, method: str, url: str, fields: Mapping[str, str], *, last: bool = False) -> Response:
@@ -98,7 +98,7 @@ class UploadClient:
 
 
 def trouble(answer: Response) -> Failed | TransientError:
-    """Give what an answer that is no success means now: an exception to raise."""
+    """Return what an answer that is no success means now: an exception to raise."""
     return answers.trouble(answer, now=time.time())
 
 

@@ -61,7 +61,7 @@ def get(chosen: argparse.Namespace) -> int:
 
 
 def _targets(words: list[str], sign: Sign | None) -> tuple[list[str], Sign]:
-    """Give the files, and what gives each of them its place. Raises _Misused."""
+    """Return the files, and what gives each of them its place. Raises _Misused."""
     if sign is not None:
         return words, sign
     *files, last = words
@@ -125,7 +125,7 @@ class Batch:
         return outcome.exit_status(self._outcomes)
 
     def patience(self, file: str) -> RetryPolicy:
-        """Give the patience for one transfer."""
+        """Return the patience for one transfer."""
         return RetryPolicy(
             self.chosen.retries,
             chance=random.random,

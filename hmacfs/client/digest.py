@@ -27,7 +27,7 @@ class RunningDigest:
         self._place += len(fresh)
 
     async def whole(self, fd: int, size: int) -> bytes:
-        """Give the digest of the file open as `fd`, once `size` bytes are taken in.
+        """Return the digest of the file open as `fd`, once `size` bytes are taken in.
 
         Raises EOFError if it has fewer, OSError if it cannot be read.
         """

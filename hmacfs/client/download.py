@@ -126,6 +126,6 @@ class Download:
 
 
 def name_of(url: str) -> str | None:
-    """Give the bare name that a URL ends in; None if it is none that a file should get unasked."""
+    """Return the bare name that a URL ends in; None if it is none that a file should get unasked."""
     name = unquote(urlsplit(url).path.rpartition("/")[2])
     return None if not name or _BAD_NAME.match(name) else name

@@ -150,7 +150,7 @@ def _token(text: str) -> str:
 
 
 def _read(named: str) -> str:
-    """Give the text of the file that is named behind "@"."""
+    """Return the text of the file that is named behind "@"."""
     file = named.removeprefix(FROM_FILE)
     try:
         return Path(file).read_text(encoding="utf-8")

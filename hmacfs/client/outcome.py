@@ -53,7 +53,7 @@ class Outcome:
 
 
 def exit_status(outcomes: Iterable[Outcome]) -> int:
-    """Give 0 if all are done, 1 if one failed for good, else 3: what is left may be continued."""
+    """Return 0 if all are done, 1 if one failed for good, else 3: what is left may be continued."""
     ends = {outcome.end for outcome in outcomes}
     if End.FAILED in ends:
         return 1

@@ -43,7 +43,7 @@ MOST_PARTS: Final = 32
 
 
 def count_parts(size: int, connections: int) -> int:
-    """Give in how many parts a file should go, if `connections` may be used; 1: as it is."""
+    """Return in how many parts a file should go, if `connections` may be used; 1: as it is."""
     return max(min(connections, size // PART_BYTES, MOST_PARTS), 1)
 
 
@@ -78,7 +78,7 @@ class ParallelUpload:
         return place.with_parts(parts) if any(parts) else None
 
     async def begin(self) -> bool:
-        """Give whether the file goes in parts: it is large and the server joins them. Else do not `run`.
+        """Return whether the file goes in parts: it is large and the server joins them. Else do not `run`.
 
         Raises Failed, and GaveUp if it may be asked again.
         """

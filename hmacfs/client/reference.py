@@ -78,7 +78,7 @@ of one in parts the endpoint's URL with their names |
 
 
 def text() -> str:
-    """Give the whole page as Markdown."""
+    """Return the whole page as Markdown."""
     put = argparse.ArgumentParser(prog="hmacfs put")
     options.add_put(put)
     get = argparse.ArgumentParser(prog="hmacfs get")

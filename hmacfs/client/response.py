@@ -110,7 +110,7 @@ class Response:
         return tag if tag.startswith('"') and tag.endswith('"') else None
 
     def link(self, name: str) -> str | None:
-        """Give the absolute URL in the field `name`; None if there is none.
+        """Return the absolute URL in the field `name`; None if there is none.
 
         What is no http or https URL, nor leads to one, is none.
         """
@@ -122,7 +122,7 @@ class Response:
         return url if text and urls.can_be_asked(url) else None
 
     def target(self) -> str:
-        """Give the URL to which a redirection leads.
+        """Return the URL to which a redirection leads.
 
         Raises Failed if there is none, or if it leads from https to where others read along.
         """
@@ -169,7 +169,7 @@ def digest_field(sha256: bytes) -> str:
 
 
 def trouble(answer: Response, *, now: float) -> Failed | TransientError:
-    """Give what an answer that is no success means: an exception to raise.
+    """Return what an answer that is no success means: an exception to raise.
 
     `now` is the wall clock, since Retry-After may be a date.
     """
@@ -201,7 +201,7 @@ def plain(text: str) -> str:
 
 
 def _problem(answer: Response) -> dict[str, str]:
-    """Give the texts of a problem document (RFC 9457); none if the body is something else."""
+    """Return the texts of a problem document (RFC 9457); none if the body is something else."""
     if not answer.fields.get("Content-Type", "").lower().startswith("application/problem+json"):
         return {}
     try:

@@ -47,7 +47,7 @@ class RetryPolicy:
         self.reset()
 
     def another(self) -> RetryPolicy:
-        """Give a patience for another connection of the same transfer; its waits count here too."""
+        """Return a patience for another connection of the same transfer; its waits count here too."""
         other = RetryPolicy(self._retries, chance=self._chance, rest=self._rest, say=self._say)
         other._first = self._first
         return other

@@ -37,7 +37,7 @@ class DownloadTarget(Protocol):
         """Take the next bytes. Raises Failed."""
 
     async def digest(self) -> bytes:
-        """Give the SHA-256 of all bytes so far. Raises Failed."""
+        """Return the SHA-256 of all bytes so far. Raises Failed."""
 
     def finish(self) -> None:
         """Everything has come and is right. Raises Failed if it cannot stand under its name."""
@@ -85,7 +85,7 @@ class PartialDownload:
                 self.size = os.fstat(self._fd).st_size
 
     def __enter__(self) -> Self:
-        """Give itself."""
+        """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -152,7 +152,7 @@ class Pipe:
         self._sha256 = hashlib.sha256()
 
     def __enter__(self) -> Self:
-        """Give itself."""
+        """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -45,7 +45,7 @@ class Source:
         self._digest = RunningDigest()
 
     def __enter__(self) -> Self:
-        """Give itself."""
+        """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -53,7 +53,7 @@ class Source:
         self._file.close()
 
     async def blocks(self, start: int, stop: int, passed: Callable[[int], None]) -> AsyncIterator[bytes]:
-        """Give the bytes from `start` to `stop`; `passed` is told the place after each block.
+        """Return the bytes from `start` to `stop`; `passed` is told the place after each block.
 
         Raises Failed if the file no longer has them.
         """
@@ -69,7 +69,7 @@ class Source:
             passed(place)
 
     async def digest(self) -> bytes:
-        """Give the SHA-256 of the whole file. Raises Failed if the file has changed since it was opened."""
+        """Return the SHA-256 of the whole file. Raises Failed if the file has changed since it was opened."""
         with self._reading():
             sha256 = await self._digest.whole(self._file.fileno(), self.size)
         facts = os.fstat(self._file.fileno())
@@ -88,7 +88,7 @@ class Source:
 
 
 def guess_type(name: str) -> str:
-    """Give the media type that a file's name suggests."""
+    """Return the media type that a file's name suggests."""
     kind, coding = mimetypes.guess_type(name)
     if coding is not None:  # of "a.tar.gz" it gives x-tar and gzip, but what is sent is the gzip
         return "application/gzip" if coding == "gzip" else DEFAULT_TYPE

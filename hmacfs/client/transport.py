@@ -45,7 +45,7 @@ class Transport:
         )
 
     async def __aenter__(self) -> Self:
-        """Give itself."""
+        """Return itself."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -115,7 +115,7 @@ class Transport:
 
 
 def _merged(given: httpx.Headers, fields: Mapping[str, str]) -> httpx.Headers:
-    """Give all fields of a request; of two with the same name in any case, that of `fields`."""
+    """Return all fields of a request; of two with the same name in any case, that of `fields`."""
     merged = given.copy()
     merged.update(dict(fields))
     return merged

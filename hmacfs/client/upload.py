@@ -223,7 +223,7 @@ class Upload:
         return sent and held.content_length == self._source.size
 
     def _stop(self, start: int) -> int:
-        """Give the end of the request that begins at `start`.
+        """Return the end of the request that begins at `start`.
 
         Without advice it is the file's: what has come of a request that breaks is kept.
         """

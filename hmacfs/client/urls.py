@@ -26,6 +26,6 @@ def can_be_asked(text: str) -> bool:
 
 
 def origin(url: str) -> tuple[str, str, int]:
-    """Give scheme, host and port (RFC 6454 4) of a URL that can be asked."""
+    """Return scheme, host and port (RFC 6454 4) of a URL that can be asked."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme]

@@ -29,7 +29,7 @@ class Unusable(ValueError):  # noqa: N818 - it names the files, as Wrong does a 
 
 
 def read(certificate: str, key: str) -> Secret:
-    """Give chain and private key, in PEM, of the files at these paths. Raises Unusable.
+    """Return chain and private key, in PEM, of the files at these paths. Raises Unusable.
 
     `key` may be "" if the key is in the certificate's file.
     """
@@ -51,7 +51,7 @@ def _read(name: str, path: str) -> bytes:
 
 
 def context(pem: Secret, min_version: str) -> ssl.SSLContext:
-    """Give the context in which clients are greeted. Raises Unusable if key and certificate do not fit."""
+    """Return the context in which clients are greeted. Raises Unusable if key and certificate do not fit."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = _VERSIONS[min_version]
     made.set_alpn_protocols(["http/1.1"])

@@ -58,7 +58,7 @@ def read(table: dict[str, object], path: KeyPath, security: Security, ring: Keyr
 
 
 def own_secrets(table: dict[str, object], path: KeyPath, ring: Keyring) -> tuple[Secret, ...]:
-    """Give the secrets of `secret` or `secret_file` in a table; () if it has none."""
+    """Return the secrets of `secret` or `secret_file` in a table; () if it has none."""
     given = ring.read(table["secret"], (*path, "secret")) if "secret" in table else ()
     name = table.get("secret_file", "")
     if not isinstance(name, str):

@@ -27,7 +27,7 @@ _SECRET_BYTES: Final = 32
 
 
 def embedded(cwd: str | Path) -> Settings:
-    """Give the settings of a server without a configuration file, started in `cwd`.
+    """Return the settings of a server without a configuration file, started in `cwd`.
 
     Makes `cwd`/hmacfs.secret (64 hexadecimal digits, mode 0600) if it is not there, of what an older version
     kept elsewhere if there is that. Raises Faulty if that is not possible or the secret is weak.

@@ -123,7 +123,7 @@ def _kind(value: object) -> str:
 
 
 def _nearest_anywhere(name: str, known: tuple[str, ...]) -> str:
-    """Give the table or, for a key that lost its table, the full path most like `name`."""
+    """Return the table or, for a key that lost its table, the full path most like `name`."""
     for table, names in NATIVE.items():
         if name in names:
             return f"{table}.{name}"
@@ -143,7 +143,7 @@ def _endpoints(value: object, adopted: Adopted, report: Report) -> None:
 
 
 def _squash(name: str) -> str:
-    """Give what two spellings of one key have in common."""
+    """Return what two spellings of one key have in common."""
     return name.replace("_", "").replace("-", "").lower()
 
 

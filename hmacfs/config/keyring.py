@@ -41,14 +41,14 @@ class Keyring:
     """Whether weak secrets are accepted, with a notice."""
 
     def read(self, value: object, path: KeyPath) -> tuple[Secret, ...]:
-        """Give the secrets of a string or a list of strings; () if there is none or a fault."""
+        """Return the secrets of a string or a list of strings; () if there is none or a fault."""
         given = value if isinstance(value, list) else [value]
         paths = [(*path, index) for index in range(len(given))] if isinstance(value, list) else [path]
         found = [self.read_one(one, where) for one, where in zip(given, paths, strict=True)]
         return tuple(secret for secret in found if secret is not None)
 
     def read_one(self, value: object, path: KeyPath) -> Secret | None:
-        """Give the secret that one string means; None if it is empty or a fault."""
+        """Return the secret that one string means; None if it is empty or a fault."""
         if not isinstance(value, str):
             # What stands there may be a secret in the wrong shape, so it is not shown.
             self.report.fault(path, f"a {type(value).__name__} is no secret", "a string in quotes")
@@ -57,7 +57,7 @@ class Keyring:
         return self._accept(text.encode("utf-8", "surrogateescape"), path) if text else None
 
     def read_file(self, value: str, path: KeyPath) -> Secret | None:
-        """Give the secret that the file holds, without one newline at its end; None if that is a fault."""
+        """Return the secret that the file holds, without one newline at its end; None if that is a fault."""
         name = self._expand(value, path, whole=False)
         if not name:
             return None
@@ -78,7 +78,7 @@ class Keyring:
         return self._accept(secret, path)
 
     def _accept(self, secret: bytes, path: KeyPath) -> Secret:
-        """Give `secret`, with a fault or a notice if it is weak."""
+        """Return `secret`, with a fault or a notice if it is weak."""
         if reason := weakness.of(secret):
             if self.allow_weak:
                 self.report.notice(path, f"the secret is {reason}; anyone may guess it (allow_weak_secret)")

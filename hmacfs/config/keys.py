@@ -67,7 +67,7 @@ class KeyField(NamedTuple):
 
 
 def entries(table: type) -> tuple[KeyField, ...]:
-    """Give the entries of a settings class in order; fields without a `Key` are left out."""
+    """Return the entries of a settings class in order; fields without a `Key` are left out."""
     hints = typing.get_type_hints(table, include_extras=True)
     found: Final[list[KeyField]] = []
     for field in dataclasses.fields(table):

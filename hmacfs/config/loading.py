@@ -113,7 +113,7 @@ def whole_file_fault(name: str, found: str, expected: str, line: int = 0) -> Fau
 
 
 def _document(text: str, name: str) -> tuple[dict[str, Any], Report]:
-    """Give the document and where its keys stand; Faulty if it is not TOML."""
+    """Return the document and where its keys stand; Faulty if it is not TOML."""
     try:
         document = tomli.loads(text)
         lines = locate.lines(text)
@@ -298,7 +298,7 @@ def _security(
 
 
 def _endpoints(adopted: Adopted, security: Security, ring: Keyring) -> tuple[Endpoint, ...]:
-    """Give the endpoints, longest prefix first; the default one if none is written."""
+    """Return the endpoints, longest prefix first; the default one if none is written."""
     found: list[tuple[KeyPath, Endpoint]] = []
     for path, table in adopted.endpoints:
         if (endpoint := endpoints.read(table, path, security, ring)) is not None:
@@ -311,7 +311,7 @@ def _endpoints(adopted: Adopted, security: Security, ring: Keyring) -> tuple[End
 
 
 def _default_endpoint(adopted: Adopted, security: Security, ring: Keyring) -> Endpoint:
-    """Give the endpoint of a configuration that names none."""
+    """Return the endpoint of a configuration that names none."""
     door = EndpointTable()
     jwt = adopted.jwt_secret
     return Endpoint(

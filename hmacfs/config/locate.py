@@ -29,7 +29,7 @@ _OTHER_VALUE: Final = re.compile(r"[^,\]}\n#]*")
 
 
 def lines(text: str) -> dict[KeyPath, int]:
-    """Give the line, counted from 1, at which each key path of `text` first stands."""
+    """Return the line, counted from 1, at which each key path of `text` first stands."""
     scanner = _Scanner(text.replace("\r\n", "\n"))
     scanner.document()
     return scanner.found

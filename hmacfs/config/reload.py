@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def restart_needed(old: Settings, new: Settings) -> list[str]:
-    """Give the key paths that differ and that SIGHUP cannot apply; [] if it can apply everything."""
+    """Return the key paths that differ and that SIGHUP cannot apply; [] if it can apply everything."""
     return [
         f"{table}.{entry.name}"
         for table, cls in TABLES.items()
@@ -24,7 +24,7 @@ def restart_needed(old: Settings, new: Settings) -> list[str]:
 
 
 def applicable(old: Settings, new: Settings) -> Settings:
-    """Give `new`, but with `old`'s value of every key that SIGHUP cannot apply.
+    """Return `new`, but with `old`'s value of every key that SIGHUP cannot apply.
 
     A worker that is replaced later must not serve from another storage than its neighbours.
     """

@@ -85,7 +85,7 @@ A configuration of the Go hmac-file-server is read as it is. What becomes of eac
 
 
 def short(secret: str) -> str:
-    """Give a short commented configuration with `secret` in it; it runs as it is."""
+    """Return a short commented configuration with `secret` in it; it runs as it is."""
     parts = [_HEAD]
     for table, names in _SHORT.items():
         entries = {entry.name: entry for entry in keys.entries(TABLES[table])}
@@ -96,7 +96,7 @@ def short(secret: str) -> str:
 
 
 def full(secret: str) -> str:
-    """Give a configuration with every key at its default, `secret` apart, and what each means."""
+    """Return a configuration with every key at its default, `secret` apart, and what each means."""
     parts = [_HEAD]
     parts += [_table(f"[{table}]", list(keys.entries(cls)), secret) for table, cls in TABLES.items()]
     parts.append(_table("[[endpoint]]", list(keys.entries(EndpointTable)), ""))
@@ -104,7 +104,7 @@ def full(secret: str) -> str:
 
 
 def reference() -> str:
-    """Give docs/configuration.md."""
+    """Return docs/configuration.md."""
     parts = [_PREAMBLE]
     for table, cls in TABLES.items():
         parts.append(_section(f"[{table}]", cls))
@@ -114,7 +114,7 @@ def reference() -> str:
 
 
 def _table(header: str, entries: list[KeyField], secret: str) -> str:
-    """Give one table as TOML, each key below its meaning."""
+    """Return one table as TOML, each key below its meaning."""
     blocks = [f"{header}\n"]
     for entry in entries:
         comment = textwrap.wrap(entry.key.meaning, _WIDTH, initial_indent="# ", subsequent_indent="# ")
@@ -124,7 +124,7 @@ def _table(header: str, entries: list[KeyField], secret: str) -> str:
 
 
 def _toml(entry: KeyField, *, written: bool = False) -> str:
-    """Give the default of a key as TOML, or what is `written` instead for a service to start from."""
+    """Return the default of a key as TOML, or what is `written` instead for a service to start from."""
     value = STORAGE if written and entry.name == "storage_path" else entry.default
     kind = entry.key.kind
     if value is None or isinstance(value, str) or (value == () and kind is not ValueKind.NETWORKS):
@@ -143,12 +143,12 @@ def _toml(entry: KeyField, *, written: bool = False) -> str:
 
 
 def _quote(text: str) -> str:
-    """Give a basic TOML string; JSON's escapes are a subset of TOML's."""
+    """Return a basic TOML string; JSON's escapes are a subset of TOML's."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _section(header: str, cls: type) -> str:
-    """Give one table of the reference, with the words of its class before it."""
+    """Return one table of the reference, with the words of its class before it."""
     words = (cls.__doc__ or "").partition(": ")[2] or (cls.__doc__ or "")
     lines = [
         f"## `{header}`\n",

@@ -59,7 +59,7 @@ class Fault:
     """The known key that is spelled most like it, or ""."""
 
     def __str__(self) -> str:
-        """Give the fault as one line of a report."""
+        """Return the fault as one line of a report."""
         place = f"{self.file}:{self.line}: " if self.line else f"{self.file}: "
         key = f"{self.path}: " if self.path else ""
         advice = f' (did you mean "{self.nearest}"?)' if self.nearest else ""
@@ -81,7 +81,7 @@ class Notice:
     """What to know."""
 
     def __str__(self) -> str:
-        """Give the notice as one line of a report."""
+        """Return the notice as one line of a report."""
         place = f"{self.file}:{self.line}: " if self.line else f"{self.file}: "
         key = f"{self.path}: " if self.path else ""
         return f"{place}{key}{self.words}"
@@ -111,7 +111,7 @@ class Report:
     """Found so far."""
 
     def line(self, path: KeyPath) -> int:
-        """Give the line of `path`, or of the nearest thing around it that has one."""
+        """Return the line of `path`, or of the nearest thing around it that has one."""
         for length in range(len(path), 0, -1):
             if (line := self.lines.get(path[:length])) is not None:
                 return line
@@ -139,7 +139,7 @@ class Report:
         self.notices = [notice for notice in self.notices if notice.path != spell(path)]
 
     def in_order(self) -> tuple[Notice, ...]:
-        """Give the notices in the order of their lines."""
+        """Return the notices in the order of their lines."""
         return tuple(sorted(self.notices, key=lambda notice: notice.line))
 
     def settle(self) -> None:

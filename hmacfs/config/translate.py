@@ -42,7 +42,7 @@ def _is_port(value: object) -> bool:
 
 
 def _text(value: object) -> object:
-    """Give a whole number as text, since the templates write ports both ways."""
+    """Return a whole number as text, since the templates write ports both ways."""
     return str(value) if type(value) is int and 0 <= value <= _PORT_MOST else value
 
 

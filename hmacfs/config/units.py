@@ -37,7 +37,7 @@ _SECONDS_WITH_UNIT: Final = re.compile(r"(?P<number>[0-9]{1,19}(?:\.[0-9]{1,330}
 
 
 def parse_size(value: object) -> int:
-    """Give the bytes that `value` (int or text) means; ValueError says what to write instead."""
+    """Return the bytes that `value` (int or text) means; ValueError says what to write instead."""
     if isinstance(value, int) and not isinstance(value, bool):
         return int(_bounded(Decimal(value), SIZE_WORDS))
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
@@ -50,7 +50,7 @@ def parse_size(value: object) -> int:
 
 
 def parse_duration(value: object) -> float:
-    """Give the seconds that `value` (number or text) means; ValueError says what to write instead."""
+    """Return the seconds that `value` (number or text) means; ValueError says what to write instead."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(_bounded(Decimal(value), DURATION_WORDS))
     if not isinstance(value, str):
@@ -89,7 +89,7 @@ def format_duration(seconds: float) -> str:
 
 
 def _bounded(amount: Decimal, words: str) -> Decimal:
-    """Give `amount` if it is a number from 0 to `MOST`."""
+    """Return `amount` if it is a number from 0 to `MOST`."""
     if not amount.is_finite() or not 0 <= amount <= MOST:
         raise ValueError(f"{words}, neither negative nor above 2^62")
     return amount

@@ -37,12 +37,12 @@ class Wrong(ValueError):  # noqa: N818 - it names the value, as Refused does
 
 
 def read(value: object, key: Key) -> object:
-    """Give the setting that `value` means; raise Wrong if it means none."""
+    """Return the setting that `value` means; raise Wrong if it means none."""
     return _READERS[key.kind](value, key)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Give the known word that is spelled most like `word`; "" if none is near."""
+    """Return the known word that is spelled most like `word`; "" if none is near."""
     return next(iter(difflib.get_close_matches(word.lower(), list(known), n=1)), "")
 
 

@@ -180,7 +180,7 @@ class Acceptor:
         return bool(peer) and self._service.trusted.includes(peer)
 
     async def _client(self, sock: socket.socket) -> str:
-        """Give the client that a trusted proxy names. Raises Malformed, TimeoutError, OSError."""
+        """Return the client that a trusted proxy names. Raises Malformed, TimeoutError, OSError."""
         async with asyncio.timeout(self._service.timeouts.headertimeout_s):
             return (await read_header(self._loop, sock)).client
 
@@ -217,7 +217,7 @@ async def _readable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> Non
 
 
 def _peer(sock: socket.socket) -> str:
-    """Give the peer's address without its port, or "unix"; "" if it is gone already."""
+    """Return the peer's address without its port, or "unix"; "" if it is gone already."""
     if sock.family == socket.AF_UNIX:
         return UNIX
     try:

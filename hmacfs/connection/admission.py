@@ -20,7 +20,7 @@ _AGE: Final = re.compile(rb"(?<=max-age=)\d+")
 
 
 def columns() -> tuple[int, ...]:
-    """Give the columns that `_hot` counts in, in its order."""
+    """Return the columns that `_hot` counts in, in its order."""
     requests, latency = metrics.REQUESTS, metrics.DOWNLOAD_LATENCY
     return (
         requests["GET", "ok"],
@@ -87,7 +87,7 @@ def _text(fields: list[tuple[str, str]]) -> bytes:
 
 
 def _parts(fields: list[tuple[str, str]], expires: float | None) -> tuple[bytes, bytes]:
-    """Give the fields before and after the number of max-age, if that counts down."""
+    """Return the fields before and after the number of max-age, if that counts down."""
     text = _text(fields)
     if expires is None:
         return text, b""

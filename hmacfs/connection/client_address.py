@@ -26,7 +26,7 @@ class ClientResolver:
         self._find = functools.lru_cache(REMEMBERED)(self._look)
 
     def __call__(self, forwarded_for: bytes | None, forwarded: bytes | None) -> bytes:
-        """Give the client named by X-Forwarded-For and Forwarded as the log has it; b"" if there is none.
+        """Return the client named by X-Forwarded-For and Forwarded as the log has it; b"" if there is none.
 
         Of two fields that disagree the proxy has written one and the client the other, so neither counts.
         """
@@ -46,7 +46,7 @@ class ClientResolver:
         return max(first.shown, last.shown, key=len).encode()  # one of them may know the port
 
     def _nearest(self, nodes: Iterable[Node | None]) -> Node | None:
-        """Give the first that is no proxy of ours, or else the farthest; None if the way to it is unclear."""
+        """Return the first that is no proxy of ours, else the farthest; None if the way to it is unclear."""
         found = None
         for node in nodes:
             found = node

@@ -123,11 +123,11 @@ class ClientProfiles:
         """Whether a guess may be made of what a client says itself."""
 
     def key(self, client: str, owner: str) -> bytes | None:
-        """Give the key of `owner` ("" if not known) at `client`, as the log has it; None: not to be known."""
+        """Return the key of `owner` ("" if not known) at `client`, as the log has it; None if unknown."""
         return self._key(host_of(client), owner) if self.remembers else None
 
     def observations(self, key: bytes) -> Observations:
-        """Give what was lately seen of a client, to be added to."""
+        """Return what was lately seen of a client, to be added to."""
         sight = self._fresh.get(key)
         if sight is None:
             sight = self._fresh[key] = Observations()
@@ -144,7 +144,7 @@ class ClientProfiles:
         self._journal.event("debug", "tcp-info", client=client, **reading._asdict())
 
     def profile(self, key: bytes | None) -> Profile:
-        """Give what is known of a client; UNKNOWN if nothing is."""
+        """Return what is known of a client; UNKNOWN if nothing is."""
         if key is None:
             return UNKNOWN
         now = self._now()
@@ -157,7 +157,7 @@ class ClientProfiles:
         return profile
 
     def treatment(self, profile: Profile, hints: Hints | None) -> quality.Treatment:
-        """Give what is to be done for a client; `hints` count while its rate is not known."""
+        """Return what is to be done for a client; `hints` count while its rate is not known."""
         if not self.adapts:
             return quality.AS_EVER
         found = profile.quality
@@ -168,7 +168,7 @@ class ClientProfiles:
         return quality.AS_EVER if found is None else quality.TREATMENTS[found]
 
     def advise(self, profile: Profile, hints: Hints | None, upload: chunks.ChunkedUpload) -> int:
-        """Give the bytes of the next chunk of `upload`."""
+        """Return the bytes of the next chunk of `upload`."""
         if hints is not None:
             profile = profiles.suspected(profile, hints.rate, hints.round_trip_s)
         return profiles.advise(profile, upload, self._chunks)
@@ -238,7 +238,7 @@ class ClientProfiles:
 
 
 def _load(text: str | None) -> Profile:
-    """Give a profile that was shared; one that cannot be read is nothing known."""
+    """Return a profile that was shared; one that cannot be read is nothing known."""
     try:
         return UNKNOWN if text is None else profiles.load(text)
     except ValueError:

@@ -111,14 +111,14 @@ class TransferObserver:
         self._socket = None
 
     def treatment(self, exchange: Exchange, client: str) -> Treatment:
-        """Give what is to be done for the client of a large body."""
+        """Return what is to be done for the client of a large body."""
         clients = self._clients
         if not clients.adapts or exchange.head is None:
             return AS_EVER
         return clients.treatment(self._profile(exchange, client), self._hints(exchange.head))
 
     def sending_rate(self, exchange: Exchange, client: str) -> float | None:
-        """Give at how many bytes per second the client has been sending; None if that is not known."""
+        """Return at how many bytes per second the client has been sending; None if that is not known."""
         return self._profile(exchange, client).sending_rate
 
     def prepare(self, treatment: Treatment) -> None:
@@ -128,7 +128,7 @@ class TransferObserver:
             self._held = treatment.unsent_bytes
 
     def advise(self, exchange: Exchange, client: str, upload: chunks.ChunkedUpload) -> int:
-        """Give how many bytes the client should send of `upload` in its next request."""
+        """Return how many bytes the client should send of `upload` in its next request."""
         clients = self._clients
         hinted = None if exchange.head is None else self._hints(exchange.head)
         return clients.advise(self._profile(exchange, client), hinted, upload)

@@ -353,7 +353,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         return "" if self.vouch is not None and self._peer.encode() == self.client else self._peer
 
     def _client_of(self, head: Head) -> str:
-        """Give whom our proxy names as the client of a request; itself if it names nobody."""
+        """Return whom our proxy names as the client of a request; itself if it names nobody."""
         assert self.vouch is not None
         fields = head.fields
         return (self.vouch(fields.get(b"x-forwarded-for"), fields.get(b"forwarded")) or self.client).decode()
@@ -415,7 +415,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
             self._write_now(replies.CONTINUE)
 
     def advise(self, upload: chunks.ChunkedUpload) -> int:
-        """Give how many bytes the client should send of `upload` in its next request."""
+        """Return how many bytes the client should send of `upload` in its next request."""
         return self._acquaintance.advise(self._exchange, self._profile_address, upload)
 
     def send_interim(self, interim: bytes) -> None:
@@ -809,5 +809,5 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
 
 
 def _least(wanted: float) -> float:
-    """Give the bytes that a window must bring: a minimum rate of 0 still is not "never"."""
+    """Return the bytes that a window must bring: a minimum rate of 0 still is not "never"."""
     return max(wanted, 1)

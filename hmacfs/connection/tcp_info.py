@@ -36,7 +36,7 @@ class TcpInfo(NamedTuple):
 
 
 def read(sock: socket.socket) -> TcpInfo | None:
-    """Give what is known of the line behind `sock`; None if it is closed, or nothing was measured yet."""
+    """Return what is known of the line behind `sock`; None if it is closed, or nothing was measured yet."""
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
     except _CLOSED:

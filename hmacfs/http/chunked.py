@@ -147,7 +147,7 @@ class Decoder:
         return b", ".join(values) if self.done and values else None
 
     def feed(self, view: memoryview) -> list[Span]:
-        """Give the spans of `view` that are data, and set `consumed`.
+        """Return the spans of `view` that are data, and set `consumed`.
 
         Refuses with BAD_CHUNK, TOO_LARGE or TRAILER_TOO_LARGE; each ends the connection, and the decoder.
         """

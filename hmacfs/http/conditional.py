@@ -55,7 +55,7 @@ class Verdict(enum.Enum):
 
 
 def etag(size: int, mtime_ns: int) -> str:
-    """Give the strong entity tag, quoted (RFC 9110 8.8.3).
+    """Return the strong entity tag, quoted (RFC 9110 8.8.3).
 
     Strong, since a published file is never written again: another content has another time.
     """
@@ -63,12 +63,12 @@ def etag(size: int, mtime_ns: int) -> str:
 
 
 def last_modified(mtime_ns: int) -> str:
-    """Give the Last-Modified value: an IMF-fixdate, the second rounded down (RFC 9110 8.8.2)."""
+    """Return the Last-Modified value: an IMF-fixdate, the second rounded down (RFC 9110 8.8.2)."""
     return _format(_seconds(mtime_ns))
 
 
 def parse_date(value: bytes) -> int | None:
-    """Give seconds since 1970 of an HTTP-date in any of its three forms (RFC 9110 5.6.7); None if no date."""
+    """Return seconds since 1970 of an HTTP-date in any of its three forms (RFC 9110 5.6.7), else None."""
     match = next((match for form in _DATES if (match := form.fullmatch(value))), None)
     if match is None or (month := _MONTHS.get(match["month"])) is None:
         return None
@@ -144,7 +144,7 @@ def _lists(tags: bytes, etag: str, *, weakly: bool) -> bool:
 
 
 def _seconds(mtime_ns: int) -> int:
-    """Give the second that Last-Modified names; a time that no HTTP-date can name is moved to the nearest."""
+    """Return the second that Last-Modified names; one that no HTTP-date can name becomes the nearest."""
     return min(max(0, mtime_ns // _NS_PER_S), _LAST_S)
 
 

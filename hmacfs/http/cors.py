@@ -49,7 +49,7 @@ _ASKED_MAX: Final = 16
 
 
 def fields(origin: bytes | None, allow_origins: Sequence[str]) -> list[tuple[str, str]]:
-    """Give the fields of an ordinary answer; none that allow anything if the origin is not allowed.
+    """Return the fields of an ordinary answer; none that allow anything if the origin is not allowed.
 
     `allow_origins` are serialised origins ("https://chat.example") or "*". Unless it is "*" or empty, the
     answer depends on the origin, and says so whether one was sent or not (Fetch 3.3.5).
@@ -59,7 +59,7 @@ def fields(origin: bytes | None, allow_origins: Sequence[str]) -> list[tuple[str
 
 
 def unmodified_fields(origin: bytes | None, allow_origins: Sequence[str]) -> list[tuple[str, str]]:
-    """Give the fields of a 304: those of its 200, but where they matter to nobody.
+    """Return the fields of a 304: those of its 200, but where they matter to nobody.
 
     A browser weighs them only in answers to requests with an Origin (Fetch, "CORS check"), and what a
     cache holds keeps those that it came with (RFC 9111 3.2). Vary stays, as RFC 9110 15.4.5 wants it.
@@ -77,7 +77,7 @@ def same_for_all(allow_origins: Sequence[str]) -> bool:
 def preflight(
     origin: bytes | None, asked_fields: bytes | None, allow_origins: Sequence[str], max_age_s: int
 ) -> list[tuple[str, str]]:
-    """Give the fields of the answer to a preflight.
+    """Return the fields of the answer to a preflight.
 
     `asked_fields` is Access-Control-Request-Headers: well-formed names in it are granted beside the usual
     ones, since a field that is not understood does nothing here. All methods are listed; which of them a
@@ -105,7 +105,7 @@ def _allowed(origin: bytes | None, allow_origins: Sequence[str]) -> list[tuple[s
 
 
 def _further(asked: bytes) -> list[str]:
-    """Give the well-formed names asked for that are not granted anyway."""
+    """Return the well-formed names asked for that are not granted anyway."""
     *whole, last = asked[:_ASKED_BYTES].decode("latin-1").split(",")
     listed = whole if len(asked) > _ASKED_BYTES else [*whole, last]  # the last one may have been cut
     names = (name.strip(" \t").lower() for name in listed)

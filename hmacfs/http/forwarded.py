@@ -40,7 +40,7 @@ class Node(NamedTuple):
 
 
 def forwarded_for(value: bytes) -> Iterator[Node | None]:
-    """Give the nodes of X-Forwarded-For, the nearest first; None, and no more, for what is no address."""
+    """Return the nodes of X-Forwarded-For, the nearest first; None, and no more, for what is no address."""
     for element in _from_the_right(value):
         node = _node(element, bare=True)
         yield node
@@ -49,7 +49,7 @@ def forwarded_for(value: bytes) -> Iterator[Node | None]:
 
 
 def forwarded(value: bytes) -> Iterator[Node | None]:
-    """Give the nodes of Forwarded, the nearest first; None, and no more, for what names no address.
+    """Return the nodes of Forwarded, the nearest first; None, and no more, for what names no address.
 
     That is also "unknown" and what a proxy has made up to hide one (RFC 7239 6.2, 6.3).
     """

@@ -79,7 +79,7 @@ class HeadLimits:
 
 
 def find_end(data: bytes | bytearray, start: int = 0) -> int:
-    """Give the index one past the head's empty line, or -1 if it has not arrived.
+    """Return the index one past the head's empty line, or -1 if it has not arrived.
 
     `start` is how many bytes an earlier call saw; empty lines before the request line are no end.
     """
@@ -147,7 +147,7 @@ def parse(raw: bytes, limits: HeadLimits) -> Head:
 
 
 def _line_start(data: bytes | bytearray) -> int:
-    """Give the index past the empty lines that are ignored."""
+    """Return the index past the empty lines that are ignored."""
     if not data.startswith(b"\r\n"):
         return 0
     begin = 2
@@ -179,7 +179,7 @@ def _has_bare_line_end(data: bytes | bytearray, begin: int) -> bool:
 
 
 def _read_line(raw: bytes, begin: int, limits: HeadLimits) -> tuple[str, bytes, bytes, int]:
-    """Give method, target, minor version digit and the index past the request line."""
+    """Return method, target, minor version digit and the index past the request line."""
     match = _LINE.match(raw, begin)
     if match is None:
         # First the refusal that its beginning alone would have had, so that the cut does not matter.
@@ -213,7 +213,7 @@ def _check_host(fields: Mapping[bytes, bytes], *, http10: bool) -> None:
 
 
 def _read_framing(fields: Mapping[bytes, bytes], *, http10: bool) -> tuple[int | None, bool]:
-    """Give Content-Length and whether the body is chunked (RFC 9112 6)."""
+    """Return Content-Length and whether the body is chunked (RFC 9112 6)."""
     coding = fields.get(b"transfer-encoding")
     length = fields.get(b"content-length")
     if coding is not None:

@@ -39,7 +39,7 @@ class Hints:
 
 
 def read(fields: Mapping[bytes, bytes]) -> Hints:
-    """Give what the fields of a request hint at; what is malformed hints at nothing."""
+    """Return what the fields of a request hint at; what is malformed hints at nothing."""
     rate, round_trip_s = _TYPES.get(fields.get(b"ect", b"").lower(), (None, None))
     if downlink := _number(fields.get(b"downlink")):
         rate = downlink * _MEGABIT_BYTES

@@ -15,7 +15,7 @@ _UNFIT: Final = "a line of a head holds a control or non-ASCII character"
 
 
 def encode(texts: Sequence[str]) -> bytes:
-    r"""Give `texts` ("Name: value" each), every one ended by CRLF.
+    r"""Return `texts` ("Name: value" each), every one ended by CRLF.
 
     Raises ValueError if one holds anything but printable ASCII. RFC 9110 5.5 would let a tab and obs-text
     through; nothing here has a use for them.

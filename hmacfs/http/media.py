@@ -31,13 +31,13 @@ _ATTR_CHARS: Final = "!#$&+-.^_`|~"
 
 
 def guess(name: str) -> str:
-    """Give the media type that the ending of `name` suggests; DEFAULT_TYPE if it suggests none."""
+    """Return the media type that the ending of `name` suggests; DEFAULT_TYPE if it suggests none."""
     stem, _, ending = name.rpartition(".")
     return _TYPES.get(ending.lower(), DEFAULT_TYPE) if stem else DEFAULT_TYPE
 
 
 def safe_type(content_type: str | None, name: str) -> str:
-    """Give the signed type, exactly as signed, if it is a media type (RFC 9110 8.3.1); else guess.
+    """Return the signed type, exactly as signed, if it is a media type (RFC 9110 8.3.1); else guess.
 
     A signed "text/plain" gets no charset: browsers detect one where none is named, and a wrong one could not
     be overruled. A guessed one says utf-8, since then both halves are a guess and that is the likeliest.
@@ -64,7 +64,7 @@ def played(content_type: str) -> bool:
 
 @functools.lru_cache(maxsize=1024)
 def disposition(name: str, content_type: str) -> str:
-    """Give the Content-Disposition: how to show the file, and its name (RFC 6266, RFC 8187).
+    """Return the Content-Disposition: how to show the file, and its name (RFC 6266, RFC 8187).
 
     Both forms of the name are sent, the plain one first (RFC 6266 D): curl -J and wget know no other. It is
     cut where no file system could hold it.
@@ -80,7 +80,7 @@ def disposition(name: str, content_type: str) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _parse(content_type: str) -> str | None:
-    """Give type and subtype in lower case; None if `content_type` is not a media type."""
+    """Return type and subtype in lower case; None if `content_type` is not a media type."""
     if len(content_type) > _TYPE_BYTES or (match := _MEDIA_TYPE.fullmatch(content_type)) is None:
         return None
     return match[1].lower()

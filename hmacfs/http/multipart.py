@@ -20,7 +20,7 @@ _BOUNDARY: Final = re.compile(r"[0-9A-Za-z'+_.-]{1,70}")
 
 
 def content_type(boundary: str) -> str:
-    """Give the Content-Type of the whole answer; raises ValueError for a boundary that needs quoting."""
+    """Return the Content-Type of the whole answer; raises ValueError for a boundary that needs quoting."""
     if _BOUNDARY.fullmatch(boundary) is None:
         raise ValueError("a boundary is 1 to 70 letters, digits and '+_.-")
     return f"multipart/byteranges; boundary={boundary}"
@@ -29,7 +29,7 @@ def content_type(boundary: str) -> str:
 def byteranges(
     spans: Iterable[Span], size: int, content_type: str | None, boundary: str
 ) -> list[bytes | Span]:
-    """Give the pieces of the body: part heads as bytes, file bytes as spans, in the order of `spans`.
+    """Return the pieces of the body: part heads as bytes, file bytes as spans, in the order of `spans`.
 
     `size` is the file's, `content_type` the file's own type. The length is the sum of the pieces, so
     Reply.length knows it. Raises ValueError for a type that could split a part head.

@@ -51,7 +51,7 @@ class Header(NamedTuple):
 
 
 def parse(data: bytes) -> Header | None:
-    """Give the header at the start of `data`, None if it is not whole yet. Raises Malformed."""
+    """Return the header at the start of `data`, None if it is not whole yet. Raises Malformed."""
     if data.startswith(_V2):
         return _v2(data)
     if data.startswith(_V1):

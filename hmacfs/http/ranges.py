@@ -31,7 +31,7 @@ _SPEC: Final = re.compile(rb"([0-9]*)-([0-9]*)")
 
 
 def resolve(header: bytes | None, size: int) -> tuple[Span, ...] | None:
-    """Give the spans to send, in order; None for the whole file; refuse what no byte satisfies.
+    """Return the spans to send, in order; None for the whole file; refuse what no byte satisfies.
 
     Absent, in another unit, malformed, more than RANGES_MAX, or several that come to the whole file: None, as
     RFC 9110 14.2 allows a server to ignore such a Range. Overlapping, adjacent and near ranges become one;
@@ -53,12 +53,12 @@ def resolve(header: bytes | None, size: int) -> tuple[Span, ...] | None:
 
 
 def content_range(span: Span, size: int) -> str:
-    """Give the Content-Range value of `span` (RFC 9110 14.4); the span must not be empty."""
+    """Return the Content-Range value of `span` (RFC 9110 14.4); the span must not be empty."""
     return f"bytes {span.start}-{span.stop - 1}/{size}"
 
 
 def _parse(header: bytes) -> list[tuple[int | None, int | None]] | None:
-    """Give first and last position of each range; None if the field is one to ignore."""
+    """Return first and last position of each range; None if the field is one to ignore."""
     unit, _, listed = header.partition(b"=")
     if (
         unit.lower() != b"bytes" or listed.count(b",") > _COMMAS_MOST
@@ -89,7 +89,7 @@ def _position(digits: bytes) -> int | None:
 
 
 def _place(first: int | None, last: int | None, size: int) -> Span | None:
-    """Give the span that one range selects; None if it is unsatisfiable (RFC 9110 14.1.2)."""
+    """Return the span that one range selects; None if it is unsatisfiable (RFC 9110 14.1.2)."""
     if first is None:
         assert last is not None
         return Span(max(0, size - last), size) if last else None

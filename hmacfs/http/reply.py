@@ -71,7 +71,7 @@ STATIC_PLAYED: Final = (*_FILE_FIELDS, ("Content-Security-Policy", _CSP_PLAYED))
 def file_fields(  # noqa: PLR0913 - each is one fact of the file; a noun for the six would live one line
     name: str, content_type: str, etag: str, last_modified: str, *, expires: float | None, now: float
 ) -> list[tuple[str, str]]:
-    """Give the fields of an answer that carries a file or a part of it; Content-Type is the first.
+    """Return the fields of an answer that carries a file or a part of it; Content-Type is the first.
 
     `content_type` is the file's own, made by `media.safe_type`; a multipart answer replaces the first field.
     `expires` is when the file goes, `now` the wall clock, both in seconds.
@@ -92,7 +92,7 @@ def _static(content_type: str) -> tuple[tuple[str, str], ...]:
 
 
 def unmodified_fields(etag: str, *, expires: float | None, now: float) -> list[tuple[str, str]]:
-    """Give the fields of a 304: ETag and Cache-Control, as its 200 has them (RFC 9110 15.4.5).
+    """Return the fields of a 304: ETag and Cache-Control, as its 200 has them (RFC 9110 15.4.5).
 
     Nothing else of the file: a cache knows what it holds by the ETag alone (RFC 9111 4.3.4).
 
@@ -110,7 +110,7 @@ def sends_body(reply: Reply, head: Head | None) -> bool:
 
 
 def render(reply: Reply, head: Head | None, *, request_id: str, date: bytes, keep_alive: bool) -> bytes:
-    """Give the whole head of `reply`: status line, Date, fields, framing, request id.
+    """Return the whole head of `reply`: status line, Date, fields, framing, request id.
 
     `head` is None if the request was too broken to have one; `date` is an IMF-fixdate of the caller's own.
     The connection ends after it if `reply.close` or not `keep_alive`, and the head says so. The version is
@@ -130,7 +130,7 @@ def render(reply: Reply, head: Head | None, *, request_id: str, date: bytes, kee
 
 
 def refusal(refused: Refused, head: Head | None, request_id: str) -> Reply:
-    """Give the answer to a refused request: problem+json (RFC 9457), or plain text for who prefers that."""
+    """Return the answer to a refused request: problem+json (RFC 9457), or plain text for who prefers that."""
     kind = refused.refusal
     as_text = head is not None and _prefers_text(head.fields.get(b"accept", b"*/*"))
     if as_text:
@@ -182,7 +182,7 @@ def _prefers_text(accept: bytes) -> bool:
 
 
 def _weight(parameters: list[str]) -> float:
-    """Give the q of a list element: 1 if it has none, 0 if it is malformed."""
+    """Return the q of a list element: 1 if it has none, 0 if it is malformed."""
     weight = next((parameter[2:] for parameter in parameters if parameter.startswith("q=")), "1")
     try:
         return min(1.0, max(0.0, float(weight)))

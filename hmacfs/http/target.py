@@ -78,7 +78,7 @@ def is_authority(raw: bytes) -> bool:
 
 
 def authority(host: str, port: int) -> str:
-    """Give an address as it is written: that of IPv6 stands in brackets (RFC 3986 3.2.2)."""
+    """Return an address as it is written: that of IPv6 stands in brackets (RFC 3986 3.2.2)."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -100,7 +100,7 @@ def itself(target: bytes) -> str:
 
 
 def host_of(text: str) -> str:
-    """Give the address in `text`, which is one as `authority` writes it, or without a port."""
+    """Return the address in `text`, which is one as `authority` writes it, or without a port."""
     if text.startswith("["):
         return text[1:].partition("]")[0]
     return text.partition(":")[0] if text.count(":") == 1 else text

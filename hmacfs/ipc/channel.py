@@ -75,7 +75,7 @@ class Channels:
         os.close(self._board)
 
     def of(self, slot: int) -> ChannelFds:
-        """Give what the worker in `slot` inherits."""
+        """Return what the worker in `slot` inherits."""
         boxes = tuple(box.fileno() for box in self._boxes)
         return ChannelFds(inbox=self._inboxes[slot].fileno(), boxes=boxes, board=self._board)
 
@@ -151,7 +151,7 @@ class Peers:
         return bool(self._board.others(key))
 
     async def find(self, key: str) -> Sequence[Claim]:
-        """Give the plain PUTs to this place that are under way at other workers, as far as these answer."""
+        """Return the plain PUTs to this place that are under way at other workers, as far as these answer."""
         others = self._board.others(key)
         if not others:
             return ()

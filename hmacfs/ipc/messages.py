@@ -51,13 +51,13 @@ class Message:
 
 
 def write(letter: Message) -> bytes:
-    """Give a letter's bytes."""
+    """Return a letter's bytes."""
     values = (letter.kind, letter.sender, letter.number, letter.key, letter.ticket, letter.offers)
     return json.dumps(values).encode("ascii")
 
 
 def read(data: bytes) -> Message | None:
-    """Give the letter; None if these bytes are none."""
+    """Return the letter; None if these bytes are none."""
     try:
         kind, sender, number, key, ticket, offers = json.loads(data)
         letter = Message(

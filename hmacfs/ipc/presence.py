@@ -41,7 +41,7 @@ class PresenceTable:
         self._rows[self._slot][_cell(key)] += more
 
     def others(self, key: str) -> list[int]:
-        """Give the slots of the other workers that may have an upload to this place."""
+        """Return the slots of the other workers that may have an upload to this place."""
         cell = _cell(key)
         return [slot for slot, row in enumerate(self._rows) if row[cell] and slot != self._slot]
 

@@ -162,7 +162,7 @@ class Log:
         self._keep((f"{line}}}\n" if self._json else f"{line}\n").encode("ascii"))
 
     def line_template(self) -> tuple[bytes, ...]:
-        """Give what stands before each value of an ordinary request line, and its end.
+        """Return what stands before each value of an ordinary request line, and its end.
 
         For `_hot`, which writes such lines itself: time stamp, request id, client, method, target,
         status, code, bytes in and out, milliseconds. Empty if request lines are not wanted.
@@ -182,7 +182,7 @@ class Log:
         return tuple(text.encode("ascii").split(b"|"))
 
     def shown(self, target: bytes) -> bytes:
-        """Give a request target as a request line shows it, quoted where it must be."""
+        """Return a request target as a request line shows it, quoted where it must be."""
         text = as_it_is(target) or clean(target)
         return (quoted(text) if self._json or not bare(text) else text).encode("ascii")
 
@@ -255,7 +255,7 @@ class Log:
             self.flush()
 
     def _stamp(self) -> str:
-        """Give the time now as RFC 3339 with milliseconds; under load many lines share one."""
+        """Return the time now as RFC 3339 with milliseconds; under load many lines share one."""
         now_ms = int(self._clock() * 1000)
         if now_ms != self._now_ms:
             second, ms = divmod(now_ms, 1000)
@@ -266,14 +266,14 @@ class Log:
         return self._shown_ms
 
     def _line(self, level: str, name: str, fields: Iterable[tuple[str, object]]) -> str:
-        """Give a whole line; every request line that is not ordinary, and every event, is made here."""
+        """Return a whole line; every request line that is not ordinary, and every event, is made here."""
         found = "".join(self._field(key, value) for key, value in fields if value is not None)
         if self._json:
             return f'{{"ts":"{self._stamp()}","level":"{level}","event":{quoted(clean(name))}{found}}}\n'
         return f"ts={self._stamp()} level={level}{self._field('event', name)}{found}\n"
 
     def _field(self, key: str, value: object) -> str:
-        """Give one field with what parts it from the one before."""
+        """Return one field with what parts it from the one before."""
         text = _number(value)
         if text is None:
             text = _words(value, TRACE_CAP if key == "trace" else CAP)
@@ -298,13 +298,13 @@ def open_log(options: Options, *, fall_back: bool = False) -> Log:
 
 
 def _key(name: str) -> str:
-    """Give a field's name as both formats can write it, not that of a field that each line has."""
+    """Return a field's name as both formats can write it, not that of a field that each line has."""
     plain = _UNFIT.sub("_", name) or "_"
     return f"{plain}_" if plain in _RESERVED else plain
 
 
 def _number(value: object) -> str | None:
-    """Give a number or truth as both formats write it, None for anything else."""
+    """Return a number or truth as both formats write it, None for anything else."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):

@@ -35,7 +35,7 @@ so too.
 
 
 def text() -> str:
-    """Give the whole reference as Markdown."""
+    """Return the whole reference as Markdown."""
     return "\n".join(
         (
             OPENING,

@@ -87,7 +87,7 @@ class LogStream:
         return Written(done, broken=False)
 
     def _piece(self, data: bytes, start: int) -> int:
-        """Give where the piece ends that a pipe takes in one go: after a line, if that fits."""
+        """Return where the piece ends that a pipe takes in one go: after a line, if that fits."""
         stop = len(data)
         if not self._lines or stop - start <= ATOMIC_BYTES:
             return stop

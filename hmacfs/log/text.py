@@ -47,7 +47,7 @@ _MAC_NAMES: Final = frozenset({b"v", b"v2", b"token"})
 
 
 def clean(raw: str | bytes, cap: int = CAP) -> str:
-    """Give `raw` as printable ASCII of at most `cap` characters, without tokens and secrets."""
+    """Return `raw` as printable ASCII of at most `cap` characters, without tokens and secrets."""
     if isinstance(raw, bytes):
         text = raw.decode("latin-1")
     else:
@@ -68,7 +68,7 @@ def _cut(text: str, length: int) -> str:
 
 
 def _bytes_of(text: str) -> bytes:
-    """Give a file name's own bytes; a lone surrogate of another origin stays visible as its encoding."""
+    """Return a file name's own bytes; a lone surrogate of another origin stays visible as its encoding."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -109,7 +109,7 @@ def _without_jwt(match: re.Match[str]) -> str:
 
 
 def as_it_is(raw: bytes) -> str:
-    """Give a target that needs nothing done to it, "" for any other; most are of this kind."""
+    """Return a target that needs nothing done to it, "" for any other; most are of this kind."""
     if len(raw) > CAP or raw.translate(None, _ORDINARY_TARGET) or b"eyJ" in raw:
         return ""
     text = raw.decode("ascii")
@@ -117,7 +117,7 @@ def as_it_is(raw: bytes) -> str:
 
 
 def signed(raw: bytes) -> str:
-    """Give a target whose query is one MAC and that is ordinary otherwise, without that; "" for any other.
+    """Return a target whose query is one MAC and that is ordinary otherwise, without that; "" for any other.
 
     So it is of nearly every upload; what it gives is what `clean` would.
     """
@@ -142,7 +142,7 @@ def bare(text: str) -> bool:
 
 
 def quoted(text: str) -> str:
-    r"""Give cleaned `text` in quotes, `"` and `\` escaped: logfmt's quoted string and JSON's are the same."""
+    r"""Return cleaned `text` in quotes, `"` and `\` escaped: logfmt's quoted string, and JSON's."""
     if '"' in text or "\\" in text:
         return json.dumps(text)
     return f'"{text}"'

@@ -50,7 +50,7 @@ class ReadinessCheck(NamedTuple):
 def application(
     registry: CollectorRegistry, live: Callable[[], bool], ready: Callable[[], list[ReadinessCheck]]
 ) -> WSGIApplication:
-    """Give the WSGI application that answers operators' GET and HEAD.
+    """Return the WSGI application that answers operators' GET and HEAD.
 
     `live` and `ready` are asked at each probe, on a thread of the listener. What is not ready is always
     said; with ?verbose, what is ready too. The lines are those of Kubernetes' API server.

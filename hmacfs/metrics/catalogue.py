@@ -119,7 +119,7 @@ class Labelled(dict[LabelT, int]):
         self._other = other
 
     def __missing__(self, label: LabelT) -> int:
-        """Give the column of what is on no list."""
+        """Return the column of what is on no list."""
         return self._other
 
 
@@ -129,7 +129,7 @@ _columns: list[Column] = []
 
 
 def _add(metric: Metric, values: Iterable[tuple[str, ...]]) -> range:
-    """Give a family one column for each of its label values."""
+    """Return a family one column for each of its label values."""
     first = len(_columns)
     _metrics.append(metric)
     _columns.extend(Column(metric, labels) for labels in values)

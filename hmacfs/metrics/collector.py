@@ -73,7 +73,7 @@ class Collector(PrometheusCollector):
         return ()
 
     def collect(self) -> Iterator[Family]:
-        """Give every family, all workers summed."""
+        """Return every family, all workers summed."""
         yield InfoMetricFamily("hmacfs_build", BUILD.help, value={"version": hmacfs.__version__})
         for metric, ask in self._asked:
             if ask is None:
@@ -126,7 +126,7 @@ def _histogram(metric: Metric, cells: list[tuple[tuple[str, ...], int]]) -> Fami
 
 
 def registry(collector: Collector) -> CollectorRegistry:
-    """Give a registry that holds `collector` alone, not the library's global one."""
+    """Return a registry that holds `collector` alone, not the library's global one."""
     made = CollectorRegistry(auto_describe=False)
     made.register(collector)
     return made

@@ -59,7 +59,7 @@ def _find(name: str) -> Metric:
 
 
 def _words(metric: Metric) -> str:
-    """Give a line's name: the metric's own without what all have and what the axis says."""
+    """Return a line's name: the metric's own without what all have and what the axis says."""
     name = metric.name.removeprefix("hmacfs_").removesuffix("_total").removesuffix(f"_{metric.unit}")
     return name.replace("_", " ")
 
@@ -231,7 +231,7 @@ ROWS: Final = (
 
 
 def text() -> str:
-    """Give the dashboard as JSON, as Grafana imports it."""
+    """Return the dashboard as JSON, as Grafana imports it."""
     return json.dumps(_dashboard(), indent=2) + "\n"
 
 

@@ -27,7 +27,7 @@ come from the closed lists below, never from a client. A labelled series exists 
 
 
 def text() -> str:
-    """Give the whole reference as Markdown."""
+    """Return the whole reference as Markdown."""
     metrics = (*OF_THE_WHOLE, *(metric for metric in METRICS if metric.kind is not MetricKind.INTERNAL))
     sections = [OPENING, *(_section(metric) for metric in metrics)]
     return "\n".join(sections)

@@ -30,7 +30,7 @@ LAYOUT: Final = zlib.crc32(repr(COLUMNS).encode()) + 1
 
 
 def memory_bytes(slots: int) -> int:
-    """Give the size of the shared memory for `slots` rows."""
+    """Return the size of the shared memory for `slots` rows."""
     return HEADER_BYTES + slots * ROW_BYTES
 
 
@@ -55,12 +55,12 @@ def attach(fd: int) -> memoryview:
 
 
 def slots_in(buffer: memoryview) -> int:
-    """Give the number of rows that `buffer` holds."""
+    """Return the number of rows that `buffer` holds."""
     return (buffer.nbytes - HEADER_BYTES) // ROW_BYTES
 
 
 def cells_of(buffer: memoryview, slot: int) -> memoryview:
-    """Give row `slot` as signed 64-bit integers.
+    """Return row `slot` as signed 64-bit integers.
 
     Raises ValueError if there is no such row, or if the memory was laid out by another release: the
     package may be replaced under a running supervisor, whose next worker then must not count into wrong
@@ -104,7 +104,7 @@ class CounterRow:
         self._cells[column] = n
 
     def read(self, column: int) -> int:
-        """Give the column's number; any process may ask, the supervisor does for heartbeats."""
+        """Return the column's number; any process may ask, the supervisor does for heartbeats."""
         return self._cells[column]
 
     def observe(self, histogram: Histogram, value: float) -> None:

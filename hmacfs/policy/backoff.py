@@ -21,7 +21,7 @@ STEADY_S: Final = 0.045
 
 
 def delays(chance: Callable[[], float], *, exponential: bool) -> Iterator[float]:
-    """Give the seconds to wait before each retry, and no more when to give up.
+    """Return the seconds to wait before each retry, and no more when to give up.
 
     `chance` gives numbers in [0, 1), one for each wait.
     """
@@ -32,6 +32,6 @@ def delays(chance: Callable[[], float], *, exponential: bool) -> Iterator[float]
 
 
 def growing(chance: Callable[[], float], *, first_s: float, most_s: float, retries: int) -> Iterator[float]:
-    """Give a share that `chance` chooses of bounds that begin with `first_s` and double up to `most_s`."""
+    """Return a share that `chance` chooses of bounds that begin with `first_s` and double up to `most_s`."""
     for attempt in range(retries):
         yield chance() * min(first_s * 2**attempt, most_s)

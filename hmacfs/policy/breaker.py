@@ -89,7 +89,7 @@ class Breaker:
         return now < self._until
 
     def wait_s(self, now: float) -> float:
-        """Give the seconds until somebody may pass; 0 if that is now."""
+        """Return the seconds until somebody may pass; 0 if that is now."""
         return max(self._until - now, 0.0)
 
     def admit(self, now: float) -> bool:

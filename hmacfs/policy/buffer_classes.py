@@ -23,23 +23,23 @@ class Classes:
     """The largest, a power of two; equal to the smallest where nothing is to be chosen."""
 
     def fit(self, size: float) -> int:
-        """Give the smallest class that holds `size` bytes, or the largest there is."""
+        """Return the smallest class that holds `size` bytes, or the largest there is."""
         found = self.least
         while found < size and found < self.most:
             found *= 2
         return found
 
     def each(self) -> tuple[int, ...]:
-        """Give all of them, rising."""
+        """Return all of them, rising."""
         return tuple(self.least << step for step in range((self.most // self.least).bit_length()))
 
 
 def between(least: int, most: int, *, adaptive: bool = True) -> Classes:
-    """Give the classes between two sizes, both rounded as by `floor`; one only if not `adaptive`."""
+    """Return the classes between two sizes, both rounded as by `floor`; one only if not `adaptive`."""
     smallest = floor(least)
     return Classes(least=smallest, most=max(smallest, floor(most)) if adaptive else smallest)
 
 
 def floor(size: int) -> int:
-    """Give the largest power of two that is not above `size`, which is kept within what classes may be."""
+    """Return the largest power of two that is not above `size`, which is kept within what classes may be."""
     return 1 << (max(LEAST_BYTES, min(size, MOST_BYTES)).bit_length() - 1)

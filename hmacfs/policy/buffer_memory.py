@@ -49,7 +49,7 @@ def share(limit: int, workers: int, wanted: Classes) -> Share:
 
 
 def to_lend(want: int, left: int, others: int, least: int) -> int:
-    """Give the size to lend to who asks for `want` bytes, `least` times a power of two.
+    """Return the size to lend to who asks for `want` bytes, `least` times a power of two.
 
     `left` bytes are not lent, and `others` may yet come, each of whom must find `least`.
     """

@@ -68,12 +68,12 @@ class Ranking:
 
 
 def round_bytes(classes: Classes) -> int:
-    """Give how much must have been weighed for every class to have been tried often enough."""
+    """Return how much must have been weighed for every class to have been tried often enough."""
     return len(classes.each()) * SPELLS_EACH * TRIED_EVERY * SPELL_BYTES
 
 
 def updated(ranking: Ranking, fresh: Mapping[int, Weight], classes: Classes) -> Ranking:
-    """Give the ranking after a round, in which `fresh` was weighed."""
+    """Return the ranking after a round, in which `fresh` was weighed."""
     weights: dict[int, Weight] = {}
     for size in classes.each():
         old, new = ranking.weights.get(size, NOTHING), fresh.get(size, NOTHING)
@@ -86,7 +86,7 @@ def updated(ranking: Ranking, fresh: Mapping[int, Weight], classes: Classes) -> 
 
 
 def _best(now: int, weights: Mapping[int, Weight]) -> int:
-    """Give the class that costs least, if it is surely better than the one used `now`."""
+    """Return the class that costs least, if it is surely better than the one used `now`."""
     if now not in weights:
         return now  # which is nearly always used: there is nothing to compare with
     found, price = now, weights[now].cost

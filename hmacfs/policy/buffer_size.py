@@ -38,7 +38,7 @@ def begin(facts: Facts, classes: Classes, initial: int) -> Filling:
 
 
 def updated(filling: Filling, classes: Classes, came: int, *, dry: bool) -> Filling:
-    """Give what is known after a look that found `came` bytes."""
+    """Return what is known after a look that found `came` bytes."""
     size, slack = filling
     if came >= size:
         return Filling(classes.fit(came if dry else 2 * came))

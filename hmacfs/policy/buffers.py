@@ -93,7 +93,7 @@ def is_direct(left: int, came: int) -> bool:
 
 
 def for_iteration(movers: int, connections: int) -> int:
-    """Give what `movers` large transfers, among so many connections, may move in one iteration."""
+    """Return what `movers` large transfers, among so many connections, may move in one iteration."""
     return ALONE_BYTES if movers >= connections else ITERATION_BYTES
 
 

@@ -73,7 +73,7 @@ class ChunkBounds:
 def advise(
     algorithm: Algorithm, network: Network, upload: ChunkedUpload, bounds: ChunkBounds = ChunkBounds()
 ) -> int:
-    """Give the bytes of the next chunk: within `bounds`, but what is left if that is less."""
+    """Return the bytes of the next chunk: within `bounds`, but what is left if that is less."""
     match algorithm:
         case Algorithm.FIXED:
             wanted: float = FIXED_BYTES
@@ -88,7 +88,7 @@ def advise(
 
 
 def interval_s(cost_s: float, between_interruptions_s: float) -> float:
-    """Give how long to send before it is worth `cost_s` to have it kept, in seconds.
+    """Return how long to send before it is worth `cost_s` to have it kept, in seconds.
 
     The optimum interval between checkpoints: sqrt(2 c M) if c is much less than M (Young 1974, A First Order
     Approximation to the Optimum Checkpoint Interval, CACM 17(9)), here with the next two terms and the limit

@@ -16,7 +16,7 @@ _KEY_BYTES: Final = 16
 
 
 def key(host: str, owner: str, secret: bytes | None) -> bytes | None:
-    """Give the key of `owner` ("" if unknown) at the address `host`; None if that is no address either.
+    """Return the key of `owner` ("" if unknown) at the address `host`; None if that is no address either.
 
     `secret`, of at most 64 bytes, hashes it; None leaves it readable.
     """
@@ -29,12 +29,12 @@ def key(host: str, owner: str, secret: bytes | None) -> bytes | None:
 
 
 def derive(secret: bytes) -> bytes:
-    """Give the key for hashes that follows from a site's secret and does not lead back to it."""
+    """Return the key for hashes that follows from a site's secret and does not lead back to it."""
     return hashlib.blake2b(secret, digest_size=32, person=b"hmacfs clients").digest()
 
 
 def _network(host: str) -> str:
-    """Give the network that counts as one client, "" for what is no address."""
+    """Return the network that counts as one client, "" for what is no address."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

@@ -28,7 +28,7 @@ class Disk:
 
 
 def updated(disk: Disk, waited_s: float) -> Disk:
-    """Give what is known after one more write."""
+    """Return what is known after one more write."""
     smoothed_s = disk.smoothed_s + WEIGHT * (waited_s - disk.smoothed_s)
     if waited_s >= ALARM_S:
         # Not less, or the average of one alarm among fast writes would never call the disk slow.

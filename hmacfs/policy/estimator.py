@@ -98,7 +98,7 @@ class TransferTotals:
 
 
 def updated(estimate: Estimate, sample: Sample) -> Estimate:
-    """Give what is known after one more chunk."""
+    """Return what is known after one more chunk."""
     broken = sample.served_s is None
     seen = TransferTotals(
         received=sample.received,
@@ -111,7 +111,7 @@ def updated(estimate: Estimate, sample: Sample) -> Estimate:
 
 
 def updated_by_all(estimate: Estimate, seen: TransferTotals, round_trip_s: float | None) -> Estimate:
-    """Give what is known after several more; `round_trip_s` is the mean round trip, None if unknown."""
+    """Return what is known after several more; `round_trip_s` is the mean round trip, None if unknown."""
     broken = seen.started - seen.completed
     round_trips_s = seen.started * (estimate.round_trip_s.value if round_trip_s is None else round_trip_s)
     exposed_s = seen.seconds + round_trips_s + seen.served_s + broken * estimate.served_s.value

@@ -32,5 +32,5 @@ SEEN_TARGETS: Final = 16_384
 
 
 def files(descriptors: int) -> int:
-    """Give how many files may be held open by a worker that may have so many descriptors."""
+    """Return how many files may be held open by a worker that may have so many descriptors."""
     return min(LIMIT_FILES, descriptors // FILES_SHARE)

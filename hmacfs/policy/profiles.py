@@ -100,7 +100,7 @@ class Observations:
 
 
 def updated(profile: Profile, sight: Observations, bounds: quality.LineThresholds, now: float) -> Profile:
-    """Give what is known after `sight`, at wall-clock time `now`."""
+    """Return what is known after `sight`, at wall-clock time `now`."""
     known = faded(profile, now)
     round_trip_s = sight.round_trips_s / sight.round_trips if sight.round_trips else None
     uploads = estimator.updated_by_all(known.uploads, sight.uploads, round_trip_s)
@@ -121,7 +121,7 @@ def updated(profile: Profile, sight: Observations, bounds: quality.LineThreshold
 
 
 def faded(profile: Profile, now: float) -> Profile:
-    """Give what a profile is still worth at `now`: the values stay, what stands behind them shrinks."""
+    """Return what a profile is still worth at `now`: the values stay, what stands behind them shrinks."""
     kept = 2.0 ** (-max(now - profile.seen, 0.0) / FADING_S)
     uploads = profile.uploads
 
@@ -161,7 +161,7 @@ class ChunkRules:
 
 
 def chunk_rules(*, intelligent: bool, algorithm: str, least: int, most: int) -> ChunkRules:
-    """Give what [performance] says of chunks."""
+    """Return what [performance] says of chunks."""
     return ChunkRules(
         algorithm=Algorithm(algorithm) if intelligent else Algorithm.FIXED,
         bounds=chunks.ChunkBounds(least=least, most=most),
@@ -169,12 +169,12 @@ def chunk_rules(*, intelligent: bool, algorithm: str, least: int, most: int) -> 
 
 
 def advise(profile: Profile, upload: chunks.ChunkedUpload, how: ChunkRules) -> int:
-    """Give the bytes of the next chunk of `upload`."""
+    """Return the bytes of the next chunk of `upload`."""
     return chunks.advise(how.algorithm, profile.uploads.network, upload, how.bounds)
 
 
 def suspected(profile: Profile, rate: float | None, round_trip_s: float | None) -> Profile:
-    """Give the profile with hints where nothing was measured."""
+    """Return the profile with hints where nothing was measured."""
     uploads = profile.uploads
     if rate is not None and profile.rate is None:
         uploads = replace(uploads, rate=replace(uploads.rate, value=rate))
@@ -184,7 +184,7 @@ def suspected(profile: Profile, rate: float | None, round_trip_s: float | None) 
 
 
 def dump(profile: Profile) -> str:
-    """Give a profile as text that `load` reads."""
+    """Return a profile as text that `load` reads."""
     pairs = [(one.value, one.evidence_s) for one in _forecasts(profile)]
     uploads = profile.uploads
     rest = [uploads.started, uploads.completed, profile.votes, profile.quality, profile.seen, profile.dialect]
@@ -192,7 +192,7 @@ def dump(profile: Profile) -> str:
 
 
 def load(text: str) -> Profile:
-    """Give the profile that `dump` wrote. Raises ValueError for anything else."""
+    """Return the profile that `dump` wrote. Raises ValueError for anything else."""
     found = json.loads(text)
     if not isinstance(found, list) or len(found) != _NUMBERS:
         raise ValueError("not a profile")

@@ -50,7 +50,7 @@ class Treatment:
     """How much longer a body may take to average the least rate."""
 
     def window_s(self, seconds: float) -> float:
-        """Give how long a body's rate is averaged, of the site's `seconds`."""
+        """Return how long a body's rate is averaged, of the site's `seconds`."""
         return max(seconds, min(self.patience * seconds, LONGEST_PATIENCE_S))
 
 
@@ -70,7 +70,7 @@ TREATMENTS: Final = {
 def judge(
     rate: float | None, round_trip_s: float | None, bounds: LineThresholds, before: Quality | None = None
 ) -> Quality | None:
-    """Give the class of a line by the worse of both; None if neither is known.
+    """Return the class of a line by the worse of both; None if neither is known.
 
     `before` is its class so far.
     """
@@ -84,7 +84,7 @@ def judge(
 
 
 def _class(rate: float | None, round_trip_s: float | None, bounds: LineThresholds, margin: float) -> Quality:
-    """Give the class of a line that must be better than each bound by `margin`."""
+    """Return the class of a line that must be better than each bound by `margin`."""
     found = Quality.EXCELLENT
     if rate is not None:
         found = min(found, _passed([rate >= least * margin for least in bounds.rates]))
@@ -94,5 +94,5 @@ def _class(rate: float | None, round_trip_s: float | None, bounds: LineThreshold
 
 
 def _passed(tests: list[bool]) -> Quality:
-    """Give the best class whose test is passed; those of lesser classes are easier."""
+    """Return the best class whose test is passed; those of lesser classes are easier."""
     return Quality(len(tests) - tests.index(True)) if True in tests else Quality.POOR

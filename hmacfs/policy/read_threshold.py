@@ -28,7 +28,7 @@ AT_ONCE: Final = 1
 
 
 def updated(now: int, came: int, seconds: float, *, received: int, left: int) -> int:
-    """Give from how many bytes on to look next; `now` is what it was.
+    """Return from how many bytes on to look next; `now` is what it was.
 
     `came` bytes, at least 1, are what a look found that ended dry, `seconds` after the one before. `received`
     are all that have come so far, `left` those that the transfer still lacks.

@@ -25,7 +25,7 @@ class Forecast:
 
 
 def updated(forecast: Forecast, sample: float, seconds: float) -> Forecast:
-    """Give what is expected after `sample`, the mean of what was seen for `seconds`, not less than 0.
+    """Return what is expected after `sample`, the mean of what was seen for `seconds`, not less than 0.
 
     A sample may be cut: two equal ones of half the time say the same as one of the whole.
     """

@@ -83,7 +83,7 @@ _VOICES: Final[Mapping[UploadProtocol, _Voice]] = {
 
 
 def detect(head: Head) -> UploadProtocol | None:
-    """Give the language of a request; None for an ordinary one, and always for GET and OPTIONS.
+    """Return the language of a request; None for an ordinary one, and always for GET and OPTIONS.
 
     Asked of every upload and every HEAD, so it looks at no more than it must. A HEAD that tells no language
     is an ordinary one; who knows that its URL is an upload reads it as IETF, which demands nothing of it.
@@ -110,7 +110,7 @@ def _upload_door(head: Head) -> UploadProtocol | None:
 
 
 def read(door: UploadProtocol, head: Head) -> UploadRequest:
-    """Give what `head` asks for in the language `door`; raises Refused as the language's own `read` says."""
+    """Return what `head` asks for in the language `door`; raises Refused as the language's `read`."""
     return _READ[door](head)
 
 
@@ -135,12 +135,12 @@ def cancelled(ask: UploadRequest) -> Reply:
 
 
 def finished_fields(ask: UploadRequest, state: UploadState) -> list[tuple[str, str]]:
-    """Give the fields that go onto a slot's own 201 where a resumable request has finished it."""
+    """Return the fields that go onto a slot's own 201 where a resumable request has finished it."""
     return _VOICES[ask.door].finished_fields(ask, state)
 
 
 def common_fields(head: Head) -> list[tuple[str, str]]:
-    """Give the fields of every answer to `head`, refusals included; none for an ordinary request.
+    """Return the fields of every answer to `head`, refusals included; none for an ordinary request.
 
     A page of another origin may see the fields of its language; which origins may is said by `http.cors`.
     """
@@ -152,6 +152,6 @@ def common_fields(head: Head) -> list[tuple[str, str]]:
 
 
 def options(limits: UploadLimits, *, joins: bool) -> list[tuple[str, str]]:
-    """Give what OPTIONS tells of a resource that takes resumable uploads; `joins`: also partial ones."""
+    """Return what OPTIONS tells of a resource that takes resumable uploads; `joins`: also partial ones."""
     patches = ("Accept-Patch", b", ".join((tus.TYPE, ietf.TYPE)).decode("ascii"))  # RFC 5789 3.1
     return [*tus.options(limits, joins=joins), structured.limit(limits), patches]

@@ -34,7 +34,7 @@ _ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def read(head: Head) -> UploadRequest:
-    """Give what `head` asks for: of UPLOAD by POST or PUT, of STATUS by GET.
+    """Return what `head` asks for: of UPLOAD by POST or PUT, of STATUS by GET.
 
     Raises METHOD_NOT_ALLOWED, NOT_FOUND for an id that is none of ours, UPLOAD_FIELD, QUERY_MALFORMED and
     TOO_LARGE.
@@ -61,7 +61,7 @@ def read(head: Head) -> UploadRequest:
 
 
 def place(ask: UploadRequest, head: Head, length: int, chunk_bytes: int) -> Span:
-    """Give where the chunk of `ask` lies in an upload of `length` bytes in chunks of `chunk_bytes`.
+    """Return where the chunk of `ask` lies in an upload of `length` bytes in chunks of `chunk_bytes`.
 
     The body must be exactly as long; if it comes chunked, the caller sees to that. Raises CHUNK_MISPLACED
     for a chunk that is not one of the file or is too short, SIZE_MISMATCH for one that is too long.
@@ -77,7 +77,7 @@ def place(ask: UploadRequest, head: Head, length: int, chunk_bytes: int) -> Span
 
 
 def count(length: int, chunk_bytes: int) -> int:
-    """Give how many chunks an upload of `length` bytes has."""
+    """Return how many chunks an upload of `length` bytes has."""
     return -(-length // chunk_bytes)
 
 
@@ -142,12 +142,12 @@ def cancelled(ask: UploadRequest) -> Reply:  # noqa: ARG001 - as all languages
 
 
 def finished_fields(ask: UploadRequest, state: UploadState) -> list[tuple[str, str]]:  # noqa: ARG001 - as all languages
-    """Give what the answer of a finished upload says beside its own: nothing."""
+    """Return what the answer of a finished upload says beside its own: nothing."""
     return []
 
 
 def _progress(state: UploadState) -> float:
-    """Give the part of the file that has come, from 0 to 1."""
+    """Return the part of the file that has come, from 0 to 1."""
     return state.offset / state.length if state.length else 1.0
 
 

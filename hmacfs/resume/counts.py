@@ -11,7 +11,7 @@ MOST: Final = 2**63 - 1
 
 
 def read(name: str, value: bytes | None) -> int:
-    """Give the number in `value`, of the field `name`.
+    """Return the number in `value`, of the field `name`.
 
     Raises UPLOAD_FIELD if it is absent or holds anything but digits, TOO_LARGE if no file has so many bytes.
     """
@@ -25,7 +25,7 @@ def read(name: str, value: bytes | None) -> int:
 
 
 def fit(number: int) -> int:
-    """Give `number`; raises TOO_LARGE if no file has so many bytes."""
+    """Return `number`; raises TOO_LARGE if no file has so many bytes."""
     if number > MOST:
         raise Refused(TOO_LARGE)
     return number

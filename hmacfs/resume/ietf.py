@@ -35,7 +35,7 @@ _INTERIM: Final = b"HTTP/1.1 104 Upload Resumption Supported\r\n"
 
 
 def read(head: Head) -> UploadRequest:
-    """Give what `head` asks for.
+    """Return what `head` asks for.
 
     Raises METHOD_NOT_ALLOWED, RANGE_ON_PUT, PATCH_TYPE, UPLOAD_FIELD if a field that must be there is not, or
     is malformed, UPLOAD_METADATA, UPLOAD_LENGTH where its own lengths disagree, and TOO_LARGE for one that no
@@ -55,7 +55,7 @@ def read(head: Head) -> UploadRequest:
 def interim(
     ask: UploadRequest, location: str | None, offset: int | None, limits: UploadLimits
 ) -> bytes | None:
-    """Give a whole 104, which tells where the upload is or how far it has come; None if none may be sent.
+    """Return a whole 104, which tells where the upload is or how far it has come; None if none may be sent.
 
     A client that has not named a version spoken here MUST NOT get one (the draft's note on interoperability),
     nor one of HTTP/1.0 (RFC 9110 15.2). Raises ValueError for a location that is not printable ASCII.
@@ -99,7 +99,7 @@ def cancelled(ask: UploadRequest) -> Reply:  # noqa: ARG001 - as all languages
 
 
 def finished_fields(ask: UploadRequest, state: UploadState) -> list[tuple[str, str]]:  # noqa: ARG001 - as all languages
-    """Give what the answer of a finished upload says beside its own."""
+    """Return what the answer of a finished upload says beside its own."""
     return _progress(state)
 
 
@@ -132,7 +132,7 @@ def _read_content(ask: UploadRequest, head: Head) -> None:
 
 
 def _length(ask: UploadRequest, head: Head) -> int | None:
-    """Give the length of the file; all that the request says of it must agree (the draft, Upload Length)."""
+    """Return the length of the file; all that a request says of it must agree (the draft, Upload Length)."""
     told = structured.integer(head.fields.get(b"upload-length"))
     if head.chunked:
         return told

@@ -9,5 +9,5 @@ if TYPE_CHECKING:
 
 
 def read(fields: Mapping[bytes, bytes]) -> bytes:
-    """Give it in lower case and without parameters; b"" if there is none."""
+    """Return it in lower case and without parameters; b"" if there is none."""
     return fields.get(b"content-type", b"").partition(b";")[0].strip(b" \t").lower()

@@ -15,7 +15,7 @@ _KEY: Final = re.compile(r"[!-+\--~]+")  # printable ASCII without space and com
 
 
 def read(text: str) -> dict[str, bytes]:
-    """Give the values by their keys; a key without a value has b"".
+    """Return the values by their keys; a key without a value has b"".
 
     Raises UPLOAD_METADATA for a key that is empty, not ASCII or given twice, for a value that is not Base64
     and for more keys than anybody needs.
@@ -35,7 +35,7 @@ def read(text: str) -> dict[str, bytes]:
 
 
 def sent(value: bytes | None) -> str | None:
-    """Give the field as it was sent, once it is known to be sound; None if there is none.
+    """Return the field as it was sent, once it is known to be sound; None if there is none.
 
     tuspy sends an empty one when it has nothing to tell. Raises UPLOAD_METADATA.
     """

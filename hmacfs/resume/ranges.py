@@ -21,7 +21,7 @@ _RANGE: Final = re.compile(rb"bytes (?:\*|([0-9]+)-([0-9]+))/([0-9]+)", re.IGNOR
 
 
 def read(head: Head) -> UploadRequest:
-    """Give what `head` asks for.
+    """Return what `head` asks for.
 
     Raises RANGE_ON_PUT for a range that is malformed or not exactly the body, LENGTH_REQUIRED where no body
     is framed, and TOO_LARGE for a size that no file has. What only the end of a chunked body tells is left to

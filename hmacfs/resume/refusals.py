@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def offset_wrong(ask: UploadRequest, state: UploadState) -> Refused:
-    """Give the refusal of a body that belongs elsewhere, with where the upload goes on."""
+    """Return the refusal of a body that belongs elsewhere, with where the upload goes on."""
     return Refused(
         errors.UPLOAD_OFFSET,
         f"the body begins at {ask.offset}, the upload goes on at {state.offset}",
@@ -24,7 +24,7 @@ def offset_wrong(ask: UploadRequest, state: UploadState) -> Refused:
 
 
 def length_wrong(ask: UploadRequest, state: UploadState) -> Refused:
-    """Give the refusal of another length than was said before, or of bytes beyond it.
+    """Return the refusal of another length than was said before, or of bytes beyond it.
 
     For tus and chunks the latter is 413, for the others everything about lengths is 400.
     """
@@ -36,12 +36,12 @@ def length_wrong(ask: UploadRequest, state: UploadState) -> Refused:
 
 
 def checksum_wrong(ask: UploadRequest) -> Refused:
-    """Give the refusal of a body that is not what its digest says."""
+    """Return the refusal of a body that is not what its digest says."""
     return Refused(errors.CHECKSUM_MISMATCH if ask.door is UploadProtocol.TUS else errors.DIGEST_MISMATCH)
 
 
 def too_large(ask: UploadRequest, limits: UploadLimits) -> Refused:
-    """Give the refusal of a file larger than is taken, with how large one may be."""
+    """Return the refusal of a file larger than is taken, with how large one may be."""
     told = {
         UploadProtocol.TUS: ("Tus-Max-Size", str(limits.most)),
         UploadProtocol.IETF: structured.limit(limits, ask.version),

@@ -38,19 +38,19 @@ an item has two to fifteen of them, and two digests 160.
 
 @functools.lru_cache(maxsize=64)  # asked several times of a request, and mostly "?0" or "?1"
 def boolean(value: bytes | None) -> bool | None:
-    """Give the boolean of an item; None if there is none."""
+    """Return the boolean of an item; None if there is none."""
     item = _item(value)
     return item if isinstance(item, bool) else None
 
 
 def integer(value: bytes | None) -> int | None:
-    """Give the integer of an item; None if there is none or it is negative, as no field here may be."""
+    """Return the integer of an item; None if there is none or it is negative, as no field here may be."""
     item = _item(value)
     return item if isinstance(item, int) and not isinstance(item, bool) and item >= 0 else None
 
 
 def digests(value: bytes | None, *, whole: bool) -> tuple[Checksum, ...]:
-    """Give the digests of Repr-Digest (`whole`) or Content-Digest whose algorithms are known."""
+    """Return the digests of Repr-Digest (`whole`) or Content-Digest whose algorithms are known."""
     return tuple(
         Checksum(algorithm=_ALGORITHMS[name], value=digest, whole=whole)
         for name, digest in _members(value)
@@ -65,17 +65,17 @@ def wants_sha256(value: bytes | None) -> bool:
 
 
 def repr_digest(sha256: bytes | None) -> list[tuple[str, str]]:
-    """Give the field Repr-Digest; none if the digest is not known."""
+    """Return the field Repr-Digest; none if the digest is not known."""
     return [] if sha256 is None else [("Repr-Digest", http_sf.ser({_SHA256: sha256}))]
 
 
 def complete(state: bool) -> tuple[str, str]:  # noqa: FBT001 - the field is one boolean
-    """Give the field Upload-Complete."""
+    """Return the field Upload-Complete."""
     return ("Upload-Complete", http_sf.ser(state))
 
 
 def limit(limits: UploadLimits, version: int | None = None) -> tuple[str, str]:
-    """Give the field Upload-Limit as clients of interop `version` read it."""
+    """Return the field Upload-Limit as clients of interop `version` read it."""
     members = {
         "max-size": limits.most,
         "max-append-size": limits.chunk,
@@ -85,13 +85,13 @@ def limit(limits: UploadLimits, version: int | None = None) -> tuple[str, str]:
 
 
 def _item(value: bytes | None) -> object:
-    """Give the bare value of an item, its parameters left out."""
+    """Return the bare value of an item, its parameters left out."""
     item = _parse(value, "item", _ITEM_BYTES)
     return item[0] if isinstance(item, tuple) else item
 
 
 def _members(value: bytes | None) -> list[tuple[str, object]]:
-    """Give names and bare values of a dictionary, parameters left out."""
+    """Return names and bare values of a dictionary, parameters left out."""
     members = _parse(value, "dictionary", _DICTIONARY_BYTES)
     if not isinstance(members, dict):
         return []

@@ -46,7 +46,7 @@ _NO_STORE: Final = ("Cache-Control", "no-store")
 
 
 def read(head: Head) -> UploadRequest:
-    """Give what `head` asks for.
+    """Return what `head` asks for.
 
     Raises TUS_VERSION, METHOD_NOT_ALLOWED, PATCH_TYPE, UPLOAD_FIELD, UPLOAD_METADATA, CHECKSUM_UNKNOWN, and
     TOO_LARGE or SIZE_MISMATCH for lengths that cannot be.
@@ -68,7 +68,7 @@ def read(head: Head) -> UploadRequest:
 
 
 def checksum(value: bytes | None) -> Checksum:
-    """Give the checksum in a field or trailer Upload-Checksum.
+    """Return the checksum in a field or trailer Upload-Checksum.
 
     Raises UPLOAD_FIELD if it is absent or malformed, CHECKSUM_UNKNOWN for an algorithm not offered.
     """
@@ -118,12 +118,12 @@ def cancelled(ask: UploadRequest) -> Reply:  # noqa: ARG001 - as all languages
 
 
 def finished_fields(ask: UploadRequest, state: UploadState) -> list[tuple[str, str]]:  # noqa: ARG001 - as all languages
-    """Give what the answer of a finished upload says beside its own."""
+    """Return what the answer of a finished upload says beside its own."""
     return _progress(state)
 
 
 def options(limits: UploadLimits, *, joins: bool) -> list[tuple[str, str]]:
-    """Give what OPTIONS tells of the protocol (Core, OPTIONS); `joins`: with concatenation."""
+    """Return what OPTIONS tells of the protocol (Core, OPTIONS); `joins`: with concatenation."""
     return [
         ("Tus-Resumable", VERSION),
         ("Tus-Version", VERSION),
@@ -199,7 +199,7 @@ def _read_body(ask: UploadRequest, head: Head) -> None:
 
 @functools.lru_cache(maxsize=16)
 def _date(seconds: int) -> str:
-    """Give an HTTP date (RFC 9110 5.6.7); many chunks come in one second."""
+    """Return an HTTP date (RFC 9110 5.6.7); many chunks come in one second."""
     return email.utils.formatdate(seconds, usegmt=True)
 
 

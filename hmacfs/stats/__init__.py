@@ -25,7 +25,7 @@ __all__ = ["Figures", "Unreachable", "print_json", "print_once", "readings", "wa
 
 
 def readings(address: str, interval_s: float) -> Iterator[Figures]:
-    """Give figures every `interval_s`, without end. Raises Unreachable."""
+    """Return figures every `interval_s`, without end. Raises Unreachable."""
     before, asked_s = scrape.fetch(address), time.monotonic()
     while True:
         time.sleep(interval_s)

@@ -142,7 +142,7 @@ def between(before: Scrape, after: Scrape, interval_s: float) -> Figures:
 
 
 def quantile(q: float, buckets: list[tuple[float, float]]) -> float | None:
-    """Give a quantile as Prometheus' histogram_quantile does: rising evenly within a bucket.
+    """Return a quantile as Prometheus' histogram_quantile does: rising evenly within a bucket.
 
     `buckets` are upper bounds and how many lie at or below each. None if there is nothing; the last finite
     bound if the quantile lies beyond it.

@@ -31,24 +31,24 @@ class Scrape:
         self._samples = samples
 
     def find(self, name: str) -> float | None:
-        """Give the sum of the name's samples; None if there are none."""
+        """Return the sum of the name's samples; None if there are none."""
         found = self._samples.get(name)
         return sum(found.values()) if found else None
 
     def total(self, name: str, **labels: str) -> float:
-        """Give the sum of the samples that have these labels, 0 if there are none."""
+        """Return the sum of the samples that have these labels, 0 if there are none."""
         return sum(n for has, n in self._samples.get(name, {}).items() if has >= labels.items())
 
     def by(self, name: str, label: str) -> dict[str, float]:
-        """Give the samples by the value of one label."""
+        """Return the samples by the value of one label."""
         return {dict(has)[label]: n for has, n in self._samples.get(name, {}).items()}
 
     def buckets(self, name: str) -> list[tuple[float, float]]:
-        """Give a histogram's upper bounds, rising to infinity, and how many lie at or below each."""
+        """Return a histogram's upper bounds, rising to infinity, and how many lie at or below each."""
         return sorted((float(bound), n) for bound, n in self.by(f"{name}_bucket", "le").items())
 
     def since(self, before: Scrape) -> Scrape:
-        """Give what each counter grew by; one that shrank began anew with its server."""
+        """Return what each counter grew by; one that shrank began anew with its server."""
         grown: dict[str, dict[frozenset[tuple[str, str]], float]] = {}
         for name, samples in self._samples.items():
             old = before._samples.get(name, {})

@@ -20,7 +20,7 @@ TiB: Final = 1024 * GiB
 
 
 def render(figures: Figures, console: Console) -> RenderableType:
-    """Give the page; `console` tells what its encoding can draw."""
+    """Return the page; `console` tells what its encoding can draw."""
     bar = "#" if console.options.ascii_only else "█"
     beside = Columns([_now(figures), _latencies(figures)], padding=(0, 2))
     page: list[RenderableType] = [
@@ -40,7 +40,7 @@ def render(figures: Figures, console: Console) -> RenderableType:
 
 
 def _table(*columns: str) -> Table:
-    """Give a table whose first column holds words, and the others numbers."""
+    """Return a table whose first column holds words, and the others numbers."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for place, column in enumerate(columns):
         table.add_column(column, justify="right" if place else "left")
@@ -100,7 +100,7 @@ def _buffers(buffers: list[Buffer], bar: str) -> Table:
 
 
 def _length(count: float, most: float) -> int:
-    """Give the length of a bar; whatever happened can be seen."""
+    """Return the length of a bar; whatever happened can be seen."""
     return max(round(BAR_WIDTH * count / most), 1) if count else 0
 
 

@@ -80,7 +80,7 @@ class Condition:
         return CheckResult(self._fault, indexes.absent())
 
     def inodes(self) -> tuple[int, ...]:
-        """Give the inodes of the index's files that are open; none if they are not."""
+        """Return the inodes of the index's files that are open; none if they are not."""
         return self._files.inodes() if self._is_open else ()
 
     def _open(self) -> Connections:
@@ -104,7 +104,7 @@ class Condition:
         return connections
 
     def _read(self) -> Connections | None:
-        """Give what look-ups can be asked of meanwhile."""
+        """Return what look-ups can be asked of meanwhile."""
         connections = indexes.to_read(self._index)
         self._can_read = connections is not None
         return connections
@@ -136,5 +136,5 @@ def changed(path: str, fd: int) -> str:
 
 
 def index_path(path: str) -> str:
-    """Give the path of the index of the storage at `path`."""
+    """Return the path of the index of the storage at `path`."""
     return str(Path(path, PRIVATE, indices.NAME))

@@ -78,7 +78,7 @@ class Directories:
 
 
 def ancestors(key: str) -> Iterator[str]:
-    """Give the directories of a key, its own first, the root ("") last."""
+    """Return the directories of a key, its own first, the root ("") last."""
     while key:
         key = key.rpartition("/")[0]
         yield key

@@ -83,12 +83,12 @@ class StorageError(Exception):
 
 
 def reading(error: OSError) -> Refused:
-    """Give the refusal for a failed open or look-up."""
+    """Return the refusal for a failed open or look-up."""
     return _refused(error, READING)
 
 
 def writing(error: OSError) -> Refused:
-    """Give the refusal for a failed reservation, publication or removal."""
+    """Return the refusal for a failed reservation, publication or removal."""
     refused = _refused(error, WRITING)
     if error.errno in breaker.STORAGE_FAULTS:
         refused.broken = Dependency.STORAGE
@@ -96,7 +96,7 @@ def writing(error: OSError) -> Refused:
 
 
 def indexing(error: sqlite3.Error) -> Refused:
-    """Give the refusal for a failed transaction of the index."""
+    """Return the refusal for a failed transaction of the index."""
     code = primary(error)
     # A shared memory that finds no room is "disk I/O error" too, but a full disk is not broken.
     full = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE
@@ -105,7 +105,7 @@ def indexing(error: sqlite3.Error) -> Refused:
 
 
 def primary(error: sqlite3.Error) -> int:
-    """Give SQLite's primary result code; 0 for errors that Python itself raised."""
+    """Return SQLite's primary result code; 0 for errors that Python itself raised."""
     code: int = getattr(error, "sqlite_errorcode", 0)  # set by SQLite's own errors only
     return code & 0xFF
 

@@ -132,7 +132,7 @@ class Tree:
         return os.fsencode(directory) in self._linked
 
     def home(self, key: str) -> bytes:
-        """Give the endpoint's directory that `key` lies in; b"" if that is the root, or none."""
+        """Return the endpoint's directory that `key` lies in; b"" if that is the root, or none."""
         return self._home(os.fsencode(key))
 
     def _home(self, path: bytes) -> bytes:
@@ -142,7 +142,7 @@ class Tree:
         return b""
 
     def _at(self, path: bytes) -> tuple[int, bytes]:
-        """Give the directory below which `path` is looked up without following links, and the rest of it."""
+        """Return the directory below which `path` is looked up without following links, and the rest."""
         for home, fd in self._linked.items():
             if path == home:
                 return fd, b"."
@@ -179,7 +179,7 @@ class Tree:
             self.denied(key, error.strerror or str(error))
 
     def look(self, key: str, *, cached: bool = False) -> os.stat_result | None:
-        """Give what stands at `key`, whatever it is and not following it; None if nothing does.
+        """Return what stands at `key`, whatever it is and not following it; None if nothing does.
 
         `cached` as with `open`.
         """
@@ -190,7 +190,7 @@ class Tree:
             return None
 
     def free_bytes(self, fd: int | None = None) -> int:
-        """Give the bytes that an unprivileged writer still finds free where the open file `fd` lies.
+        """Return the bytes that an unprivileged writer still finds free where the open file `fd` lies.
 
         None asks of the storage directory itself.
         """
@@ -218,7 +218,7 @@ class Tree:
             done += moved
 
     def waited_ns(self) -> int:
-        """Give for how long the calling thread has waited in `unnamed` and `link`, of any tree, so far."""
+        """Return for how long the calling thread has waited in `unnamed` and `link`, of any tree, so far."""
         return _drafts.waited_ns()
 
     def reserve(self, fd: int, length: int, start: int = 0) -> None:
@@ -378,7 +378,7 @@ def lent(fd: int) -> Iterator[int]:
 
 @functools.lru_cache(maxsize=256)  # an upload asks at its beginning and at its end
 def path_of(key: str) -> bytes:
-    """Give the path that `key` names, the only way to make one. Refused NOT_FOUND if it names none.
+    """Return the path that `key` names, the only way to make one. Refused NOT_FOUND if it names none.
 
     The private directory is compared without regard to case, for storage that has none.
     """
@@ -393,7 +393,7 @@ def path_of(key: str) -> bytes:
 
 
 def bytes_of(key: str) -> bytes:
-    """Give the path of a key that the index or a walk has told, which no request can name: any bytes.
+    """Return the path of a key that the index or a walk has told, which no request can name: any bytes.
 
     What is not UTF-8 stands in the key as os.fsdecode has it. FileNotFoundError if it names nothing here.
     """

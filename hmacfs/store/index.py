@@ -120,7 +120,7 @@ class Index:
 
     @classmethod
     def absent(cls) -> Self:
-        """Give what stands for an index that cannot be opened: whatever it is asked raises sqlite3.Error."""
+        """Return what stands for an index that cannot be opened: each question raises sqlite3.Error."""
         index = cls(sqlite3.connect(":memory:", check_same_thread=False), is_open=False)
         index.close()
         return index
@@ -164,24 +164,24 @@ class Index:
             self._connection.executemany(_DROP, ((_bound(key), mtime_ns) for key, mtime_ns in identities))
 
     def lookup(self, key: str, mtime_ns: int) -> Record | None:
-        """Give what is known of one file; None if nothing is."""
+        """Return what is known of one file; None if nothing is."""
         row = self._connection.execute(_LOOKUP, (_bound(key), mtime_ns)).fetchone()
         return None if row is None else _record(row)
 
     def missing(self, records: Iterable[Record]) -> list[Record]:
-        """Give those of `records` that the index does not hold."""
+        """Return those of `records` that the index does not hold."""
         return [record for record in records if self.lookup(record.key, record.mtime_ns) is None]
 
     def page(self, after: Identity, limit: int) -> list[Record]:
-        """Give the next records behind `after` in the order of their keys."""
+        """Return the next records behind `after` in the order of their keys."""
         return [_record(row) for row in self._connection.execute(_PAGE, (*_bound_all(after), limit))]
 
     def expired(self, now: float, after: Cursor, limit: int) -> list[Record]:
-        """Give the next records whose own expiry has come, oldest first."""
+        """Return the next records whose own expiry has come, oldest first."""
         return [_record(row) for row in self._connection.execute(_EXPIRED, (now, *_bound_all(after), limit))]
 
     def aged(self, created: float, after: Cursor, limit: int) -> list[Record]:
-        """Give the next records without an expiry of their own that were made at `created` or before."""
+        """Return the next records without an expiry of their own that were made at `created` or before."""
         return [_record(row) for row in self._connection.execute(_AGED, (created, *_bound_all(after), limit))]
 
 
@@ -207,7 +207,7 @@ class _Writing:
 
 
 def row_of(record: Record) -> Sequence[object]:
-    """Give a record as the index keeps it."""
+    """Return a record as the index keeps it."""
     return (
         _bound(record.key),
         record.mtime_ns,
@@ -237,7 +237,7 @@ def _record(row: tuple[Any, ...]) -> Record:
 
 
 def _bound(key: str) -> str | bytes:
-    """Give a key as the index keeps it: text, or the bytes of what is not UTF-8 (a BLOB, behind all text)."""
+    """Return a key as the index keeps it: text, or bytes if it is not UTF-8 (a BLOB, behind all text)."""
     try:
         key.encode()
     except UnicodeEncodeError:
@@ -250,7 +250,7 @@ def _bound_all(values: Iterable[object]) -> Iterator[object]:
 
 
 def damaged(words: str) -> sqlite3.DatabaseError:
-    """Give the error that SQLite itself has for a damaged file."""
+    """Return the error that SQLite itself has for a damaged file."""
     error = sqlite3.DatabaseError(words)
     error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
     return error

@@ -37,7 +37,7 @@ class Connections(NamedTuple):
 
 
 def absent() -> Connections:
-    """Give what stands in their place: everything asked of it raises sqlite3.Error."""
+    """Return what stands in their place: everything asked of it raises sqlite3.Error."""
     return Connections(Index.absent(), Index.absent(), Index.absent())
 
 
@@ -62,7 +62,7 @@ class Files:
         self._seen = {path: _seen(path) for path in self._paths()}
 
     def inodes(self) -> tuple[int, ...]:
-        """Give the inodes of what is open, in the order of SUFFIXES."""
+        """Return the inodes of what is open, in the order of SUFFIXES."""
         return tuple(seen.inode for seen in self._seen.values())
 
     def fault(self) -> str:
@@ -108,7 +108,7 @@ def connect(path: str, durability: Durability, *, verify: bool) -> Connections:
 
 
 def to_read(path: str) -> Connections | None:
-    """Give connections for look-ups alone, where the index cannot be written; None if it cannot be read.
+    """Return connections for look-ups alone, where the index cannot be written; None if it cannot be read.
 
     Nothing is made.
     """

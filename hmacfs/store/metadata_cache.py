@@ -30,7 +30,7 @@ class MetadataCache:
         self._facts: OrderedDict[tuple[str, int, int], CachedMetadata] = OrderedDict()
 
     def get(self, key: str, file: File) -> CachedMetadata | None:
-        """Give the facts of exactly this file, if they are remembered."""
+        """Return the facts of exactly this file, if they are remembered."""
         # The inode too: a coarse filesystem could give a name's next file the same mtime.
         place = (key, file.mtime_ns, file.inode)
         facts = self._facts.get(place)
@@ -47,7 +47,7 @@ class MetadataCache:
 
 
 def facts_of(record: Record | None, mtime_ns: int) -> CachedMetadata:
-    """Give the facts of a record; of a file without one, those that its mtime tells."""
+    """Return the facts of a record; of a file without one, those that its mtime tells."""
     if record is None:
         return CachedMetadata(None, None, mtime_ns / 1e9)
     return CachedMetadata(record.content_type, record.expires, record.created, record.sha256)

@@ -74,7 +74,7 @@ class Part:
         self._refused = refused
 
     def __enter__(self) -> Self:
-        """Give the part itself."""
+        """Return the part itself."""
         return self
 
     def __exit__(

@@ -189,7 +189,7 @@ class Publisher:
             upload.tell()
 
     def _add_quickly(self, batch: list[PendingPublication]) -> list[bool] | None:
-        """Give for each upload whether its row is new; None if another writer is at it."""
+        """Return for each upload whether its row is new; None if another writer is at it."""
         try:
             added = self._quick.add_rows(upload.row() for upload in batch)
         except sqlite3.OperationalError as error:
@@ -292,7 +292,7 @@ class Publisher:
         *,
         full: bool = False,
     ) -> _Left:
-        """Give names to a batch that has its rows, and end each; add to what is left over, and give that.
+        """Return names to a batch that has its rows, and end each; add to what is left over, and give that.
 
         All of the batch share `delays`, so that it is not held up for longer than one upload may be.
         With None it is a batch of one, and _NotNow is raised for what may pass by itself.

@@ -102,7 +102,7 @@ def _stands(tree: Tree, record: Record) -> bool:
 
 
 def _adopt(index: Index, walk: _Walk, stop: threading.Event) -> int:
-    """Give a row to each file that has none."""
+    """Return a row to each file that has none."""
     added = 0
     began = time.monotonic()
     batch: list[Record] = []
@@ -134,7 +134,7 @@ class _Walk:
         self.unserved_names: list[str] = []
 
     def files(self, directory: str = "", depth: int = 0) -> Generator[Record, None, None]:
-        """Give a record for each regular file; created is its mtime, since nobody knows better."""
+        """Return a record for each regular file; created is its mtime, since nobody knows better."""
         try:
             fd = self._tree.directory(os.fsencode(directory))
         except OSError:  # unreadable, too long a path, a link by now
@@ -158,7 +158,7 @@ class _Walk:
                     self.skipped += 1
 
     def _look(self, key: str, entry: os.DirEntry[str]) -> Record | bool:
-        """Give a file's record; else whether it is a directory to be walked."""
+        """Return a file's record; else whether it is a directory to be walked."""
         if entry.is_dir(follow_symlinks=False) or self._tree.follows(key):
             return True
         found = entry.stat(follow_symlinks=False)
@@ -188,6 +188,6 @@ class _Walk:
 
 
 def printable(key: str) -> str:
-    """Give a key as text that shows on one line whatever bytes are in it."""
+    """Return a key as text that shows on one line whatever bytes are in it."""
     text = os.fsencode(key).decode("utf-8", "backslashreplace")
     return text if text.isprintable() else text.encode("unicode_escape").decode()

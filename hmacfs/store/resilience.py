@@ -60,7 +60,7 @@ class Resilience:
         self._weigh()
 
     def refusal(self) -> Refused:
-        """Give what is said while uploads are barred."""
+        """Return what is said while uploads are barred."""
         if self._fault is not None and self._fault.full:
             return Refused(errors.DISK_FULL)
         return Refused(errors.STORAGE_UNAVAILABLE, fields=(("Retry-After", RETRY_AFTER_S),))
@@ -115,7 +115,7 @@ class Resilience:
             self._tell(refused.broken, True, refused.detail)
 
     def delays(self) -> Iterator[float]:
-        """Give the seconds to wait before each further try of what may pass by itself; for any thread."""
+        """Return the seconds to wait before each further try of what may pass by itself; for any thread."""
         if not self._rules.automatic_retry:
             return iter(())
         return backoff.delays(random.random, exponential=self._rules.exponential_backoff)

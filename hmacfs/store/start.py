@@ -83,7 +83,7 @@ def prepare(tree: Tree, path: str) -> None:
 
 
 def filesystem_of(path: str) -> str:
-    """Give the type of the filesystem that `path` lies on and where it is mounted, for messages."""
+    """Return the type of the filesystem that `path` lies on and where it is mounted, for messages."""
     try:
         device = Path(path).stat().st_dev
     except OSError:

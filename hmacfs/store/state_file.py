@@ -17,7 +17,7 @@ MOST_BYTES: Final = 1 << 20
 
 
 def read(directory: int, name: str) -> bytes:
-    """Give the memo called `name`; nothing if there is none, or it cannot be read."""
+    """Return the memo called `name`; nothing if there is none, or it cannot be read."""
     try:
         with lent(os.open(name, _READING, dir_fd=directory)) as fd:
             return os.read(fd, MOST_BYTES)

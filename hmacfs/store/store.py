@@ -202,7 +202,7 @@ class Store:
         return self._fault
 
     def inodes(self) -> tuple[int, ...]:
-        """Give the inodes of the index's files that are open, as `health` compares them; 0 for none."""
+        """Return the inodes of the index's files that are open, as `health` compares them; 0 for none."""
         return self._condition.inodes()
 
     def refuses(self, dependency: Dependency) -> bool:
@@ -222,7 +222,7 @@ class Store:
             return await self._run(self._opening, self._tree.open, key)
 
     async def size_of(self, key: str) -> int | None:
-        """Give the bytes of a file that stands at `key`; None if there is none. Raises Refused."""
+        """Return the bytes of a file that stands at `key`; None if there is none. Raises Refused."""
         try:
             try:
                 found = self._tree.look(key, cached=True)
@@ -234,7 +234,7 @@ class Store:
         return None if found is None else found.st_size
 
     def cached_metadata(self, key: str, file: File) -> FileMetadata | None:
-        """Give what is known of an open file, or None: then ask `learn`. Quick.
+        """Return what is known of an open file, or None: then ask `learn`. Quick.
 
         Raises Refused NOT_FOUND if the file has expired; the caller still closes it.
         """
@@ -242,7 +242,7 @@ class Store:
         return None if facts is None else self._judge(facts)
 
     async def fetch_metadata(self, key: str, file: File) -> FileMetadata:
-        """Give what the index knows of an open file. Raises Refused, as `known` does, or BUSY.
+        """Return what the index knows of an open file. Raises Refused, as `known` does, or BUSY.
 
         Of an index that is broken nothing is known: then its files are served as those without a row are.
         """
@@ -262,7 +262,7 @@ class Store:
         return self._judge(facts)
 
     async def sha256_of(self, key: str) -> bytes | None:
-        """Give the SHA-256 of the file that stands at `key`; None if it is not known, or nothing stands.
+        """Return the SHA-256 of the file that stands at `key`; None if it is not known, or nothing stands.
 
         Raises Refused as `find` and `learn` otherwise do.
         """
@@ -361,7 +361,7 @@ class Store:
         )
 
     def load_state(self, name: str) -> bytes:
-        """Give what `remember` has kept under `name`; nothing if there is nothing."""
+        """Return what `remember` has kept under `name`; nothing if there is nothing."""
         return state_file.read(self._tree.private_fd, name)
 
     async def save_state(self, name: str, note: bytes) -> None:

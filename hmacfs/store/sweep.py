@@ -38,7 +38,7 @@ class Swept(NamedTuple):
 def find_expired(
     index: Index, *, now: float, ttl_s: float | None, limit: int = BATCH_FILES
 ) -> Iterator[list[Record]]:
-    """Give batches of the records that must be gone at `now`: own expiry first, then older than the ttl."""
+    """Return batches of the records that must be gone at `now`: own expiry first, then older than the ttl."""
     after = BEGINNING
     while batch := index.expired(now, after, limit):
         yield batch

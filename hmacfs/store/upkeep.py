@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def list_expired(path: str, rules: Rules, now: float) -> Iterator[Record]:
-    """Give the records of the files that must be gone at `now` (wall clock). Raises StorageError."""
+    """Return the records of the files that must be gone at `now` (wall clock). Raises StorageError."""
     with contextlib.closing(Index.open(index_path(path), rules.durability)) as index:
         for batch in sweep.find_expired(index, now=now, ttl_s=rules.file_ttl_s):
             yield from batch

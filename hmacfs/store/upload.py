@@ -85,7 +85,7 @@ class PendingPublication:
         return Identity(self.slot.key, self.mtime_ns)
 
     def row(self) -> Sequence[object]:
-        """Give the row that the index gets, as `index.row_of` would of a Record."""
+        """Return the row that the index gets, as `index.row_of` would of a Record."""
         return (
             self.slot.key,
             self.mtime_ns,
@@ -99,7 +99,7 @@ class PendingPublication:
         )
 
     def facts(self) -> CachedMetadata:
-        """Give what readers want to know of it."""
+        """Return what readers want to know of it."""
         return CachedMetadata(self.content_type, self.expires, self.mtime_ns / NANO, self.sha256)
 
     def carry_over(self, copy: Descriptor) -> Descriptor:

@@ -50,7 +50,7 @@ class Listener(NamedTuple):
     """The name in the file system that is ours to remove."""
 
     def of(self, slot: int) -> socket.socket:
-        """Give the socket that the worker in `slot` accepts from."""
+        """Return the socket that the worker in `slot` accepts from."""
         return self.sockets[slot % len(self.sockets)]
 
 

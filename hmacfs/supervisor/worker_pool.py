@@ -98,7 +98,7 @@ class WorkerPool:
         return all(member.serves == self._version for member in self._members)
 
     def refusing(self, dependency: Dependency) -> int:
-        """Give how many workers refuse uploads, because `dependency` keeps failing."""
+        """Return how many workers refuse uploads, because `dependency` keeps failing."""
         column = metrics.BREAKER_OPEN[dependency]
         return sum(metrics.CounterRow(self._buffer, member.slot).read(column) for member in self._members)
 
@@ -113,13 +113,13 @@ class WorkerPool:
         return [member.barred for member in self._members if member.barred]
 
     def silent(self, now_s: float) -> int:
-        """Give how many of the workers that serve have missed their heartbeats at `now_s`; for any thread."""
+        """Return how many of the workers that serve have missed their heartbeats at `now_s`; any thread."""
         return sum(
             bool(member.serves) and now_s - self._beat_s(member) > SILENT_S for member in self._members
         )
 
     def index_inodes(self) -> list[tuple[int, ...]]:
-        """Give the inodes of the index's files that each worker has open; zeros where it has none."""
+        """Return the inodes of the index's files that each worker has open; zeros where it has none."""
         rows = (metrics.CounterRow(self._buffer, member.slot) for member in self._members if member.serves)
         return [tuple(row.read(column) for column in metrics.INDEX_INODES) for row in rows]
 
@@ -290,5 +290,5 @@ def held_back(signals: frozenset[int]) -> Iterator[None]:
 
 
 def slots_for(workers: int) -> int:
-    """Give the number of worker slots: as configured, or one per core this process may use."""
+    """Return the number of worker slots: as configured, or one per core this process may use."""
     return workers or cores.usable()

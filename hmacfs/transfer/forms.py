@@ -82,7 +82,7 @@ class FormParser:
             self.sink.take(memoryview(event))
 
     def finish(self) -> tuple[str, int, bytes]:
-        """Give the file's name, size and digest. Raises Refused if the form is not whole."""
+        """Return the file's name, size and digest. Raises Refused if the form is not whole."""
         try:
             self._parser.close()
         except MultipartError as error:

@@ -29,7 +29,7 @@ class PageCache:
 
     @classmethod
     def of(cls, file: Descriptor, pieces: tuple[bytes | Span, ...]) -> PageCache | None:
-        """Give that of a reply of a head and one large span; None for others, which are not worth it."""
+        """Return that of a reply of a head and one large span; None for others, which are not worth it."""
         if len(pieces) != 2:  # noqa: PLR2004 - a head and a span
             return None
         head, span = pieces
@@ -38,7 +38,7 @@ class PageCache:
         return cls(file, span, len(head)) if span.length >= buffers.COLD_FROM_BYTES else None
 
     def cached_bytes(self, moved: int, limit: int) -> int:
-        """Give how many of the next `limit` bytes of a reply, `moved` of which are sent, are in memory."""
+        """Return how many of the next `limit` bytes of a reply, `moved` of which are sent, are in memory."""
         start = self._next(moved)
         if min(start + limit, self._span.stop) <= self._until:
             return limit

@@ -153,7 +153,7 @@ class BodyTransfer:
         return moved, False
 
     def _draw(self, slab: _core.Slab, size: int, limit: int) -> tuple[memoryview, int]:
-        """Give the next bytes, which lie in `slab`, and why they are no more."""
+        """Return the next bytes, which lie in `slab`, and why they are no more."""
         if self._first:
             first, self._first = self._first, b""
             return memoryview(first), _core.DONE
@@ -234,7 +234,7 @@ class BodyTransfer:
             self._turns.reschedule(self)
 
     def _to_hold(self) -> int:
-        """Give the class of the slab for what has come; no larger, since the disk may hold it for long."""
+        """Return the class of the slab for what has come; no larger, since the disk may hold it for long."""
         try:
             has_come = len(self._first) or _core.unread_bytes(self._sock)
         except OSError:  # which reading will find too

@@ -103,7 +103,7 @@ class Scheduler:
             self.wake_from(sock, AT_ONCE)  # what comes next may be short
 
     def wakes_from(self, sock: Descriptor) -> int:
-        """Give from how many bytes on `sock` counts as ready."""
+        """Return from how many bytes on `sock` counts as ready."""
         return self._deferred.get(sock, AT_ONCE)
 
     def wake_from(self, sock: Descriptor, count: int) -> None:
@@ -149,7 +149,7 @@ class Scheduler:
 
     @staticmethod
     def _move(mover: Transfer, limit: int) -> int:
-        """Give `mover` its turn; one that fails never gets another."""
+        """Return `mover` its turn; one that fails never gets another."""
         try:
             return mover.turn(limit)
         except Exception as error:  # noqa: BLE001 - the border: the others must get their turns

@@ -95,7 +95,7 @@ class Digest(Protocol):
         """Take `data` into account."""
 
     def digest(self) -> bytes:
-        """Give the digest of all that came."""
+        """Return the digest of all that came."""
 
 
 class BodySource(Protocol):
@@ -109,7 +109,7 @@ class BodySource(Protocol):
 
 
 def refused(error: OSError) -> Refused:
-    """Give the refusal that a failed write of a body amounts to."""
+    """Return the refusal that a failed write of a body amounts to."""
     full = error.errno in FULL
     broken = Dependency.STORAGE if error.errno in breaker.STORAGE_FAULTS else None
     return Refused(errors.DISK_FULL if full else errors.STORAGE_FAILED, error.strerror or "", broken=broken)

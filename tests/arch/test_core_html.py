@@ -35,7 +35,7 @@ def signature_start(lines: list[str], end: int) -> int:
 
 
 def nogil_body_lines(source: str) -> set[int]:
-    """Give the numbers, from 1, of the lines inside bodies of `noexcept nogil` functions."""
+    """Return the numbers, from 1, of the lines inside bodies of `noexcept nogil` functions."""
     lines = source.splitlines()
     inside: set[int] = set()
     for end, line in enumerate(lines):
@@ -50,7 +50,7 @@ def nogil_body_lines(source: str) -> set[int]:
 
 
 def yellow_lines(source: str, listing: str) -> list[str]:
-    """Give each line inside a nogil body that calls Python, as `number: text`."""
+    """Return each line inside a nogil body that calls Python, as `number: text`."""
     scores = {int(match["number"]): int(match["score"]) for match in LISTED_LINE.finditer(listing)}
     lines = source.splitlines()
     assert len(scores) == len(lines), "the listing is not of this source"

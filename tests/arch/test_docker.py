@@ -19,14 +19,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
-    """Give (keyword, rest) of each instruction, with continuation lines joined and comments left out."""
+    """Return (keyword, rest) of each instruction, with continuation lines joined and comments left out."""
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     joined = re.sub(r"\\\n\s*", "", "\n".join(lines) + "\n")
     return [(line.split()[0].upper(), line.split(None, 1)[1]) for line in joined.splitlines() if line.strip()]
 
 
 def stages() -> list[list[tuple[str, str]]]:
-    """Give the instructions of each build stage."""
+    """Return the instructions of each build stage."""
     found: list[list[tuple[str, str]]] = []
     for keyword, rest in instructions((ROOT / "Dockerfile").read_text()):
         if keyword == "FROM":
@@ -37,7 +37,7 @@ def stages() -> list[list[tuple[str, str]]]:
 
 
 def only(stage: list[tuple[str, str]], keyword: str) -> str:
-    """Give the one instruction of this kind."""
+    """Return the one instruction of this kind."""
     (rest,) = [rest for word, rest in stage if word == keyword]
     return rest
 

@@ -39,7 +39,7 @@ DOCUMENTED = {"/srv/hmacfs", "/opt/hmacfs", "/src"}
 
 
 def texts() -> list[Path]:
-    """Give every file of ours: the top and the folders without what tools leave there."""
+    """Return every file of ours: the top and the folders without what tools leave there."""
     files = [path for path in ROOT.iterdir() if path.is_file() and not path.name.startswith(".coverage")]
     for folder in (".ci", "hmacfs", "tests", "benches", "deploy", "docs"):
         files += [path for path in (ROOT / folder).rglob("*") if path.is_file()]

@@ -146,7 +146,7 @@ class Standin:
         return response
 
     def _kind(self, request: web.BaseRequest) -> str:
-        """Give by which key of `faults` a request breaks."""
+        """Return by which key of `faults` a request breaks."""
         return request.method
 
     async def _act(self, request: web.BaseRequest, seen: Seen, fault: Fault | None) -> web.Response:

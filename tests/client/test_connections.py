@@ -61,7 +61,7 @@ def file_at(server: serving.Server, url: str) -> bytes:
 
 
 def left(server: serving.Server) -> list[str]:
-    """Give the unfinished uploads that hold bytes; one whose beginning was not heard of is empty."""
+    """Return the unfinished uploads that hold bytes; one whose beginning was not heard of is empty."""
     uploads = (server.storage / ".hmacfs/uploads").iterdir()
     return [path.name for path in uploads if not path.suffix and path.stat().st_size]
 

@@ -51,7 +51,7 @@ class Run:
     waits: int = 0
 
     def __call__(self) -> str | None:
-        """Give the URL of the file; "" if it does not go in parts."""
+        """Return the URL of the file; "" if it does not go in parts."""
         file = self.where / "file.bin"
         file.write_bytes(self.data)
         return asyncio.run(self._run(str(file)))

@@ -22,7 +22,7 @@ SECRET = "0f3c9d8e7b6a5f4e3d2c1b0a99887766aabbccddeeff00112233445566778899"
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str], str]) -> Path:
-    """Give a folder with good and bad files."""
+    """Return a folder with good and bad files."""
     folder = tmp_path_factory.mktemp("certificates")
     openssl = program("openssl")
     crt, key = selfsigned.make(openssl, folder)

@@ -355,7 +355,7 @@ class Machine(RuleBasedStateMachine):
         assert left == {}
 
     def _outcomes(self) -> Iterator[tuple[Upload, int | None]]:
-        """Give each upload and the status that its client has seen; None if none came."""
+        """Return each upload and the status that its client has seen; None if none came."""
         for client in self.all:
             # Answers to HEAD among them cannot be told apart without asking what was sent when.
             statuses: list[int | None] = [] if client.asked else [*client.statuses()]

@@ -103,7 +103,7 @@ class Reader:
 
 
 def read(pieces: Iterable[bytes]) -> Reader:
-    """Give what a connection's front made of these pieces."""
+    """Return what a connection's front made of these pieces."""
     reader = Reader()
     for piece in pieces:
         reader.feed(piece)

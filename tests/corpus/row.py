@@ -50,7 +50,7 @@ class Row:
         return self.wire.lstrip(b"\r\n").startswith(b"HEAD ")
 
     def render(self, *, host: bytes, file: bytes, place: bytes) -> bytes:
-        """Give the bytes to send."""
+        """Return the bytes to send."""
         return self.wire.replace(HOST, host).replace(FILE, file).replace(PLACE, place)
 
 

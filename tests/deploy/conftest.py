@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def certificate(program: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Give a self-signed certificate for upload.example.org and its key."""
+    """Return a self-signed certificate for upload.example.org and its key."""
     return selfsigned.make(program("openssl"), tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="session")
 def free_address() -> Callable[[], str]:
-    """Give a maker of addresses that nobody else can take."""
+    """Return a maker of addresses that nobody else can take."""
     return loopback.free_address
 
 
 @pytest.fixture(params=fronts.PROXIES)
 def proxy_name(request: pytest.FixtureRequest) -> str:
-    """Give each documented proxy in turn."""
+    """Return each documented proxy in turn."""
     return str(request.param)
 
 
@@ -42,7 +42,7 @@ def write_proxy(
     free_address: Callable[[], str],
     program: Callable[[str], str],
 ) -> Callable[[str], tuple[fronts.Proxy, str]]:
-    """Give a function of the upstream's address to a proxy and where it will listen."""
+    """Return a function of the upstream's address to a proxy and where it will listen."""
 
     def prepare(upstream: str) -> tuple[fronts.Proxy, str]:
         folder = tmp_path / "proxy"
@@ -62,7 +62,7 @@ def write_proxy(
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[[list[str], str], None]]:
-    """Give a function that starts a server and returns once it accepts connections at the address.
+    """Return a function that starts a server and returns once it accepts connections at the address.
 
     What hmacfs itself logs at level error, or writes beside its log, fails the test.
     """

@@ -33,7 +33,7 @@ class Prometheus:
         self._process = process
 
     def ask(self, path: str, **query: str) -> dict[str, Any]:
-        """Give the `data` of an answer, which must be a success."""
+        """Return the `data` of an answer, which must be a success."""
         url = f"http://{self._address}/api/v1/{path}?{urllib.parse.urlencode(query)}"
         with urllib.request.urlopen(url, timeout=LIMIT_S) as reply:
             answer: dict[str, Any] = json.load(reply)
@@ -42,7 +42,7 @@ class Prometheus:
         return found
 
     def wait_for(self, expression: str) -> list[dict[str, Any]]:
-        """Give the result of the expression as soon as there is one."""
+        """Return the result of the expression as soon as there is one."""
         for _ in range(int(LIMIT_S / STEP_S)):
             try:
                 result: list[dict[str, Any]] = self.ask("query", query=expression)["result"]

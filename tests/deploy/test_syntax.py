@@ -47,7 +47,7 @@ def test_the_caddyfile_has_caddys_own_format(program: Callable[[str], str]) -> N
 
 @pytest.fixture
 def units(tmp_path: Path) -> list[str]:
-    """Give copies of the units, whose commands are there (verify looks for them)."""
+    """Return copies of the units, whose commands are there (verify looks for them)."""
     for name in UNITS:
         text = (DEPLOY / name).read_text().replace("/opt/hmacfs/bin/hmacfs", "/bin/true")
         (tmp_path / name).write_text(text)

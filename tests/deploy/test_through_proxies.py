@@ -59,7 +59,7 @@ class Site:
     folder: Path
 
     def connect(self, source: str = "") -> http.client.HTTPConnection:
-        """Give a connection, from `source`, whose TLS is done and checked against the test's certificate."""
+        """Return a connection, from `source`, whose TLS is done and checked by the test's certificate."""
         host, port = self.address.split(":")
         trust = ssl.create_default_context(cafile=str(self.certificate))
         plain = socket.create_connection(
@@ -115,7 +115,7 @@ def site(  # noqa: PLR0913, PLR0917 - fixtures
 
 
 def target_for(name: str, size: int, content_type: str = "image/png") -> tuple[str, str]:
-    """Give the path of a new slot and the query that lets a client upload to it."""
+    """Return the path of a new slot and the query that lets a client upload to it."""
     rel = f"{secrets.token_hex(8)}/{name}"
     signed = auth.sign("v2", ENDPOINT, rel, size, content_type, now=time.time(), ttl_s=3600)
     return f"/upload/{quote(rel)}", signed.query

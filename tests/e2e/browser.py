@@ -39,7 +39,7 @@ class Browser:
         self._call("POST", "/url", {"url": url})
 
     def run(self, script: str, *args: object) -> Any:
-        """Give what the asynchronous function body `script` returns; its parameters are `arguments`."""
+        """Return what the asynchronous function body `script` returns; its parameters are `arguments`."""
         whole = (
             "const done = arguments[arguments.length - 1];"
             f"(async function() {{ {script} }}).apply(null, arguments)"
@@ -65,7 +65,7 @@ class Browser:
         self._call("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
 
     def log(self) -> list[str]:
-        """Give the console's messages since the last call: page errors, blocked loads, violated policies."""
+        """Return the console's messages since the last call: page errors, blocked loads, broken policies."""
         return [line["message"] for line in self._call("POST", "/se/log", {"type": "browser"})]
 
     def _call(self, method: str, path: str, body: dict[str, Any]) -> Any:
@@ -73,7 +73,7 @@ class Browser:
 
 
 def ask_driver(port: int, method: str, path: str, body: dict[str, Any]) -> Any:
-    """Give the value of one WebDriver command's answer."""
+    """Return the value of one WebDriver command's answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
     with contextlib.closing(connection):
         connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})

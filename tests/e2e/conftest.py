@@ -112,7 +112,7 @@ def site(program: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def relay(site: Site) -> Iterator[cutting.Relay]:
-    """Give the way that breaks, in fair weather."""
+    """Return the way that breaks, in fair weather."""
     site.relay.change(cutting.Weather())
     yield site.relay
     site.relay.cut()
@@ -120,7 +120,7 @@ def relay(site: Site) -> Iterator[cutting.Relay]:
 
 @pytest.fixture(scope="session")
 def js() -> Path:
-    """Give the folder with the clients that are written in JavaScript, or skip the test that needs them."""
+    """Return the folder with the clients that are written in JavaScript, or skip the test that needs them."""
     if not (JS / "node_modules").is_dir():
         pytest.skip("needs `npm ci` in tests/e2e/js; as root, `make test` runs it")
     return JS
@@ -128,13 +128,13 @@ def js() -> Path:
 
 @pytest.fixture(scope="session")
 def node(js: Path, program: Callable[[str], str]) -> Node:
-    """Give tus-js-client."""
+    """Return tus-js-client."""
     return Node(program=program("node"), script=js / "upload.js")
 
 
 @pytest.fixture
 def ticket(relay: cutting.Relay) -> resumable.Ticket:
-    """Give leave to upload through the way that breaks."""
+    """Return leave to upload through the way that breaks."""
     return resumable.ticket(relay)
 
 
@@ -173,37 +173,37 @@ def chat(
 
 
 def base(address: str, kind: str, *, scheme: str = "http") -> str:
-    """Give the base URL of the endpoint for this kind of token."""
+    """Return the base URL of the endpoint for this kind of token."""
     return f"{scheme}://{address}/{'share' if kind == 'jwt' else 'upload'}/"
 
 
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest) -> str:
-    """Give each way to hmacfs."""
+    """Return each way to hmacfs."""
     return str(request.param)
 
 
 @pytest.fixture(params=prosody.KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
-    """Give each kind of token."""
+    """Return each kind of token."""
     return str(request.param)
 
 
 @pytest.fixture
 def domain(chat: Chat, kind: str, way: str) -> prosody.Domain:
-    """Give each virtual host of Prosody."""
+    """Return each virtual host of Prosody."""
     return chat.domains[kind, way]
 
 
 @pytest.fixture
 def secure_domain(chat: Chat, kind: str, way: str) -> prosody.Domain:
-    """Give each virtual host of Prosody that sends uploads to an address with TLS."""
+    """Return each virtual host of Prosody that sends uploads to an address with TLS."""
     return chat.domains[kind, f"{way}-tls"]
 
 
 @pytest.fixture(scope="session")
 def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Big]:
-    """Give the largest file that mod_http_upload_external grants by default."""
+    """Return the largest file that mod_http_upload_external grants by default."""
     path = tmp_path_factory.mktemp("big") / "hundred.bin"
     digest = hashlib.sha256()
     with path.open("wb") as file:

@@ -42,7 +42,7 @@ class Node:
         terminates: bool = False,
         **options: Any,
     ) -> list[str]:
-        """Give the command that uploads `path`, or standard input.
+        """Return the command that uploads `path`, or standard input.
 
         `storage` is where it notes its uploads and looks for one that was begun; one that `terminates` is
         taken back as soon as some of it was sent; `options` are further ones of the client.

@@ -82,7 +82,7 @@ class Domain:
         return f"upload.{self.name}"
 
     def text(self) -> str:
-        """Give its part of the configuration."""
+        """Return its part of the configuration."""
         external = self.kind != "jwt"
         module = "http_upload_external" if external else "http_file_share"
         options = EXTERNAL if external else FILE_SHARE

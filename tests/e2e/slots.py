@@ -22,7 +22,7 @@ DIALECTS = {"v1": "v", "v2": "v2", "jwt": "jwt"}
 
 
 def grant(address: str, kind: str, name: str, size: int, content_type: str) -> Slot:
-    """Give a slot of this kind of token for a way to hmacfs."""
+    """Return a slot of this kind of token for a way to hmacfs."""
     folder = "share" if kind == "jwt" else "upload"
     secret = prosody.JWT_SECRET if kind == "jwt" else prosody.HMAC_SECRET
     dialect = DIALECTS[kind]

@@ -147,7 +147,7 @@ def session(program: Callable[[str], str], tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def browser(session: Browser, pages: Pages) -> Browser:
-    """Give the browser with the chat client's page open and its console empty."""
+    """Return the browser with the chat client's page open and its console empty."""
     session.open(f"{pages.origin}/")
     session.log()
     pages.hits.clear()
@@ -293,7 +293,7 @@ MARKUP = {
 
 
 def markup(name: str, report: str) -> str:
-    """Give an upload that reports back if a browser runs it."""
+    """Return an upload that reports back if a browser runs it."""
     script = SCRIPT.replace("%s", report)
     if name.endswith(".js"):
         return script

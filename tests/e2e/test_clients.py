@@ -51,7 +51,7 @@ class Stored:
 
 @pytest.fixture
 def wire(site: Site, way: str) -> Iterator[Wire]:
-    """Give a connection to each way."""
+    """Return a connection to each way."""
     with Wire(site.addresses[way]) as wire:
         yield wire
 

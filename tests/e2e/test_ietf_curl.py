@@ -147,7 +147,7 @@ def target(
     tmp_path: Path,
     program: Callable[[str], str],
 ) -> Target:
-    """Give a collection of uploads, and slots for one file that XMPP servers have granted."""
+    """Return a collection of uploads, and slots for one file that XMPP servers have granted."""
     curl = program("curl")
     if request.param == "collection":
         own = Curl(program=curl, folder=tmp_path, fields=ticket.fields)

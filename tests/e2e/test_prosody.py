@@ -75,7 +75,7 @@ async def read_back(url: str, body: bytes, content_type: str, trust: Path | None
 
 
 def content(size: int) -> bytes:
-    """Give a body that looks like a picture if it is long enough."""
+    """Return a body that looks like a picture if it is long enough."""
     return PNG[:size] + secrets.token_bytes(max(size - len(PNG), 0))
 
 

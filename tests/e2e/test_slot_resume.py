@@ -32,7 +32,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Give a file to upload."""
+    """Return a file to upload."""
     path = tmp_path / "film.mp4"
     path.write_bytes(secrets.token_bytes(SIZE))
     return path

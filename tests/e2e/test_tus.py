@@ -33,7 +33,7 @@ KiB = 1024
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Give a file to upload."""
+    """Return a file to upload."""
     path = tmp_path / "film"
     path.write_bytes(secrets.token_bytes(SIZE))
     return path

@@ -37,7 +37,7 @@ def browser(program: Callable[[str], str], tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def address(js: Path, program: Callable[[str], str]) -> Iterator[str]:
-    """Give the page's address."""
+    """Return the page's address."""
     bundling = [
         program("node"),
         str(js / "node_modules/esbuild/bin/esbuild"),
@@ -51,7 +51,7 @@ def address(js: Path, program: Callable[[str], str]) -> Iterator[str]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Give a file to drop."""
+    """Return a file to drop."""
     path = tmp_path / NAME
     path.write_bytes(secrets.token_bytes(SIZE))
     return path

@@ -39,17 +39,17 @@ def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
 
 @pytest.fixture
 def rounds() -> Callable[[int, int], int]:
-    """Give how many rounds to run: the first number, or the second if HMACFS_FULL=1 asks for all."""
+    """Return how many rounds to run: the first number, or the second if HMACFS_FULL=1 asks for all."""
     return lambda few, many: many if FULL else few
 
 
 @pytest.fixture(scope="session")
 def faulty(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str], str]) -> Path:
-    """Give the library that makes a server's disk slow, or fail (`shims/faulty.c`)."""
+    """Return the library that makes a server's disk slow, or fail (`shims/faulty.c`)."""
     return shims.compiled(program("gcc"), "faulty", tmp_path_factory.mktemp("shims"))
 
 
 @pytest.fixture(scope="session")
 def trap(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str], str]) -> Path:
-    """Give the library that finds uses of closed numbers (`shims/trap.c`)."""
+    """Return the library that finds uses of closed numbers (`shims/trap.c`)."""
     return shims.compiled(program("gcc"), "trap", tmp_path_factory.mktemp("shims"))

@@ -45,7 +45,7 @@ def ask(server: serving.Server) -> serving.Answer:
 
 
 def opened(server: serving.Server, dependency: str) -> tuple[float, float]:
-    """Give how many workers put uploads off, and how often one began to."""
+    """Return how many workers put uploads off, and how often one began to."""
     samples = server.scrape()
     label = f'{{dependency="{dependency}"}}'
     return samples[f"hmacfs_breaker_open{label}"], samples[f"hmacfs_breaker_opened_total{label}"]

@@ -113,7 +113,7 @@ def certificate(program: Callable[[str], str], tmp_path_factory: pytest.TempPath
 def served(
     where: Path, plan: Plan, faults: interpose.Faults, certificate: tuple[Path, Path]
 ) -> Iterator[Site]:
-    """Give a server with every listener and endpoint."""
+    """Return a server with every listener and endpoint."""
     crt, key = certificate
     unix = str(where / "unix.sock")
     text = serving.configuration(

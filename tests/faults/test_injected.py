@@ -118,7 +118,7 @@ class Subject:
         assert self.standing_fds() == self.fds
 
     def standing_fds(self) -> collections.Counter[str]:
-        """Give what the worker has open in the storage once it has closed the last upload and download."""
+        """Return what the worker has open in the storage once it has closed the last upload and download."""
         deadline = time.monotonic() + serving.PATIENCE_S
         while True:
             fds = self.storage_fds()
@@ -127,7 +127,7 @@ class Subject:
             assert time.monotonic() < deadline, fds
 
     def storage_fds(self) -> collections.Counter[str]:
-        """Give what the worker has open in the storage."""
+        """Return what the worker has open in the storage."""
         root = str(self.server.storage)
         targets = procfs.descriptors(self.worker).values()
         return collections.Counter(target for target in targets if target.startswith(root))
@@ -232,13 +232,13 @@ def subject(tmp_path: Path, program: Callable[[str], str]) -> Iterator[Subject]:
 
 
 def checkpoint(sites: list[Site]) -> frozenset[Site]:
-    """Give the calls behind the row's commit: its log is synced, and the row safe without them."""
+    """Return the calls behind the row's commit: its log is synced, and the row safe without them."""
     commit = next(at for at, site in enumerate(sites) if site.name == "fdatasync")
     return frozenset(sites[commit + 1 :])
 
 
 def telling(sites: list[Site]) -> list[Site]:
-    """Give of many like calls, as a checkpoint's of a thousand pages, the first two and the last."""
+    """Return of many like calls, as a checkpoint's of a thousand pages, the first two and the last."""
     alike: dict[tuple[str, str], list[Site]] = collections.defaultdict(list)
     for site in sites:
         alike[site.name, site.text.partition(">")[0]].append(site)

@@ -79,7 +79,7 @@ class Site:
         return selfsigned.greet(selfsigned.port_of(self.server), self._crt)
 
     def old(self) -> str:
-        """Give the path of a file that nobody has asked for yet."""
+        """Return the path of a file that nobody has asked for yet."""
         return f"/old/{next(self._old)}.bin"
 
 

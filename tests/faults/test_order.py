@@ -34,12 +34,12 @@ def server(tmp_path: Path) -> Iterator[serving.Server]:
 
 
 def moment(call: tracing.Call) -> int:
-    """Give when a call counts: a sync when it has ended, an answer when it begins to be sent."""
+    """Return when a call counts: a sync when it has ended, an answer when it begins to be sent."""
     return call.begun if call.name == "sendto" else call.ended
 
 
 def steps(trace: tracing.Trace, root: Path) -> list[str]:
-    """Give the calls that durability rests on, in words, up to the answer."""
+    """Return the calls that durability rests on, in words, up to the answer."""
     place = re.escape(str(root))
     words = {
         r'sendto\(.*"HTTP/1\.1 201': "answer",
@@ -154,7 +154,7 @@ def test_batched_uploads_are_answered_after_their_own_syncs(
 
 
 def steps_of_all(trace: tracing.Trace, root: Path) -> list[str]:
-    """Give links, syncs of directories and answers, each with the directory that it concerns."""
+    """Return links, syncs of directories and answers, each with the directory that it concerns."""
     place = re.escape(str(root))
     found = []
     for call in sorted(trace.calls(), key=moment):

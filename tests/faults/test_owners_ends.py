@@ -61,7 +61,7 @@ def head_alone(_site: Site) -> bytes:
 
 
 def part(size: int, **fields: str) -> bytes:
-    """Give a PUT of which not all comes."""
+    """Return a PUT of which not all comes."""
     named = {name.replace("_", "-"): value for name, value in fields.items()}
     rel = serving.fresh()
     head = serving.head("PUT", serving.signed(rel, size), {"Content-Type": owners.TYPE, **named}, size)
@@ -178,7 +178,7 @@ class Site:
         return collections.Counter(target.partition(":")[0] for target in procfs.descriptors(worker).values())
 
     def uses(self) -> list[str]:
-        """Give the uses of closed numbers since the last call."""
+        """Return the uses of closed numbers since the last call."""
         found = trapping.reports(self.traps)
         used, self._used = found[self._used :], len(found)
         return used

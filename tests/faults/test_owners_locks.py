@@ -62,7 +62,7 @@ class Resuming:
         raise AssertionError(f"not acknowledged: {dict(self.told)}")
 
     def piece(self, rel: str, offset: int) -> tuple[dict[str, str], bytes]:
-        """Give the fields and the bytes of what comes next; none if all of it is there."""
+        """Return the fields and the bytes of what comes next; none if all of it is there."""
         stop = min(offset + PIECE, self.size)
         span = f"{offset}-{stop - 1}" if offset < self.size else "*"
         fields = {"Content-Range": f"bytes {span}/{self.size}", "Content-Type": owners.TYPE}
@@ -88,7 +88,7 @@ class Resuming:
 
 
 def failures(where: Path) -> int:
-    """Give how many calls the shim has made to fail."""
+    """Return how many calls the shim has made to fail."""
     return (where / "faults").stat().st_size
 
 

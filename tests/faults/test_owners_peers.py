@@ -88,5 +88,5 @@ def test_a_client_that_resets_at_once_is_no_proxy_of_ours(
 
 
 def accepted(server: Server) -> float:
-    """Give how many clients a worker has accepted so far."""
+    """Return how many clients a worker has accepted so far."""
     return server.scrape()["hmacfs_accepted_connections_total"]

@@ -49,7 +49,7 @@ class Cut(NamedTuple):
 
 
 def plan(seed: str) -> Cut:
-    """Give the cut that belongs to a seed."""
+    """Return the cut that belongs to a seed."""
     chance = random.Random(seed)
     return Cut(
         seed,
@@ -94,7 +94,7 @@ class Trial:
         return verdict, without_row
 
     def _unindexed(self) -> list[str]:
-        """Give the keys whose row, with signed type and expiry, is not there."""
+        """Return the keys whose row, with signed type and expiry, is not there."""
         root = self.disk.place
         keys = [f"upload/{rel}" for rel in self.acknowledged if (root / "upload" / rel).exists()]
         if not keys:

@@ -33,7 +33,7 @@ WITHOUT_RIGHTS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
 
 
 def checks(server: serving.Server) -> dict[str, str]:
-    """Give what readiness says: of each check that fails its words, "" of the others."""
+    """Return what readiness says: of each check that fails its words, "" of the others."""
     status, told = server.operate("/readyz?verbose")
     found = {}
     for line in told.decode().splitlines()[:-1]:

@@ -34,7 +34,7 @@ OUT_OF = 6
 
 @pytest.fixture
 def uploads(rounds: Callable[[int, int], int]) -> list[Upload]:
-    """Give an upload in each language, of no round size."""
+    """Return an upload in each language, of no round size."""
     size = rounds(6, 256) * MiB + 4321
     return [Tus(size), Ietf(size), Chunked(size)]
 
@@ -58,7 +58,7 @@ def configuration(where: Path) -> str:
 
 
 def now_and_then(rare: End, usual: Iterator[End]) -> Iterator[End]:
-    """Give a rare end among the usual ones."""
+    """Return a rare end among the usual ones."""
     for number in itertools.count(1):
         yield rare if number % OUT_OF == 2 else next(usual)
 

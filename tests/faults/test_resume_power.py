@@ -75,7 +75,7 @@ class Upload:
         return 0
 
     def survivor(self, storage: Path) -> Path | None:
-        """Give the file that looks as this upload does, if there is one."""
+        """Return the file that looks as this upload does, if there is one."""
         at = self.landmark
         for path in [path for path in resuming.parts_of(storage) if not path.suffix]:
             with path.open("rb") as file:

@@ -103,7 +103,7 @@ class Race:
 
 
 def pattern(writer: int) -> bytes:
-    """Give the byte that a writer writes."""
+    """Return the byte that a writer writes."""
     return bytes([ord("A") + writer])
 
 

@@ -52,7 +52,7 @@ def set_back(paths: Iterable[Path]) -> None:
 
 
 def parts_since(server: serving.Server, before: set[Path]) -> set[Path]:
-    """Give what is there of unfinished uploads beside what was there before."""
+    """Return what is there of unfinished uploads beside what was there before."""
     return {*resuming.parts_of(server.storage)} - before
 
 

@@ -279,7 +279,7 @@ def join(sock: socket.socket, urls: list[str]) -> Answer:
 
 
 def left(server: Server) -> list[str]:
-    """Give the bytes of unfinished uploads."""
+    """Return the bytes of unfinished uploads."""
     return [path.name for path in resuming.parts_of(server.storage) if path.suffix != ".note"]
 
 

@@ -138,7 +138,7 @@ class Paths:
             reply.file.descriptor.close()
 
     def cold(self, raw: bytes) -> bytes:
-        """Give the answer of the cold path, with the request id that the hot one used."""
+        """Return the answer of the cold path, with the request id that the hot one used."""
         head, reply = self.reply(raw)
         wire = replies.render(
             reply, head, request_id=self.hot.last_id(), date=DATE, keep_alive=head.keep_alive
@@ -151,7 +151,7 @@ class Paths:
         return wire
 
     def warm_answer(self, raw: bytes) -> tuple[int, bytes]:
-        """Give how many bytes were answered from memory, and with what."""
+        """Return how many bytes were answered from memory, and with what."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * MiB)
@@ -193,7 +193,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paths]:
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Callable[..., Paths]]:
-    """Give files and paths of a test's own, under other rules."""
+    """Return files and paths of a test's own, under other rules."""
     make_files(tmp_path)
     with contextlib.ExitStack() as undo:
 

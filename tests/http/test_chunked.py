@@ -19,14 +19,14 @@ TRAILERS = st.sampled_from([b"", b"X-T: a\r\n", b"X-T:\r\nX-U: \xe9 \r\n"])
 
 @st.composite
 def bodies(draw: st.DrawFn) -> tuple[bytes, bytes]:
-    """Give a body and one way to send it."""
+    """Return a body and one way to send it."""
     chunks = draw(st.lists(st.binary(min_size=1, max_size=40), max_size=6))
     wire = b"".join(draw(SIZES) % len(chunk) + b"\r\n" + chunk + b"\r\n" for chunk in chunks)
     return b"".join(chunks), wire + draw(SIZES) % 0 + b"\r\n" + draw(TRAILERS) + b"\r\n"
 
 
 def decode(pieces: list[bytes], limit_bytes: int = BIG) -> tuple[bytes, bytes, bool]:
-    """Give the data, what is left over, and whether the end was reached."""
+    """Return the data, what is left over, and whether the end was reached."""
     decoder = chunked.Decoder(limit_bytes)
     data, rest = b"", b""
     for piece in pieces:
@@ -40,7 +40,7 @@ def decode(pieces: list[bytes], limit_bytes: int = BIG) -> tuple[bytes, bytes, b
 
 
 def verdict(pieces: list[bytes], limit_bytes: int = BIG) -> Refusal | tuple[bytes, bytes, bool]:
-    """Give what came of the pieces, a refusal included."""
+    """Return what came of the pieces, a refusal included."""
     try:
         return decode(pieces, limit_bytes)
     except Refused as refused:

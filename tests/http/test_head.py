@@ -242,7 +242,7 @@ NOISE = st.one_of(
 
 @st.composite
 def mutants(draw: st.DrawFn) -> bytes:
-    """Give a sound request with a few places cut, doubled, moved or replaced."""
+    """Return a sound request with a few places cut, doubled, moved or replaced."""
     wire = draw(st.sampled_from(SMALL))
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(wire)))
@@ -253,7 +253,7 @@ def mutants(draw: st.DrawFn) -> bytes:
 
 
 def summary(reader: Reader) -> list[object]:
-    """Give what was seen; of a refusal only that there was one: whole and in parts, another fault of the
+    """Return what was seen; of a refusal only that there was one: whole and in parts, another fault of the
     same head may be met first.
     """
     return [one if isinstance(one, Accepted) else one.close for one in reader.seen]

@@ -42,7 +42,7 @@ class Link:
 
 
 def inherited(boxes: Channels, slot: int) -> ChannelFds:
-    """Give what a process of its own would inherit."""
+    """Return what a process of its own would inherit."""
     given = boxes.of(slot)
     shared = tuple(os.dup(box) for box in given.boxes)
     return ChannelFds(inbox=os.dup(given.inbox), boxes=shared, board=os.dup(given.board))
@@ -131,7 +131,7 @@ def test_all_of_an_owner_are_ended_wherever_they_are() -> None:
 
 
 async def least_s(asking: ActiveUploads) -> float:
-    """Give how long alice's taking over takes when nothing else holds it up: the least of several times."""
+    """Return how long alice's taking over takes when nothing else holds it up: the least of several times."""
     taken_s = []
     for _ in range(5):
         began = time.monotonic()
@@ -217,7 +217,7 @@ def fill(fd: int) -> None:
 
 
 async def letter_in(fd: int) -> Message:
-    """Give the next letter in the box of somebody who is not there."""
+    """Return the next letter in the box of somebody who is not there."""
     with socket.socket(fileno=os.dup(fd)) as inbox:
         data = await asyncio.get_running_loop().sock_recv(inbox, 1 << 16)
     letter = messages.read(data)

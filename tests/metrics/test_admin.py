@@ -151,7 +151,7 @@ def test_slow_operators_keep_nobody_away(server: admin.AdminServer, sent: bytes,
 
 
 def before_threads() -> int:
-    """Give how many threads there are without those of requests."""
+    """Return how many threads there are without those of requests."""
     return sum(not thread.name.endswith("(process_request_thread)") for thread in threading.enumerate())
 
 

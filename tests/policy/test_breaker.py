@@ -14,7 +14,7 @@ SPREAD_S = 0.1  # between two outcomes, so that each counts
 
 
 def after(outcomes: str, *, spread_s: float = SPREAD_S, chance: float = 1.0) -> tuple[Breaker, float]:
-    """Give a breaker that has seen these outcomes, "x" for a fault, and the time of the last."""
+    """Return a breaker that has seen these outcomes, "x" for a fault, and the time of the last."""
     rule, now = Breaker(), NOW
     for outcome in outcomes:
         now += spread_s

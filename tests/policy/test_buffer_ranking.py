@@ -24,12 +24,12 @@ SPREAD = 0.2
 
 
 def cost(size: int, best: int) -> float:
-    """Give seconds a byte with `size` where `best` is best: a fifth more for each class between."""
+    """Return seconds a byte with `size` where `best` is best: a fifth more for each class between."""
     return 1e-9 * math.pow(1.2, abs(math.log2(size / best)))
 
 
 def round_of(used: int, best: int, chance: random.Random, rounds: float = 1.0) -> dict[int, Weight]:
-    """Give what one interval weighs: most with the class that is used, some with each."""
+    """Return what one interval weighs: most with the class that is used, some with each."""
     fresh = {}
     for size in SIZES:
         share = 1 / buffer_ranking.TRIED_EVERY / len(SIZES)

@@ -148,7 +148,7 @@ def test_where_a_chunk_costs_little_it_is_youngs_interval(between_s: float, shar
 
 
 def expected_s(interval_s: float, cost_s: float, between_s: float) -> float:
-    """Give the mean time for a second of work, interrupted at random and begun again (Daly 2006)."""
+    """Return the mean time for a second of work, interrupted at random and begun again (Daly 2006)."""
     return between_s * math.expm1((interval_s + cost_s) / between_s) / interval_s
 
 

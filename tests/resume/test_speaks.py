@@ -86,7 +86,7 @@ VALUES = [
 
 @st.composite
 def heads(draw: st.DrawFn) -> Head:
-    """Give any request with any of the fields that the languages know."""
+    """Return any request with any of the fields that the languages know."""
     fields = draw(
         st.dictionaries(
             st.sampled_from(FIELDS).map(bytes.lower), st.sampled_from(VALUES) | st.binary(max_size=20)

@@ -24,7 +24,7 @@ STATE = {"best": 256 * KiB, "weights": {str(256 * KiB): [1e9, 1.0]}}
 
 
 def largest_read(server: serving.Server, strace: str, log: Path) -> int:
-    """Give the most bytes that one read of a large upload asks for."""
+    """Return the most bytes that one read of a large upload asks for."""
     with tracing.attached(strace, log, "-e", "trace=recvfrom", process=server.workers[0]) as trace:
         assert server.put(serving.fresh(), BODY).status == 201
     asked = [int(found[1]) for call in trace.calls() if (found := READ.match(call.text))]

@@ -207,7 +207,7 @@ def upload_as_alice(server: Server, source: str) -> None:
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, profiles.Profile]:
-    """Give what a server knows in the end of clients of every kind."""
+    """Return what a server knows in the end of clients of every kind."""
     trusting = f'trusted_proxies = ["{PROXY}"]'
     doors = "".join(
         f'[[endpoint]]\nprefix = "/{name}/"\nprotocols = ["{dialect}"]\n'
@@ -285,7 +285,7 @@ def test_of_a_slow_reader_less_waits_in_the_kernel(tmp_path: Path) -> None:
 
 
 def waiting(port: int, peer: int) -> int:
-    """Give the bytes that the server's side of a connection holds; proc(5), /proc/net/tcp."""
+    """Return the bytes that the server's side of a connection holds; proc(5), /proc/net/tcp."""
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         local, remote, _, queues = line.split()[1:5]
         if (int(local[-4:], 16), int(remote[-4:], 16)) == (port, peer):

@@ -40,7 +40,7 @@ def members(server: Server) -> Iterator[list[socket.socket]]:
 
 
 def gather(server: Server, open_: contextlib.ExitStack) -> list[socket.socket]:
-    """Give connections that are in the crowd."""
+    """Return connections that are in the crowd."""
     socks = [open_.enter_context(server.connect()) for _ in range(MEMBERS)]
     for _ in range(STEADY):
         for sock in socks:

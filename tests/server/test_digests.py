@@ -43,7 +43,7 @@ def stored(server: Server, promised: str) -> str:
 
 
 def told(server: Server, rel: str, method: str = "GET", **fields: str) -> str | None:
-    """Give the Repr-Digest that one gets who wants it."""
+    """Return the Repr-Digest that one gets who wants it."""
     asked = {**WANTED, **{name.replace("_", "-"): value for name, value in fields.items()}}
     answer = server.request(method, f"/upload/{rel}", fields=asked)
     assert answer.status in {200, 206, 304}

@@ -60,7 +60,7 @@ def unchanged(server: Server) -> Iterator[None]:
 
 
 def token(dialect: str, size: int) -> tuple[str, str]:
-    """Give the target of a form and its Authorization."""
+    """Return the target of a form and its Authorization."""
     target, value = serving.bearer("upload", size, dialect=dialect)
     query = target.partition("?")[2]
     return f"/upload?{query}" if query else "/upload", value
@@ -94,7 +94,7 @@ def code(answer: Answer) -> str:
 
 
 def form_length(command: list[str]) -> int:
-    """Give the Content-Length that this curl command sends."""
+    """Return the Content-Length that this curl command sends."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         with children.running([*command, f"http://127.0.0.1:{port}/"], stderr=subprocess.DEVNULL):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def configuration(name: str, where: Path) -> str:
-    """Give a template whose secret is a real one, and which has room on a machine that runs tests."""
+    """Return a template whose secret is a real one, and which has room on a machine that runs tests."""
     port = "server.port" if name == "ejabberd" else "server.listen_address"
     return go_keys.template(
         name,

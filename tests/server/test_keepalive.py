@@ -45,7 +45,7 @@ def request(method: str, target: str, fields: str = "", version: str = "1.1") ->
 
 
 def upload(size: int, fields: str = "", version: str = "1.1", rel: str = "") -> bytes:
-    """Give the head of a signed upload."""
+    """Return the head of a signed upload."""
     target = serving.signed(rel or serving.fresh(), size, "a/b")
     return request("PUT", target, f"Content-Type: a/b\r\nContent-Length: {size}\r\n{fields}", version)
 
@@ -116,7 +116,7 @@ MIX = ("get", "head", "missing", "put", "range", "options", "forbidden", "unmodi
 
 
 def write(kind: str, etag: str) -> tuple[bytes, str, int, bytes | None]:
-    """Give a request, its method, the status due and the body due (None: whichever)."""
+    """Return a request, its method, the status due and the body due (None: whichever)."""
     return {
         "get": (request("GET", TARGET), "GET", 200, CONTENT),
         "head": (request("HEAD", TARGET), "HEAD", 200, b""),

@@ -50,7 +50,7 @@ granted: dict[str, int] = {}
 
 
 def grant(directory: str, size: int) -> str:
-    """Give a new place, noting that a file of this size may appear there."""
+    """Return a new place, noting that a file of this size may appear there."""
     rel = f"{next(numbers):08d}/granted name.bin"
     granted[f"{directory}/{rel}"] = size
     return rel

@@ -34,7 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def collection(
     server: Server, request: pytest.FixtureRequest, tmp_path: Path, program: Callable[[str], str]
 ) -> Iterator[str]:
-    """Give the URL of the collection at the proxy."""
+    """Return the URL of the collection at the proxy."""
     prefix, path, files = WAYS[request.param]
     upstream = f"{server.host}:{server.port}"
     with plain_nginx.below(program("nginx"), tmp_path, upstream, prefix=prefix, path=path) as address:

@@ -60,7 +60,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Give a server whose disk has not the room it wants."""
+    """Return a server whose disk has not the room it wants."""
     with serve(tmp_path_factory.mktemp("full"), margin="900TB") as server:
         yield server
         wire.settle(server)
@@ -81,13 +81,13 @@ class Case:
     full: bool = False
 
     def head(self) -> bytes:
-        """Give the request's head."""
+        """Return the request's head."""
         framing = ("Transfer-Encoding", "chunked") if self.chunked else ("Content-Length", str(self.size))
         lines = "".join(f"{name}: {value}\r\n" for name, value in (("Host", "a"), framing, *self.fields))
         return f"{self.method} {self.target} HTTP/1.1\r\n{lines}\r\n".encode()
 
     def pieces(self) -> Iterator[bytes]:
-        """Give the body as it goes on the wire."""
+        """Return the body as it goes on the wire."""
         if not self.chunked:
             yield from (bytes(MiB) for _ in range(self.size // MiB))
             return
@@ -144,7 +144,7 @@ cases = pytest.mark.parametrize("name", CASES)
 
 @pytest.fixture
 def refusing(name: str, request: pytest.FixtureRequest) -> Server:
-    """Give the server that refuses this case."""
+    """Return the server that refuses this case."""
     found: Server = request.getfixturevalue("full" if CASES[name].full else "server")
     return found
 
@@ -187,7 +187,7 @@ def test_pythons_own_client(name: str, refusing: Server) -> None:
 
 @pytest.fixture(scope="module")
 def zeros(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """Give sparse files."""
+    """Return sparse files."""
     folder = tmp_path_factory.mktemp("zeros")
 
     @functools.cache
@@ -204,7 +204,7 @@ def zeros(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
 def curl(
     program: Callable[[str], str], zeros: Callable[[int], Path], tmp_path: Path
 ) -> Callable[[Server, Case, str], subprocess.CompletedProcess[str]]:
-    """Give a function that uploads with curl; what the server said is in tmp_path / "said"."""
+    """Return a function that uploads with curl; what the server said is in tmp_path / "said"."""
 
     def run(server: Server, case: Case, expect: str) -> subprocess.CompletedProcess[str]:
         command = [program("curl"), "--silent", "--show-error", "--request", case.method, "--path-as-is"]
@@ -252,7 +252,7 @@ def fronts(
     program: Callable[[str], str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Fronts]:
-    """Give nginx in front of both servers, buffering requests or not."""
+    """Return nginx in front of both servers, buffering requests or not."""
     with (
         plain_nginx.front(
             program("nginx"),

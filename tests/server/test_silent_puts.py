@@ -70,7 +70,7 @@ class Silent:
         return self.end()
 
     def end(self) -> Answer:
-        """Give the answer."""
+        """Return the answer."""
         with self._sock:
             return serving.read_answer(self._sock, "PUT")
 

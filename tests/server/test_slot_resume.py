@@ -41,7 +41,7 @@ def broken(server: Server, target: str, have: int = HAVE, holds: dict[str, str] 
 
 
 def slot(server: Server, have: int = HAVE) -> tuple[str, str]:
-    """Give path and signed target of an upload that broke off."""
+    """Return path and signed target of an upload that broke off."""
     rel = serving.fresh()
     target = serving.signed(rel, SIZE)
     broken(server, target, have)

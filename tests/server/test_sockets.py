@@ -29,7 +29,7 @@ GET = serving.head("GET", "/health", None)
 
 
 def listening(server: Server) -> list[str]:
-    """Give the addresses that the server says it listens on."""
+    """Return the addresses that the server says it listens on."""
     line = next(line for line in server.events if line["event"] == "serve-ready")
     return str(line["listening"]).split()
 
@@ -230,7 +230,7 @@ def manager(path: Path) -> Iterator[socket.socket]:
 
 
 def hear(sock: socket.socket, wanted: str) -> dict[str, str]:
-    """Give the next message that sets `wanted`, as a table."""
+    """Return the next message that sets `wanted`, as a table."""
     while True:
         message = dict(line.split("=", 1) for line in sock.recv(4096).decode().splitlines())
         if wanted in message:

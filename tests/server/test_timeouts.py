@@ -73,7 +73,7 @@ def put(size: int) -> bytes:
 
 
 def timed(client: Wire, since: float, at_least: float) -> Answer | None:
-    """Give what comes next, which must come no earlier than it may and no later than it must."""
+    """Return what comes next, which must come no earlier than it may and no later than it must."""
     answer = client.read()
     took = time.monotonic() - since
     assert at_least - 0.05 <= took < LATE_S

@@ -73,7 +73,7 @@ def held(server: Server) -> Counter[str]:
 
 
 def tree(server: Server) -> list[str]:
-    """Give every name below the storage, directories and private state included, but for its locks."""
+    """Return every name below the storage, directories and private state included, but for its locks."""
     return sorted(str(path) for path in server.storage.rglob("*") if path.suffix != ".lock")
 
 
@@ -419,7 +419,7 @@ def test_a_directory_is_no_file_and_a_slash_no_name(server: Server) -> None:
 
 
 def of_two_workers(server: Server, stack: contextlib.ExitStack) -> list[Wire]:
-    """Give a connection to each of two workers; the request id begins with the worker's own."""
+    """Return a connection to each of two workers; the request id begins with the worker's own."""
     found: dict[str, Wire] = {}
     while len(found) < 2:
         client = stack.enter_context(Wire(server))

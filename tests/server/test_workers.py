@@ -28,7 +28,7 @@ def ask(sock: socket.socket) -> int:
 
 
 def everywhere(server: Server) -> dict[int, socket.socket]:
-    """Give a kept connection to each worker, found by whose descriptors its socket is among."""
+    """Return a kept connection to each worker, found by whose descriptors its socket is among."""
     found: dict[int, socket.socket] = {}
     wanted = set(server.workers)
     while set(found) != wanted:

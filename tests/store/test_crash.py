@@ -51,7 +51,7 @@ def uploader() -> Iterator[Uploader]:
 
 @pytest.fixture
 def upload(uploader: Uploader, program: Callable[[str], str]) -> Callable[..., Ran]:
-    """Give a function that uploads one file, with strace on all threads (None) or on one."""
+    """Return a function that uploads one file, with strace on all threads (None) or on one."""
     strace = program("strace")
 
     def run(root: Path, durability: Durability, thread: int | None, *options: str) -> Ran:
@@ -69,7 +69,7 @@ def upload(uploader: Uploader, program: Callable[[str], str]) -> Callable[..., R
 
 
 def steps(log: str, root: Path) -> list[str]:
-    """Give the calls that matter, up to the answer, in words and in order."""
+    """Return the calls that matter, up to the answer, in words and in order."""
     words = {
         r'write\(1.*"created': "answer",
         r"fsync\(\d+<[^>]*/#\d+": "sync file",
@@ -113,7 +113,7 @@ def test_the_answer_comes_last(
 
 
 def calls(log: str, root: Path) -> list[tuple[str, int]]:
-    """Give (call, number) of each call in the storage, numbered as strace's `when` counts them."""
+    """Return (call, number) of each call in the storage, numbered as strace's `when` counts them."""
     count = collections.Counter[str]()
     found = []
     for line in log.splitlines():

@@ -41,7 +41,7 @@ class Site:
             self.resilience.fail(refused)
 
     def refusal(self) -> Refused | None:
-        """Give why an upload may not begin, None if it may."""
+        """Return why an upload may not begin, None if it may."""
         try:
             self.resilience.admit()
         except Refused as refused:

@@ -31,14 +31,14 @@ LIVES_S = 86_400
 
 
 def refused(work: Coroutine[Any, Any, Any]) -> Refusal:
-    """Give why `work` is refused, which it must be."""
+    """Return why `work` is refused, which it must be."""
     with pytest.raises(Refused) as caught:
         asyncio.run(work)
     return caught.value.refusal
 
 
 def left(root: Path) -> list[str]:
-    """Give the names that unfinished uploads have on the disk."""
+    """Return the names that unfinished uploads have on the disk."""
     return sorted(path.name for path in (root / ".hmacfs/uploads").iterdir())
 
 

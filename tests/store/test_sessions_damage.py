@@ -41,7 +41,7 @@ def forge(path: Path, at: int, data: bytes) -> None:
 
 @pytest.fixture
 def store(root: Path) -> Iterator[Store]:
-    """Give a store by the real clock, which is the one that a forged note is dated by."""
+    """Return a store by the real clock, which is the one that a forged note is dated by."""
     with contextlib.closing(Store.open(str(root), rules())) as opened:
         yield opened
 
@@ -97,7 +97,7 @@ def test_after_a_power_cut_the_hole_before_a_chunk_stays(store: Store, root: Pat
 
 
 def damages() -> Iterator[bytes]:
-    """Give what may stand in a note that is none."""
+    """Return what may stand in a note that is none."""
     yield b""
     yield b"hmacfs1\n"
     yield b"hmacfs2\n" + bytes(500)

@@ -54,7 +54,7 @@ store.close()
 
 @pytest.fixture
 def pair(root: Path) -> Iterator[tuple[Store, Store]]:
-    """Give two stores over one directory, as two workers have them."""
+    """Return two stores over one directory, as two workers have them."""
     with contextlib.ExitStack() as stack:
         one, other = (Store.open(str(root), rules()) for _ in range(2))
         stack.callback(one.close)

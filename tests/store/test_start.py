@@ -198,7 +198,7 @@ def test_many_workers_open_a_new_storage_at_once(tmp_path: Path) -> None:
 
 
 def faults_of(root: Path, margin: int = 0) -> dict[str, str]:
-    """Give what is wrong with a storage, by the name of the check."""
+    """Return what is wrong with a storage, by the name of the check."""
     look = health.Health(str(root), ["upload"]).check(rules(min_free=margin), [])
     return {check.name: check.fault for check in look if check.fault}
 

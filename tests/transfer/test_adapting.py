@@ -19,7 +19,7 @@ FIXED = buffer_classes.between(32 * KiB, 4 * MiB, adaptive=False)
 
 
 def lent(stage: Stage) -> list[int]:
-    """Give what was lent, in order; a slow disk makes an upload borrow what else nobody sees."""
+    """Return what was lent, in order; a slow disk makes an upload borrow what else nobody sees."""
     return [size // KiB for size in stage.lent if size > 0]
 
 

@@ -33,7 +33,7 @@ class Part:
 
 
 def field(name: str, content: bytes, filename: str | None = None) -> bytes:
-    """Give one part of a form as browsers and curl write it."""
+    """Return one part of a form as browsers and curl write it."""
     named = "" if filename is None else f'; filename="{filename}"\r\nContent-Type: image/png'
     top = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{named}\r\n\r\n'
     return top.encode() + content + b"\r\n"
@@ -43,7 +43,7 @@ END = f"--{BOUNDARY}--".encode()
 
 
 def read(pieces: Iterable[bytes], room: int = 1 << 20) -> tuple[str, bytes, bytes]:
-    """Give name, stored bytes and digest of a form that comes in `pieces`. Raises Refused."""
+    """Return name, stored bytes and digest of a form that comes in `pieces`. Raises Refused."""
     fd = os.memfd_create("part")
     try:
         form = transfer.FormParser(Part(Descriptor(fd, owned=False), room), BOUNDARY)

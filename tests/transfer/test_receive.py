@@ -54,7 +54,7 @@ class Link:
 
 
 def receive(link: Link, length: int) -> tuple[bytes, bytes]:
-    """Give what was stored and its digest."""
+    """Return what was stored and its digest."""
 
     async def whole() -> bytes:
         sink = transfer.FileSink(Descriptor(fd, owned=False), length)

@@ -77,7 +77,7 @@ class Stage:
             self.ended.set_result(why)
 
     async def read(self, length: int) -> bytes:
-        """Give the next `length` bytes that come out."""
+        """Return the next `length` bytes that come out."""
         received = bytearray()
         while len(received) < length:
             more = await self.loop.sock_recv(self.theirs, min(length - len(received), 64 * KiB))

@@ -25,7 +25,7 @@ def stored(stage: Stage, count: int) -> bool:
 
 
 async def begin(loop: asyncio.AbstractEventLoop, length: int) -> Stage:
-    """Give an upload whose first bytes came so quickly that as many are waited for."""
+    """Return an upload whose first bytes came so quickly that as many are waited for."""
     stage = Stage(loop, length=length, tcp=True)
     await stage.send(BODY[:FIRST])
     await until(functools.partial(stored, stage, FIRST))

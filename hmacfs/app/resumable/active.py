@@ -54,7 +54,7 @@ class RemoteUploads(Protocol):
         """Whether they may have any; quick."""
 
     async def find(self, key: str) -> Sequence[Claimable]:
-        """Give those that they have."""
+        """Return those that they have."""
 
 
 class ActiveUpload:
@@ -156,7 +156,7 @@ class ActiveUploads:
         return key in self._held or (self._elsewhere is not None and self._elsewhere.has(key))
 
     def here(self, key: str) -> list[ActiveUpload]:
-        """Give those of this worker; one place may be the aim of several."""
+        """Return those of this worker; one place may be the aim of several."""
         return list(self._held.get(key, ()))
 
     async def take_over(self, key: str, allowed: Callable[[UploadInfo, int], bool]) -> None:

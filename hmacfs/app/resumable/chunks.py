@@ -125,7 +125,7 @@ class GoChunkedUploads:
             return writing.found._replace(complete=True)
 
     def _granted(self, ask: UploadRequest, head: Head, length: int) -> tuple[Slot, Grant]:
-        """Give where the file goes and what its token grants. Raises Refused: what `auth.upload` says."""
+        """Return where the file goes and what its token grants. Raises Refused: what `auth.upload` says."""
         signed = auth.slot_dialects(head)
         for endpoint in self._endpoints if signed else ():
             if signed.isdisjoint(endpoint.protocols):
@@ -150,7 +150,7 @@ class GoChunkedUploads:
         return resume.told(ask, self._state(found), self._limits(found))
 
     def _state(self, found: Found) -> UploadState:
-        """Give what is stored: of an upload in any order, all chunks that are there."""
+        """Return what is stored: of an upload in any order, all chunks that are there."""
         chunk, length = found.terms.chunk, found.length or 0
         count = chunked.count(length, chunk)
         stored = len(found.chunks) * chunk

@@ -60,7 +60,7 @@ class Resumable:
             )
 
     def answer(self, head: Head, link: UploadConnection) -> Coroutine[None, None, Reply] | None:
-        """Give a coroutine that answers, or None if this is an ordinary request. Raises Refused NOT_FOUND."""
+        """Return a coroutine that answers, or None for an ordinary request. Raises Refused NOT_FOUND."""
         if (found := self._collection.find(head.path)) is not None:
             endpoint, name = found
             if head.method == "GET":
@@ -75,7 +75,7 @@ class Resumable:
     def unfinished(
         self, head: Head, link: UploadConnection, slot: Slot
     ) -> Coroutine[None, None, Reply] | None:
-        """Give the answer to a HEAD of a file that is not there, if it shows a token; else None."""
+        """Return the answer to a HEAD of a file that is not there, if it shows a token; else None."""
         if self._slots is None or head.method != "HEAD":
             return None
         if not (head.query or b"authorization" in head.fields):
@@ -83,13 +83,13 @@ class Resumable:
         return self._slots.answer(UploadProtocol.IETF, head, link, slot)
 
     def options(self, head: Head) -> list[tuple[str, str]]:
-        """Give what OPTIONS says of resumable uploads."""
+        """Return what OPTIONS says of resumable uploads."""
         if self._slots is None and self._collection.find(head.path) is None:
             return []
         return resume.options(self._engine.limits(), joins=self._joins)
 
     def too_large(self, head: Head, refused: Refused) -> list[tuple[str, str]]:
-        """Give what a 413 says of sizes beside its own (the IETF's draft, Upload-Limit)."""
+        """Return what a 413 says of sizes beside its own (the IETF's draft, Upload-Limit)."""
         told = any(name == "Upload-Limit" for name, _ in refused.fields)  # where the token sets a limit
         if told or resume.detect(head) not in {UploadProtocol.IETF, UploadProtocol.RANGE}:
             return []

@@ -41,7 +41,7 @@ class UploadConnection(transfer.BodySource, Protocol):
         """
 
     def advise(self, upload: chunks.ChunkedUpload) -> int:
-        """Give how many bytes the client should send of `upload` in its next request."""
+        """Return how many bytes the client should send of `upload` in its next request."""
 
     def send_interim(self, interim: bytes) -> None:
         """Send an interim answer."""
@@ -67,7 +67,7 @@ class UploadTarget:
 
 
 def whole_digests(ask: UploadRequest) -> tuple[tuple[str, str], ...]:
-    """Give what the whole file must digest to, as `UploadInfo.digests` has it."""
+    """Return what the whole file must digest to, as `UploadInfo.digests` has it."""
     return tuple((sum_.algorithm, sum_.value.hex()) for sum_ in ask.checksums if sum_.whole)
 
 
@@ -96,7 +96,7 @@ class Engine:
         self._advised = profiles.advise(profiles.UNKNOWN, largest, rules)
 
     def limits(self, most: int | None = None) -> UploadLimits:
-        """Give what a client is told about sizes."""
+        """Return what a client is told about sizes."""
         return UploadLimits(
             most=self.most if most is None else min(most, self.most),
             chunk=self._advised,
@@ -115,7 +115,7 @@ class Engine:
         return head if ask.body is None else dataclasses.replace(head, length=ask.body)
 
     def state(self, found: Found, *, complete: bool | None = None) -> UploadState:
-        """Give what is stored as the languages want to know it."""
+        """Return what is stored as the languages want to know it."""
         terms = found.terms
         return UploadState(
             offset=found.offset,
@@ -221,7 +221,7 @@ class Engine:
         return self.concluded(reply, state, target, writing.found.terms)
 
     async def digest(self, ask: UploadRequest, slot: Slot) -> list[tuple[str, str]]:
-        """Give Repr-Digest of a file that stands, to whom wants it. Raises Refused BUSY."""
+        """Return Repr-Digest of a file that stands, to whom wants it. Raises Refused BUSY."""
         return structured.repr_digest(await self.store.sha256_of(slot.key)) if ask.wants_sha256 else []
 
     @staticmethod

@@ -215,12 +215,12 @@ class Slots:
 
 
 def name_of(slot: Slot) -> str:
-    """Give the name that an upload to a slot has in the store: there is one for each."""
+    """Return the name that an upload to a slot has in the store: there is one for each."""
     return hashlib.sha256(slot.key.encode()).hexdigest()[:_ID_CHARACTERS]
 
 
 def sent_type(head: Head, ask: UploadRequest) -> str | None:
-    """Give the file's type as the client tells it: in its metadata, or as the type of its content."""
+    """Return the file's type as the client tells it: in its metadata, or as the type of its content."""
     if ask.metadata is not None:
         told = metadata.read(ask.metadata)
         sent = told.get("filetype") or told.get("type") or b""
@@ -230,7 +230,7 @@ def sent_type(head: Head, ask: UploadRequest) -> str | None:
 
 
 def _as_put(head: Head, ask: UploadRequest) -> Head:
-    """Give the plain PUT of the whole file that the token was made for.
+    """Return the plain PUT of the whole file that the token was made for.
 
     One without a length may do where the token itself tells it.
     """

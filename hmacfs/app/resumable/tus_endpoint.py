@@ -50,7 +50,7 @@ class TusEndpoint:
         self._serves = any(auth.TUS in endpoint.protocols for endpoint in endpoints)
 
     def find(self, path: str) -> tuple[Endpoint, str] | None:
-        """Give endpoint and id ("" for the collection itself) of a path; None if it is neither."""
+        """Return endpoint and id ("" for the collection itself) of a path; None if it is neither."""
         if not self._serves:
             return None
         for endpoint in self._endpoints:
@@ -222,14 +222,14 @@ class TusEndpoint:
 
 
 def _told_name(ask: UploadRequest, head: Head) -> str:
-    """Give the file's name as the client tells it: in its metadata, or in Content-Disposition (RFC 6266)."""
+    """Return the file's name as the client tells it: in metadata, or in Content-Disposition (RFC 6266)."""
     told = metadata.read(ask.metadata) if ask.metadata else {}
     name = (told.get("filename") or told.get("name") or b"").decode(errors="replace")
     return name or disposition.filename(head.fields.get(b"content-disposition", b"")) or NAMELESS
 
 
 def _owner(endpoint: Endpoint, held: Pass) -> str:
-    """Give what stands for the owner in the store: an upload of one endpoint is not one of another."""
+    """Return what stands for the owner in the store: an upload of one endpoint is not one of another."""
     return hashlib.sha256(f"{endpoint.prefix}\0{held.owner}".encode()).hexdigest()
 
 
@@ -245,7 +245,7 @@ def _part(part: str) -> str:
 
 
 def _joined(owner: str, names: list[str]) -> str:
-    """Give the id of what is joined: the same parts of the same owner are the same upload."""
+    """Return the id of what is joined: the same parts of the same owner are the same upload."""
     return hashlib.sha256(" ".join((owner, *names)).encode()).hexdigest()[: 2 * _ID_BYTES]
 
 

@@ -113,7 +113,7 @@ class Completion:
         return dropped
 
     def _has_ended(self, writing: WriteLease, key: str) -> bool:
-        """Give whether an upload is published as `key`; if not, let nobody else do that from here on.
+        """Return whether an upload is published as `key`; if not, let nobody else do that from here on.
 
         Raises Refused UPLOAD_TAKEN_OVER, and BlockingIOError while a request before this one is at it.
         """

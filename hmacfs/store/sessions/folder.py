@@ -127,7 +127,7 @@ class Folder:
             return None
 
     def look(self, name: str) -> os.stat_result | None:
-        """Give what is known of the bytes of an upload; None if there is no file of them."""
+        """Return what is known of the bytes of an upload; None if there is no file of them."""
         try:
             return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -154,7 +154,7 @@ class Folder:
             os.unlink(name + _NOTE, dir_fd=self.fd)
 
     def list(self) -> Iterator[tuple[str, float]]:
-        """Give name and time of the last use of each upload, in wall-clock seconds.
+        """Return name and time of the last use of each upload, in wall-clock seconds.
 
         Also those of bytes without a note, which a process that was killed has left behind.
         """

@@ -108,11 +108,11 @@ class Keeping:
         return self.is_over(max(note.used_s(), self._written_s(name)))
 
     def size(self, name: str) -> int:
-        """Give how large the file of an upload's bytes is; 0 if there is none."""
+        """Return how large the file of an upload's bytes is; 0 if there is none."""
         found = self.folder.look(name)
         return 0 if found is None else found.st_size
 
     def _written_s(self, name: str) -> float:
-        """Give when the last byte came, in wall-clock seconds; 0 if none has."""
+        """Return when the last byte came, in wall-clock seconds; 0 if none has."""
         found = self.folder.look(name)
         return 0.0 if found is None else found.st_mtime

@@ -94,7 +94,7 @@ class Progress:
         return found
 
     def digest(self, writing: WriteLease, algorithm: str) -> str:
-        """Give the digest of the whole file in hex digits; `algorithm` is hashlib's name of it."""
+        """Return the digest of the whole file in hex digits; `algorithm` is hashlib's name of it."""
         with open(os.dup(writing.fd), "rb") as file:  # noqa: PTH123 - a descriptor
             file.seek(0)
             return hashlib.file_digest(file, algorithm).hexdigest()

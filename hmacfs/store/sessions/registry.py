@@ -106,7 +106,7 @@ class Registry:
             note.touch(self._keeping.clock_ns())
 
     def durable_status(self, name: str, allowed: Allowed) -> Found:
-        """Give how far an upload is, for good: whoever was writing is through with it.
+        """Return how far an upload is, for good: whoever was writing is through with it.
 
         Raises Refused as `take_over` does.
         """
@@ -117,7 +117,7 @@ class Registry:
             return writing.found
 
     def status(self, name: str, allowed: Allowed) -> Found:
-        """Give how far an upload is by its note, and keep nobody from writing. The offset is not told.
+        """Return how far an upload is by its note, and keep nobody from writing. The offset is not told.
 
         Raises Refused NOT_FOUND, also for somebody else's; UPLOAD_EXPIRED.
         """
@@ -220,7 +220,7 @@ class Registry:
             return self._endings.drop(writing)
 
     def _untouched(self, name: str, allowed: Allowed, *, drop: bool = False) -> Found | None:
-        """Give what is known of an upload of which no byte has come; None if one may have.
+        """Return what is known of an upload of which no byte has come; None if one may have.
 
         It has no file of bytes, and needs none to be looked at or, if asked, dropped. Raises as `peek`.
         """
@@ -284,7 +284,7 @@ class Registry:
         return content
 
     def _now(self, name: str, note: SessionFile) -> SessionState:
-        """Give what a note says, under its lock; mended if the file stands and it does not say so.
+        """Return what a note says, under its lock; mended if the file stands and it does not say so.
 
         The power may be cut as an upload ends: then its name lasts, and the last word of the note does not.
         """
@@ -298,7 +298,7 @@ class Registry:
         return content
 
     def _extent(self, fd: int, note: SessionFile, content: SessionState) -> int:
-        """Give how many bytes have come, now that nobody writes.
+        """Return how many bytes have come, now that nobody writes.
 
         The size of the file may be more than that after a power cut, where space was reserved: the file
         system may have noted it before the bytes were written. Those read as a hole (lseek(2), SEEK_HOLE).

@@ -114,12 +114,12 @@ class SessionState:
         return self.state is SessionPhase.OPEN
 
     def cell_at(self, chunk: int) -> int:
-        """Give where the cell of a chunk is."""
+        """Return where the cell of a chunk is."""
         return self.cells_at + chunk * _CELL.size
 
 
 def written(terms: UploadInfo, length: int | None) -> bytes:
-    """Give a new note's bytes."""
+    """Return a new note's bytes."""
     text = json.dumps(dataclasses.asdict(terms)).encode()
     text += b" " * (-len(text) % _CELL.size)
     nonce, known = secrets.randbits(63), _UNKNOWN if length is None else length
@@ -136,11 +136,11 @@ class StoredChunks:
         self._cells = cells
 
     def __len__(self) -> int:
-        """Give how many."""
+        """Return how many."""
         return self._cells.count(_STORED)
 
     def __iter__(self) -> Iterator[int]:
-        """Give their numbers."""
+        """Return their numbers."""
         return (number for number, cell in enumerate(self._cells) if cell == _STORED)
 
     def __contains__(self, number: int) -> bool:
@@ -167,7 +167,7 @@ class SessionFile:
         return self.file.fileno()
 
     def __enter__(self) -> Self:
-        """Give the note itself."""
+        """Return the note itself."""
         return self
 
     def __exit__(
@@ -177,7 +177,7 @@ class SessionFile:
         self.file.close()
 
     def read(self) -> SessionState:
-        """Give what it says. Raises Refused NOT_FOUND if it is none of ours, damaged or gone."""
+        """Return what it says. Raises Refused NOT_FOUND if it is none of ours, damaged or gone."""
         data = os.pread(self.fd, _FIRST_BYTES, 0)
         if len(data) < _HEAD.size or not data.startswith(_MAGIC):
             raise Refused(errors.NOT_FOUND)
@@ -244,11 +244,11 @@ class SessionFile:
         os.utime(self.fd, ns=(now_ns, now_ns))
 
     def used_s(self) -> float:
-        """Give when the upload was last used, in wall-clock seconds."""
+        """Return when the upload was last used, in wall-clock seconds."""
         return os.fstat(self.fd).st_mtime
 
     def stored_chunks(self, content: SessionState) -> StoredChunks:
-        """Give which of the chunks are stored."""
+        """Return which of the chunks are stored."""
         cells = array("Q")
         if content.terms.chunk and content.length is not None:
             count = -(-content.length // content.terms.chunk)
@@ -281,7 +281,7 @@ class Fence:
 
     @classmethod
     def of_writer(cls, note: SessionFile, paced: Paced | None = None) -> Self:
-        """Give the right of whoever has just written `note`, which has no name yet."""
+        """Return the right of whoever has just written `note`, which has no name yet."""
         fence = cls(note, paced=paced)
         fence._nonce = os.pread(note.fd, _CELL.size, _NONCE_AT)
         return fence
@@ -338,5 +338,5 @@ class Fence:
 
 @functools.cache
 def boot() -> bytes:
-    """Give what tells this boot of the machine from every other (random(4))."""
+    """Return what tells this boot of the machine from every other (random(4))."""
     return uuid.UUID(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()).bytes

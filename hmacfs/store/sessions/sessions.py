@@ -115,11 +115,11 @@ class Sessions:
         return await self._patiently(self._ledger.replace, name, terms, length, count)
 
     async def durable_status(self, name: str, allowed: Allowed) -> Found:
-        """Give how far an upload is; whoever was writing is through with that. Raises as `take_over`."""
+        """Return how far an upload is; whoever was writing is through with that. Raises as `take_over`."""
         return await self._run(self._ledger.durable_status, name, allowed)
 
     async def status(self, name: str, allowed: Allowed) -> Found:
-        """Give how far an upload is by its note, while others go on writing. The offset is not told.
+        """Return how far an upload is by its note, while others go on writing. The offset is not told.
 
         Raises Refused NOT_FOUND, also for somebody else's; UPLOAD_EXPIRED.
         """
@@ -189,7 +189,7 @@ class Sessions:
         await self._run(self._progress.cut, writing)
 
     async def digest(self, writing: WriteLease, algorithm: str) -> str:
-        """Give the digest of the whole file in hex digits; `algorithm` is hashlib's name of it."""
+        """Return the digest of the whole file in hex digits; `algorithm` is hashlib's name of it."""
         return await self._run(self._progress.digest, writing, algorithm)
 
     async def concatenate(self, writing: WriteLease, sources: Sequence[WriteLease]) -> Found:

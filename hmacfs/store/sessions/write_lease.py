@@ -53,7 +53,7 @@ class Found(NamedTuple):
 
     @classmethod
     def of(cls, note: SessionFile, content: SessionState, offset: int) -> Self:
-        """Give what an upload's note says."""
+        """Return what an upload's note says."""
         return cls(
             content.terms,
             offset,
@@ -96,7 +96,7 @@ class WriteLease:
         """What of the file may be written to, once bytes are expected."""
 
     def __enter__(self) -> Self:
-        """Give the hold itself."""
+        """Return the hold itself."""
         return self
 
     def __exit__(
