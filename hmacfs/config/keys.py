@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import typing
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
+
+T = TypeVar("T")
+LEAST: Final = 0
+MOST: Final = 2**62
+_RULES: Final = "key"
 
 
 class ValueKind(enum.Enum):
@@ -35,7 +39,7 @@ class ValueKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """One key, as `Annotated[type, Key(...)]` on the field that holds its value."""
+    """The rules of one key; `setting` makes a field of them."""
 
     kind: ValueKind
     """How it is written."""
@@ -43,9 +47,9 @@ class Key:
     """One line for the reference: what it does, with its unit and its dangers."""
     name: str = ""
     """The key in TOML; "" if it is the field's own name (fields may add a unit: `_s`)."""
-    least: float = 0
+    least: float = LEAST
     """Smallest number accepted, in bytes, seconds or pieces; of a MODE, the bits that must be set."""
-    most: float = 2**62
+    most: float = MOST
     """Largest number accepted; of a MODE, the bits that may be set."""
     choices: tuple[str, ...] = ()
     """The words accepted, if `kind` is CHOICE or NAMES."""
@@ -66,13 +70,27 @@ class KeyField(NamedTuple):
     """The field's default, in bytes, seconds or as its class has it."""
 
 
+def setting(  # noqa: PLR0913 - what may be said of a key
+    kind: ValueKind,
+    default: T,
+    meaning: str,
+    *,
+    name: str = "",
+    least: float = LEAST,
+    most: float = MOST,
+    choices: tuple[str, ...] = (),
+    fixed: bool = False,
+) -> T:
+    """Return the field of a settings class that holds a key's value; the rest is as `Key` has it.
+
+    To the type checker it is the default, as what `dataclasses.field` returns is.
+    """
+    rules = Key(kind=kind, meaning=meaning, name=name, least=least, most=most, choices=choices, fixed=fixed)
+    made: Any = dataclasses.field(default=default, metadata={_RULES: rules})
+    return made  # type: ignore[no-any-return] # a Field, which the class replaces by its default
+
+
 def entries(table: type) -> tuple[KeyField, ...]:
-    """Return the entries of a settings class in order; fields without a `Key` are left out."""
-    hints = typing.get_type_hints(table, include_extras=True)
-    found: Final[list[KeyField]] = []
-    for field in dataclasses.fields(table):
-        marks = getattr(hints[field.name], "__metadata__", ())
-        for key in marks:
-            if isinstance(key, Key):
-                found.append(KeyField(field.name, key.name or field.name, key, field.default))
-    return tuple(found)
+    """Return the entries of a settings class in order; fields that `setting` has not made are left out."""
+    keyed = ((field, field.metadata[_RULES]) for field in dataclasses.fields(table) if field.metadata)
+    return tuple(KeyField(field.name, key.name or field.name, key, field.default) for field, key in keyed)

@@ -22,15 +22,14 @@ from hmacfs.config.settings import (
     EndpointTable,
     Logging,
     Metrics,
-    Performance,
     Security,
     Server,
     Settings,
-    Streaming,
     Timeouts,
     Tls,
     Uploads,
 )
+from hmacfs.config.tuning import Performance, Streaming
 from hmacfs.model import Endpoint
 
 if TYPE_CHECKING:

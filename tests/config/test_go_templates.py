@@ -11,7 +11,7 @@ from go_keys import ROWS, STRONG
 from hmacfs import config
 from hmacfs.config import compat
 from hmacfs.config.fates import ConfigForm
-from hmacfs.config.settings import Streaming
+from hmacfs.config.tuning import Streaming
 from hmacfs.model import KiB, MiB
 
 SECURITY = f'[security]\nsecret = "{STRONG}"\n'

@@ -13,7 +13,8 @@ import pytest
 import serving
 
 from hmacfs import log, metrics
-from hmacfs.config.settings import Performance, Settings, Streaming
+from hmacfs.config.settings import Settings
+from hmacfs.config.tuning import Performance, Streaming
 from hmacfs.connection import ClientProfiles, clients
 from hmacfs.http.hints import Hints
 from hmacfs.model import Endpoint, KiB, MiB, Secret
