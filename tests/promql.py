@@ -6,8 +6,9 @@ import re
 from typing import Final, NamedTuple
 
 from hmacfs import metrics
-from hmacfs.metrics.catalogue import COLUMNS, MetricKind
+from hmacfs.metrics.catalogue import COLUMNS
 from hmacfs.metrics.collector import OF_THE_WHOLE
+from hmacfs.metrics.columns import MetricKind
 
 EXPORTED: Final = (
     *OF_THE_WHOLE,

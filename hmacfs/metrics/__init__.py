@@ -52,12 +52,9 @@ from hmacfs.metrics.catalogue import (
     WEIGHED_SECONDS,
     WORKER_DEATHS,
     WORKER_STARTS,
-    Column,
-    Histogram,
-    Mean,
-    Metric,
 )
 from hmacfs.metrics.collector import Collector, registry, render
+from hmacfs.metrics.columns import Column, Histogram, Mean, Metric
 from hmacfs.metrics.rows import CounterRow, attach, create, memory_bytes, slots_in
 
 __all__ = [

@@ -6,16 +6,11 @@ values come from closed lists only, since one made from a client's text would gr
 
 from __future__ import annotations
 
-import enum
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import Final
 
 from hmacfs import errors
+from hmacfs.metrics.columns import Families, Metric, MetricKind
 from hmacfs.model import Dependency, GiB, KiB, MiB
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-LabelT = TypeVar("LabelT")
 
 OTHER: Final = "other"
 """Label value of everything that is on no list."""
@@ -47,142 +42,7 @@ NANOSECONDS: Final = 1_000_000_000
 """A row holds integers: sums of seconds are kept in nanoseconds, enough for 292 years."""
 
 
-class MetricKind(enum.StrEnum):
-    """What a column's number means over time."""
-
-    COUNTER = "counter"
-    """Only grows; survives a worker's restart."""
-    GAUGE = "gauge"
-    """The state now; set back to 0 when a worker starts."""
-    HISTOGRAM = "histogram"
-    """Counts by size, and their sum; survives a worker's restart."""
-    INTERNAL = "internal"
-    """Between supervisor and worker; not exported."""
-
-
-class Metric(NamedTuple):
-    """One family of numbers as the scrape shows it."""
-
-    name: str
-    """Full name, with unit and "_total" where it has them."""
-    kind: MetricKind
-    help: str
-    unit: str = ""
-    """Base unit, last word of the name (before "_total")."""
-    labels: tuple[str, ...] = ()
-    bounds: tuple[float, ...] = ()
-    """Upper, inclusive bounds of a histogram's buckets, rising; the bucket beyond the last is implied."""
-    scale: int = 1
-    """What a counter, or a histogram's sum, is multiplied by to be kept as an integer."""
-    mean: bool = False
-    """Whether a gauge is a mean: it has two columns, and is the sum of one divided by that of the other."""
-    sparse: bool = False
-    """Whether label combinations that never happened are left out of the scrape."""
-
-
-class Column(NamedTuple):
-    """One 64-bit integer of a row."""
-
-    metric: Metric
-    values: tuple[str, ...] = ()
-    """Label values; of a histogram its bucket's upper bound, or "sum"."""
-
-
-class Histogram(NamedTuple):
-    """Where a histogram lies in a row."""
-
-    bounds: tuple[float, ...]
-    first: int
-    """Column of the first bucket; one for each bound follows, and one for what lies beyond the last."""
-    sum: int
-    """Column of the sum of all values, in 1/scale of the unit."""
-    scale: int
-
-
-class Mean(NamedTuple):
-    """Where a mean lies in a row."""
-
-    total: int
-    """Column of the sum of what is averaged, each times its weight."""
-    weight: int
-    """Column of the sum of the weights."""
-
-
-class Labelled(dict[LabelT, int]):
-    """Columns by label; a label on no list counts as "other", for counting must never fail a request."""
-
-    __slots__ = ("_other",)
-
-    def __init__(self, columns: Iterable[tuple[LabelT, int]], other: int) -> None:
-        """Map labels to `columns`, and everything else to the column `other`."""
-        super().__init__(columns)
-        self._other = other
-
-    def __missing__(self, label: LabelT) -> int:
-        """Return the column of what is on no list."""
-        return self._other
-
-
-# Filled by the definitions below while this module is imported, then frozen as METRICS and COLUMNS.
-_metrics: list[Metric] = []
-_columns: list[Column] = []
-
-
-def _add(metric: Metric, values: Iterable[tuple[str, ...]]) -> range:
-    """Return a family one column for each of its label values."""
-    first = len(_columns)
-    _metrics.append(metric)
-    _columns.extend(Column(metric, labels) for labels in values)
-    return range(first, len(_columns))
-
-
-def _plain(metric: Metric) -> int:
-    return _add(metric, [()])[0]
-
-
-def _by_label(metric: Metric, values: tuple[str, ...]) -> Labelled[str]:
-    columns = _add(metric, ((value,) for value in values))
-    return Labelled(zip(values, columns, strict=True), columns[values.index(OTHER)])
-
-
-class _Requests(Labelled[tuple[str, str]]):
-    """Columns by method and code; where one of them is on no list, the other still tells."""
-
-    __slots__ = ()
-
-    def __missing__(self, label: tuple[str, str]) -> int:
-        method, code = label
-        return self[method if method in METHODS else OTHER, code if code in CODES else OTHER]
-
-
-def _by_method_and_code(metric: Metric) -> Labelled[tuple[str, str]]:
-    pairs = [(method, code) for method in METHODS for code in CODES]
-    columns = _add(metric, pairs)
-    return _Requests(zip(pairs, columns, strict=True), columns[-1])
-
-
-def _by_dependency(metric: Metric) -> dict[Dependency, int]:
-    return dict(zip(Dependency, _add(metric, ((name.value,) for name in Dependency)), strict=True))
-
-
-def _by_change(metric: Metric) -> dict[str, int]:
-    return dict(zip(CHANGES, _add(metric, ((change,) for change in CHANGES)), strict=True))
-
-
-def _by_class(metric: Metric) -> dict[int, int]:
-    columns = _add(metric, ((str(size),) for size in BUFFER_CLASSES))
-    return dict(zip(BUFFER_CLASSES, columns, strict=True))
-
-
-def _histogram(metric: Metric) -> Histogram:
-    bounds = [str(float(bound)) for bound in metric.bounds]
-    columns = _add(metric, ((bound,) for bound in (*bounds, "+Inf", "sum")))
-    return Histogram(metric.bounds, columns[0], columns[-1], metric.scale)
-
-
-def _mean(metric: Metric) -> Mean:
-    return Mean(*_add(metric._replace(mean=True), (("total",), ("weight",))))
-
+_FAMILIES = Families()
 
 # From an avatar on a good line to 10 GiB on a bad one.
 _TRANSFER_BOUNDS_S = (
@@ -253,32 +113,24 @@ _THROUGHPUT_BOUNDS = (
 _SHARE_BOUNDS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1)
 _LAG_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 
-REQUESTS: Final = _by_method_and_code(
+REQUESTS: Final = _FAMILIES.by_method_and_code(
     Metric(
         "hmacfs_requests_total",
         MetricKind.COUNTER,
         "Requests answered, by method and by the stable word of the answer.",
         labels=("method", "code"),
         sparse=True,
-    )
+    ),
+    METHODS,
+    CODES,
 )
-RECEIVED_BYTES: Final = _plain(
-    Metric(
-        "hmacfs_received_bytes_total",
-        MetricKind.COUNTER,
-        "Bytes received from clients, heads included.",
-        "bytes",
-    )
+RECEIVED_BYTES: Final = _FAMILIES.counter(
+    "hmacfs_received_bytes_total", "Bytes received from clients, heads included.", "bytes"
 )
-SENT_BYTES: Final = _plain(
-    Metric(
-        "hmacfs_sent_bytes_total",
-        MetricKind.COUNTER,
-        "Bytes given to the kernel for clients, heads included.",
-        "bytes",
-    )
+SENT_BYTES: Final = _FAMILIES.counter(
+    "hmacfs_sent_bytes_total", "Bytes given to the kernel for clients, heads included.", "bytes"
 )
-UPLOADS: Final = _by_label(
+UPLOADS: Final = _FAMILIES.by_label(
     Metric(
         "hmacfs_uploads_total",
         MetricKind.COUNTER,
@@ -287,7 +139,7 @@ UPLOADS: Final = _by_label(
     ),
     DIALECTS,
 )
-UPLOAD_ERRORS: Final = _by_label(
+UPLOAD_ERRORS: Final = _FAMILIES.by_label(
     Metric(
         "hmacfs_upload_errors_total",
         MetricKind.COUNTER,
@@ -296,7 +148,7 @@ UPLOAD_ERRORS: Final = _by_label(
     ),
     REFUSALS,
 )
-DOWNLOAD_ERRORS: Final = _by_label(
+DOWNLOAD_ERRORS: Final = _FAMILIES.by_label(
     Metric(
         "hmacfs_download_errors_total",
         MetricKind.COUNTER,
@@ -305,28 +157,21 @@ DOWNLOAD_ERRORS: Final = _by_label(
     ),
     REFUSALS,
 )
-RANGE_REQUESTS: Final = _plain(
-    Metric("hmacfs_range_requests_total", MetricKind.COUNTER, "Downloads that asked for a part of the file.")
+RANGE_REQUESTS: Final = _FAMILIES.counter(
+    "hmacfs_range_requests_total", "Downloads that asked for a part of the file."
 )
-CONNECTIONS: Final = _plain(Metric("hmacfs_connections", MetricKind.GAUGE, "Client connections open now."))
-ACCEPTED_CONNECTIONS: Final = _plain(
-    Metric("hmacfs_accepted_connections_total", MetricKind.COUNTER, "Client connections accepted.")
+CONNECTIONS: Final = _FAMILIES.gauge("hmacfs_connections", "Client connections open now.")
+ACCEPTED_CONNECTIONS: Final = _FAMILIES.counter(
+    "hmacfs_accepted_connections_total", "Client connections accepted."
 )
-ACTIVE_UPLOADS: Final = _plain(
-    Metric("hmacfs_active_uploads", MetricKind.GAUGE, "Uploads whose body is being received now.")
+ACTIVE_UPLOADS: Final = _FAMILIES.gauge("hmacfs_active_uploads", "Uploads whose body is being received now.")
+ACTIVE_DOWNLOADS: Final = _FAMILIES.gauge(
+    "hmacfs_active_downloads", "Downloads whose body is being sent now."
 )
-ACTIVE_DOWNLOADS: Final = _plain(
-    Metric("hmacfs_active_downloads", MetricKind.GAUGE, "Downloads whose body is being sent now.")
+LENT_BYTES: Final = _FAMILIES.gauge(
+    "hmacfs_buffer_pool_bytes", "Memory lent now to transfers that wait for a slow disk.", "bytes"
 )
-LENT_BYTES: Final = _plain(
-    Metric(
-        "hmacfs_buffer_pool_bytes",
-        MetricKind.GAUGE,
-        "Memory lent now to transfers that wait for a slow disk.",
-        "bytes",
-    )
-)
-BUFFER_UTILIZATION: Final = _histogram(
+BUFFER_UTILIZATION: Final = _FAMILIES.histogram(
     Metric(
         "hmacfs_buffer_utilization_ratio",
         MetricKind.HISTOGRAM,
@@ -336,33 +181,32 @@ BUFFER_UTILIZATION: Final = _histogram(
         scale=MiB,
     )
 )
-OPTIMAL_BUFFER: Final = _plain(
-    Metric(
-        "hmacfs_optimal_buffer_size_bytes",
-        MetricKind.GAUGE,
-        "Size of the buffer with which the site receives fast uploads at least cost, as found so far.",
-        "bytes",
-    )
+OPTIMAL_BUFFER: Final = _FAMILIES.gauge(
+    "hmacfs_optimal_buffer_size_bytes",
+    "Size of the buffer with which the site receives fast uploads at least cost, as found so far.",
+    "bytes",
 )
-BUFFER_CHANGES: Final = _by_change(
+BUFFER_CHANGES: Final = _FAMILIES.by_value(
     Metric(
         "hmacfs_buffer_size_changes_total",
         MetricKind.COUNTER,
         'Changes of buffer sizes: of running uploads that turned out faster ("up") or slower ("down"), '
         'and of the size that costs the site least ("site").',
         labels=("change",),
-    )
+    ),
+    CHANGES,
 )
-WEIGHED_BYTES: Final = _by_class(
+WEIGHED_BYTES: Final = _FAMILIES.by_value(
     Metric(
         "hmacfs_buffer_trial_bytes_total",
         MetricKind.COUNTER,
         "Bytes of fast uploads (1 MiB or more at a time), by the size of buffer in bytes that received them.",
         "bytes",
         labels=("size",),
-    )
+    ),
+    BUFFER_CLASSES,
 )
-WEIGHED_SECONDS: Final = _by_class(
+WEIGHED_SECONDS: Final = _FAMILIES.by_value(
     Metric(
         "hmacfs_buffer_trial_seconds_total",
         MetricKind.COUNTER,
@@ -370,9 +214,10 @@ WEIGHED_SECONDS: Final = _by_class(
         "seconds",
         labels=("size",),
         scale=NANOSECONDS,
-    )
+    ),
+    BUFFER_CLASSES,
 )
-UPLOAD_LATENCY: Final = _histogram(
+UPLOAD_LATENCY: Final = _FAMILIES.histogram(
     Metric(
         "hmacfs_upload_latency_seconds",
         MetricKind.HISTOGRAM,
@@ -382,7 +227,7 @@ UPLOAD_LATENCY: Final = _histogram(
         scale=NANOSECONDS,
     )
 )
-DOWNLOAD_LATENCY: Final = _histogram(
+DOWNLOAD_LATENCY: Final = _FAMILIES.histogram(
     Metric(
         "hmacfs_download_latency_seconds",
         MetricKind.HISTOGRAM,
@@ -392,7 +237,7 @@ DOWNLOAD_LATENCY: Final = _histogram(
         scale=NANOSECONDS,
     )
 )
-UPLOAD_THROUGHPUT: Final = _histogram(
+UPLOAD_THROUGHPUT: Final = _FAMILIES.histogram(
     Metric(
         "hmacfs_upload_throughput_bytes_per_second",
         MetricKind.HISTOGRAM,
@@ -402,7 +247,7 @@ UPLOAD_THROUGHPUT: Final = _histogram(
         bounds=_THROUGHPUT_BOUNDS,
     )
 )
-DOWNLOAD_THROUGHPUT: Final = _histogram(
+DOWNLOAD_THROUGHPUT: Final = _FAMILIES.histogram(
     Metric(
         "hmacfs_download_throughput_bytes_per_second",
         MetricKind.HISTOGRAM,
@@ -412,7 +257,7 @@ DOWNLOAD_THROUGHPUT: Final = _histogram(
         bounds=_THROUGHPUT_BOUNDS,
     )
 )
-UPLOAD_SIZE: Final = _histogram(
+UPLOAD_SIZE: Final = _FAMILIES.histogram(
     Metric(
         "hmacfs_upload_size_bytes",
         MetricKind.HISTOGRAM,
@@ -421,7 +266,7 @@ UPLOAD_SIZE: Final = _histogram(
         bounds=_SIZE_BOUNDS_BYTES,
     )
 )
-COMMIT_SECONDS: Final = _histogram(
+COMMIT_SECONDS: Final = _FAMILIES.histogram(
     Metric(
         "hmacfs_commit_seconds",
         MetricKind.HISTOGRAM,
@@ -431,20 +276,15 @@ COMMIT_SECONDS: Final = _histogram(
         scale=NANOSECONDS,
     )
 )
-EXPIRED_FILES: Final = _plain(
-    Metric("hmacfs_expired_files_total", MetricKind.COUNTER, "Files removed because their time was over.")
+EXPIRED_FILES: Final = _FAMILIES.counter(
+    "hmacfs_expired_files_total", "Files removed because their time was over."
 )
-EXPIRED_UPLOADS: Final = _plain(
-    Metric(
-        "hmacfs_expired_uploads_total",
-        MetricKind.COUNTER,
-        "Unfinished uploads dropped because nobody went on with them for long enough.",
-    )
+EXPIRED_UPLOADS: Final = _FAMILIES.counter(
+    "hmacfs_expired_uploads_total",
+    "Unfinished uploads dropped because nobody went on with them for long enough.",
 )
-DELETED_FILES: Final = _plain(
-    Metric("hmacfs_deleted_files_total", MetricKind.COUNTER, "Files removed by a signed DELETE.")
-)
-LOOP_LAG: Final = _histogram(
+DELETED_FILES: Final = _FAMILIES.counter("hmacfs_deleted_files_total", "Files removed by a signed DELETE.")
+LOOP_LAG: Final = _FAMILIES.histogram(
     Metric(
         "hmacfs_loop_lag_seconds",
         MetricKind.HISTOGRAM,
@@ -454,64 +294,49 @@ LOOP_LAG: Final = _histogram(
         scale=NANOSECONDS,
     )
 )
-LOG_DROPPED_LINES: Final = _plain(
-    Metric(
-        "hmacfs_log_dropped_lines_total",
-        MetricKind.COUNTER,
-        "Log lines given up because the log took no more.",
-    )
+LOG_DROPPED_LINES: Final = _FAMILIES.counter(
+    "hmacfs_log_dropped_lines_total", "Log lines given up because the log took no more."
 )
-BREAKER_OPEN: Final = _by_dependency(
+BREAKER_OPEN: Final = _FAMILIES.by_value(
     Metric(
         "hmacfs_breaker_open",
         MetricKind.GAUGE,
         "Workers that refuse uploads now, because what they need keeps failing.",
         labels=("dependency",),
-    )
+    ),
+    Dependency,
 )
-BREAKER_OPENED: Final = _by_dependency(
+BREAKER_OPENED: Final = _FAMILIES.by_value(
     Metric(
         "hmacfs_breaker_opened_total",
         MetricKind.COUNTER,
         "How often a worker began to refuse uploads, because what they need kept failing.",
         labels=("dependency",),
-    )
+    ),
+    Dependency,
 )
-UPLOADS_BARRED: Final = _plain(
-    Metric(
-        "hmacfs_uploads_barred",
-        MetricKind.GAUGE,
-        "Workers that refuse uploads now, because something of the storage is missing; /readyz says what.",
-    )
+UPLOADS_BARRED: Final = _FAMILIES.gauge(
+    "hmacfs_uploads_barred",
+    "Workers that refuse uploads now, because something of the storage is missing; /readyz says what.",
 )
-DENIED_FILES: Final = _plain(
-    Metric(
-        "hmacfs_denied_files_total",
-        MetricKind.COUNTER,
-        "Requests answered 404 for a file that is there, but may not be read by the server's user.",
-    )
+DENIED_FILES: Final = _FAMILIES.counter(
+    "hmacfs_denied_files_total",
+    "Requests answered 404 for a file that is there, but may not be read by the server's user.",
 )
-WORKER_STARTS: Final = _plain(
-    Metric("hmacfs_worker_starts_total", MetricKind.COUNTER, "Workers started, replacements included.")
+WORKER_STARTS: Final = _FAMILIES.counter(
+    "hmacfs_worker_starts_total", "Workers started, replacements included."
 )
-WORKER_DEATHS: Final = _plain(
-    Metric("hmacfs_worker_deaths_total", MetricKind.COUNTER, "Workers that ended without being told to.")
+WORKER_DEATHS: Final = _FAMILIES.counter(
+    "hmacfs_worker_deaths_total", "Workers that ended without being told to."
 )
-PROXY_HEADER_ERRORS: Final = _plain(
-    Metric(
-        "hmacfs_proxy_header_errors_total",
-        MetricKind.COUNTER,
-        "Connections of trusted proxies closed because their PROXY header was malformed or late.",
-    )
+PROXY_HEADER_ERRORS: Final = _FAMILIES.counter(
+    "hmacfs_proxy_header_errors_total",
+    "Connections of trusted proxies closed because their PROXY header was malformed or late.",
 )
-TLS_HANDSHAKE_ERRORS: Final = _plain(
-    Metric(
-        "hmacfs_tls_handshake_errors_total",
-        MetricKind.COUNTER,
-        "Connections to [tls] that ended before their handshake did.",
-    )
+TLS_HANDSHAKE_ERRORS: Final = _FAMILIES.counter(
+    "hmacfs_tls_handshake_errors_total", "Connections to [tls] that ended before their handshake did."
 )
-NETWORK_SPEED: Final = _mean(
+NETWORK_SPEED: Final = _FAMILIES.mean(
     Metric(
         "hmacfs_network_speed_bytes_per_second",
         MetricKind.GAUGE,
@@ -519,7 +344,7 @@ NETWORK_SPEED: Final = _mean(
         "bytes_per_second",
     )
 )
-NETWORK_LATENCY: Final = _mean(
+NETWORK_LATENCY: Final = _FAMILIES.mean(
     Metric(
         "hmacfs_network_latency_seconds",
         MetricKind.GAUGE,
@@ -528,7 +353,7 @@ NETWORK_LATENCY: Final = _mean(
         "seconds",
     )
 )
-NETWORK_RELIABILITY: Final = _mean(
+NETWORK_RELIABILITY: Final = _FAMILIES.mean(
     Metric(
         "hmacfs_network_reliability_ratio",
         MetricKind.GAUGE,
@@ -537,7 +362,7 @@ NETWORK_RELIABILITY: Final = _mean(
         "ratio",
     )
 )
-CHUNK_UPLOAD_SIZE: Final = _histogram(
+CHUNK_UPLOAD_SIZE: Final = _FAMILIES.histogram(
     Metric(
         "hmacfs_chunk_upload_size_bytes",
         MetricKind.HISTOGRAM,
@@ -546,7 +371,7 @@ CHUNK_UPLOAD_SIZE: Final = _histogram(
         bounds=_CHUNK_BOUNDS_BYTES,
     )
 )
-HEARTBEAT_MS: Final = _plain(
+HEARTBEAT_MS: Final = _FAMILIES.plain(
     Metric(
         "hmacfs_heartbeat_milliseconds",
         MetricKind.INTERNAL,
@@ -554,7 +379,7 @@ HEARTBEAT_MS: Final = _plain(
         "milliseconds",
     )
 )
-INDEX_INODES: Final = _add(
+INDEX_INODES: Final = _FAMILIES.add(
     Metric(
         "hmacfs_index_inodes",
         MetricKind.INTERNAL,
@@ -564,9 +389,9 @@ INDEX_INODES: Final = _add(
     (("index",), ("wal",), ("shm",)),
 )
 
-METRICS: Final = tuple(_metrics)
+METRICS: Final = tuple(_FAMILIES.metrics)
 """Every family, in the order of the scrape."""
-COLUMNS: Final = tuple(_columns)
+COLUMNS: Final = tuple(_FAMILIES.columns)
 """Every integer of a row, in order."""
 GAUGES: Final = tuple(n for n, column in enumerate(COLUMNS) if column.metric.kind is MetricKind.GAUGE)
 """Columns that mean nothing once their worker is gone."""

@@ -20,7 +20,8 @@ from prometheus_client.registry import Collector as PrometheusCollector
 from prometheus_client.utils import floatToGoString
 
 import hmacfs
-from hmacfs.metrics.catalogue import COLUMNS, METRICS, Metric, MetricKind
+from hmacfs.metrics.catalogue import COLUMNS, METRICS
+from hmacfs.metrics.columns import Metric, MetricKind
 from hmacfs.metrics.rows import cells_of, slots_in
 
 if TYPE_CHECKING:

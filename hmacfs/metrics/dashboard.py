@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from hmacfs.metrics.catalogue import METRICS, Metric
+from hmacfs.metrics.catalogue import METRICS
 from hmacfs.metrics.collector import OF_THE_WHOLE
+
+if TYPE_CHECKING:
+    from hmacfs.metrics.columns import Metric
 
 # Grafana 10.0's; later releases bring it up to theirs when they import it.
 SCHEMA_VERSION: Final = 38

@@ -8,11 +8,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Final
 
-from hmacfs.metrics.catalogue import COLUMNS, METRICS, MetricKind
+from hmacfs.metrics.catalogue import COLUMNS, METRICS
 from hmacfs.metrics.collector import OF_THE_WHOLE
+from hmacfs.metrics.columns import MetricKind
 
 if TYPE_CHECKING:
-    from hmacfs.metrics.catalogue import Metric
+    from hmacfs.metrics.columns import Metric
 
 OPENING: Final = """# Metrics
 

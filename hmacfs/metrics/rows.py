@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from hmacfs.metrics.catalogue import COLUMNS, GAUGES
 
 if TYPE_CHECKING:
-    from hmacfs.metrics.catalogue import Histogram, Mean
+    from hmacfs.metrics.columns import Histogram, Mean
 
 CELL_BYTES: Final = 8
 LINE_BYTES: Final = 64

@@ -8,7 +8,7 @@ from hmacfs.metrics import catalogue
 from hmacfs.model import KiB
 
 if TYPE_CHECKING:
-    from hmacfs.metrics.catalogue import Histogram
+    from hmacfs.metrics.columns import Histogram
     from hmacfs.metrics.rows import CounterRow
 
 FIRST_ERROR: Final = 400

@@ -8,7 +8,8 @@ import pytest
 
 from hmacfs import auth, errors, metrics
 from hmacfs.metrics import reference
-from hmacfs.metrics.catalogue import CODES, METHODS, MetricKind
+from hmacfs.metrics.catalogue import CODES, METHODS
+from hmacfs.metrics.columns import MetricKind
 
 EXPORTED = [metric for metric in metrics.METRICS if metric.kind is not MetricKind.INTERNAL]
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 import hmacfs
 from hmacfs import metrics
-from hmacfs.metrics.catalogue import MetricKind
+from hmacfs.metrics.columns import MetricKind
 
 
 def made(**asked: object) -> metrics.Collector:
