@@ -52,7 +52,7 @@ cdef extern from "<sys/socket.h>" nogil:
 cdef enum:
     EVENTS = 64       # taken from one look
     TURN = 256        # events after which the loop has its turn: what 1.5 ms are enough for
-    STEADY = 64       # answers from memory without a pause before a connection is offered to the crowd
+    STEADY = 64       # answers from memory without a pause before a connection is offered to the EpollReader
 
 
 cdef class Front:
@@ -65,7 +65,7 @@ cdef class Front:
     cdef public bytes client     # the peer as the log shows it
     cdef public object vouch     # says whom the peer speaks for; None unless it is one of our own proxies
     cdef public bint waiting     # whether what comes next begins a request on a plain socket
-    cdef public bint watched     # whether the crowd reads instead of the transport
+    cdef public bint watched     # whether the EpollReader reads instead of the transport
     cdef public double deadline  # loop time at which `expire` must look
 
     def __init__(self, Hot hot not None, window not None) -> None:

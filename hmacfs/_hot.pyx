@@ -299,22 +299,22 @@ cdef class Hot:
     cdef bint make_room(self, Entry wanted):
         """Evict until one more fits: the oldest first, but what was used gets a second chance."""
         cdef Entry entry
-        cdef dict crowd
+        cdef dict group
         if held(wanted) > self.limit_bytes or (wanted.body is None and self.limit_files == 0):
             return False
         while True:
             if wanted.body is None and len(self.opened) >= self.limit_files:
-                crowd = self.opened
+                group = self.opened
             elif self.held_bytes + held(wanted) > self.limit_bytes:
-                crowd = self.entries
+                group = self.entries
             else:
                 return True
-            target = next(iter(crowd))
-            entry = crowd[target]
+            target = next(iter(group))
+            entry = group[target]
             if entry.used:
                 entry.used = False
-                del crowd[target]
-                crowd[target] = entry  # at the end
+                del group[target]
+                group[target] = entry  # at the end
             else:
                 self.release(target, entry)
 

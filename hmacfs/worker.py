@@ -98,7 +98,7 @@ class WorkerConfig:
     """Those of them whose clients speak TLS."""
     counters: int
     """Inherited descriptor of the shared counters."""
-    post: ChannelFds
+    fds: ChannelFds
     """What it inherits to talk to the other workers."""
     version: int
     """Number of these settings, to be given back in `Ready`."""
@@ -230,15 +230,15 @@ class Worker:
         )
         connections: set[HttpProtocol] = set()
         lent = transfer.Slabs(share, functools.partial(self._row.add, metrics.LENT_BYTES))
-        self._lane = transfer.DiskThreads(loop, lent)
-        self._site = transfer.BufferTuner(
+        self._disk_threads = transfer.DiskThreads(loop, lent)
+        self._tuner = transfer.BufferTuner(
             self._row,
             share.classes,
             initial=boot.settings.performance.initial_buffer_size,
             first_tried=boot.slot,
         )
-        self._turns = transfer.Scheduler(
-            loop, connections, slab=memory_lent, lane=self._lane, site=self._site
+        self._scheduler = transfer.Scheduler(
+            loop, connections, slab=memory_lent, disk_threads=self._disk_threads, tuner=self._tuner
         )
         self._optimiser: transfer.Optimiser | None = None
         if boot.slot == 0:
@@ -250,13 +250,13 @@ class Worker:
             self._row,
             journal=self._log,
         )
-        self._neighbours = Peers(loop, boot.slot, boot.post)
-        self._underway = ActiveUploads(self._neighbours)
+        self._peers = Peers(loop, boot.slot, boot.fds)
+        self._underway = ActiveUploads(self._peers)
         trusted = Trusted(boot.settings.server.trusted_proxies)
         self._service = WorkerContext(
             loop=loop,
-            crowd=_front.EpollReader(self._hot, buffers.HEAD_BYTES),
-            turns=self._turns,
+            epoll_reader=_front.EpollReader(self._hot, buffers.HEAD_BYTES),
+            scheduler=self._scheduler,
             connections=connections,
             app=App(boot.settings, self._store, self._row, underway=self._underway),
             log=self._log,
@@ -271,10 +271,10 @@ class Worker:
             max_connections=connection_limit(boot.settings.server.max_connections),
             tls=tls_context(boot.settings),
             trusted=trusted,
-            vouching=ClientResolver(trusted),
+            client_resolver=ClientResolver(trusted),
             clients=self._clients,
         )
-        self._porch = Acceptor(self._service, proxied=boot.settings.server.proxy_protocol)
+        self._acceptor = Acceptor(self._service, proxied=boot.settings.server.proxy_protocol)
         self._set_up_hot()
         self._tell_inodes()
 
@@ -302,15 +302,15 @@ class Worker:
             sock.setblocking(False)
             tls = sock.fileno() in self._boot.tls_listeners
             if tls or self._boot.settings.server.proxy_protocol:
-                self._porch.listen(sock, tls=tls)
+                self._acceptor.listen(sock, tls=tls)
             else:
                 self._servers.append((await self._listen(sock), sock))
         self._loop.add_signal_handler(signal.SIGTERM, self._drain, self._settings.timeouts.shutdown_s)
         self._loop.add_signal_handler(REOPEN, self._log.reopen)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {REOPEN})
-        self._loop.add_reader(self._service.crowd.fileno(), self._service.crowd.poll)
+        self._loop.add_reader(self._service.epoll_reader.fileno(), self._service.epoll_reader.poll)
         self._loop.add_reader(self._pipe.fileno(), self._hear)
-        self._neighbours.listen(self._underway)
+        self._peers.listen(self._underway)
         self._pipe.send(Ready(self._boot.version))
         try:
             await self._ended
@@ -361,7 +361,7 @@ class Worker:
         service.max_connections = connection_limit(settings.server.max_connections)
         service.tls = tls_context(settings)
         service.trusted = Trusted(settings.server.trusted_proxies)
-        service.vouching = ClientResolver(service.trusted)
+        service.client_resolver = ClientResolver(service.trusted)
         self._clients.reconfigure(settings)
         self._set_up_hot()
 
@@ -379,7 +379,7 @@ class Worker:
             server.close()
             while (client := _accept(sock)) is not None:
                 await self._loop.connect_accepted_socket(self._connect, client)
-        self._porch.drain()
+        self._acceptor.drain()
         for sock in self._sockets:
             sock.close()
         self._accepting = False
@@ -388,12 +388,12 @@ class Worker:
         self._end_if_idle()
 
     def _end_if_idle(self) -> None:
-        busy = self._accepting or self._porch.busy or self._service.connections
+        busy = self._accepting or self._acceptor.busy or self._service.connections
         if not (busy or self._ended.done()):
             self._ended.set_result(None)
 
     def _give_up(self) -> None:
-        self._porch.abandon()
+        self._acceptor.abandon()
         for connection in list(self._service.connections):
             connection.abandon()
         self._loop.call_later(TICK_S, self._give_up)  # for those who had to be told
@@ -408,7 +408,7 @@ class Worker:
         self._row.set(metrics.HEARTBEAT_MS, int(now * 1000))
         service.date = formatdate(time.time(), usegmt=True).encode()
         self._hot.tick(service.date)
-        self._turns.wake_stalled()
+        self._scheduler.wake_stalled()
         self._hot.flush()
         if any(one.matched for one in self._lookalikes):
             self._tell_of_lookalikes()
@@ -416,7 +416,7 @@ class Worker:
         self._log.flush()
         for dependency, column in metrics.BREAKER_OPEN.items():
             self._row.set(column, int(self._store.refuses(dependency)))
-        self._site.learn(self._rows[0].read(metrics.OPTIMAL_BUFFER))
+        self._tuner.learn(self._rows[0].read(metrics.OPTIMAL_BUFFER))
         self._row.add(metrics.LOG_DROPPED_LINES, self._log.dropped - self._dropped)
         self._dropped = self._log.dropped
         if service.draining:
@@ -444,7 +444,7 @@ class Worker:
         self._lookalikes = [one for one in self._lookalikes if not one.matched]
 
     def _expire(self, due: list[HttpProtocol]) -> None:
-        """See to connections whose time is over; a crowd of them in pieces, for others come first."""
+        """See to connections whose time is over; many of them in pieces, for others come first."""
         now = self._loop.time()
         for connection in due[:EXPIRED_PER_TURN]:
             if connection.deadline <= now:
@@ -534,13 +534,13 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         # Answers whose client is gone: their bodies have ended, but a commit may be under way.
-        errands = [errand.ended() for errand in self._service.errands]
-        await asyncio.gather(*self._tasks, *errands, return_exceptions=True)
-        self._neighbours.close()
+        tasks = [task.ended() for task in self._service.tasks]
+        await asyncio.gather(*self._tasks, *tasks, return_exceptions=True)
+        self._peers.close()
         await self._clients.close()
-        await self._lane.close()
-        self._turns.close()
-        self._loop.remove_reader(self._service.crowd.fileno())
+        await self._disk_threads.close()
+        self._scheduler.close()
+        self._loop.remove_reader(self._service.epoll_reader.fileno())
         self._store.close()
         self._hot.flush()
         self._log.flush()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SIZES = buffer_classes.between(32 * KiB, 4 * MiB)
 
 
-def turns(  # noqa: PLR0913 - what the tests vary
+def scheduler(  # noqa: PLR0913 - what the tests vary
     loop: asyncio.AbstractEventLoop,
     *,
     slab: int,
@@ -38,8 +38,8 @@ def turns(  # noqa: PLR0913 - what the tests vary
         loop,
         connections,
         slab=_core.Slab(slab),
-        lane=transfer.DiskThreads(loop, transfer.Slabs(share, lent)),
-        site=transfer.BufferTuner(row, share.classes, initial=initial),
+        disk_threads=transfer.DiskThreads(loop, transfer.Slabs(share, lent)),
+        tuner=transfer.BufferTuner(row, share.classes, initial=initial),
     )
 
 
@@ -72,12 +72,12 @@ class Stage:
         self.loop = loop
         self.lent: list[int] = []
         self.row = metrics.CounterRow(memoryview(bytearray(metrics.memory_bytes(1))), 0)
-        self.turns = shared or turns(
+        self.scheduler = shared or scheduler(
             loop, slab=slab, lent=self.lent.append, row=self.row, sizes=sizes, initial=initial
         )
-        self.lane = self.turns.lane
+        self.disk_threads = self.scheduler.disk_threads
         if slow:
-            self.lane.note(1.0)
+            self.disk_threads.note(1.0)
         self.ours, self.theirs = tcp_pair() if tcp else socket.socketpair()
         for sock in (self.ours, self.theirs):
             sock.setblocking(False)
@@ -88,7 +88,7 @@ class Stage:
         self.endings: list[Exception | transfer.Broken | None] = []
         self.ended = loop.create_future()
         self.receiving = transfer.BodyTransfer(
-            self.turns,
+            self.scheduler,
             self.sock,
             sink=self.sink,
             first=first,
@@ -110,8 +110,8 @@ class Stage:
 
     async def close(self) -> None:
         self.receiving.abort()
-        await self.lane.close()
-        self.turns.close()
+        await self.disk_threads.close()
+        self.scheduler.close()
         self.leave()
 
     def leave(self) -> None:

@@ -127,11 +127,13 @@ class Workbench:
         )
         connections: set[HttpProtocol] = set()
         self.slabs = transfer.Slabs(share, functools.partial(row.add, metrics.LENT_BYTES))
-        self.lane = transfer.DiskThreads(self.loop, self.slabs)
-        self.lane._threads.shutdown()
-        self.lane._threads = self.threads  # type: ignore[assignment] # an executor in all that is used
-        site = transfer.BufferTuner(row, share.classes, initial=MiB)
-        self.turns = transfer.Scheduler(self.loop, connections, slab=slab, lane=self.lane, site=site)
+        self.disk_threads = transfer.DiskThreads(self.loop, self.slabs)
+        self.disk_threads._threads.shutdown()
+        self.disk_threads._threads = self.threads  # type: ignore[assignment] # an executor in all that is used
+        tuner = transfer.BufferTuner(row, share.classes, initial=MiB)
+        self.scheduler = transfer.Scheduler(
+            self.loop, connections, slab=slab, disk_threads=self.disk_threads, tuner=tuner
+        )
         shared = ProfileDatabase(settings.server.storage_path, clients.MOST)
         self.clients = ClientProfiles(settings, shared, row, journal=self.log)
         trusted = Trusted(())
@@ -147,8 +149,8 @@ class Workbench:
         hot.tick(b"Sun, 06 Nov 1994 08:49:37 GMT")
         return WorkerContext(
             loop=self.loop,
-            crowd=_front.EpollReader(hot, buffers.HEAD_BYTES),
-            turns=self.turns,
+            epoll_reader=_front.EpollReader(hot, buffers.HEAD_BYTES),
+            scheduler=self.scheduler,
             connections=connections,
             app=App(settings, self.store, row, underway=self.underway),
             log=self.log,
@@ -162,7 +164,7 @@ class Workbench:
             max_connections=100,
             tls=None,
             trusted=trusted,
-            vouching=ClientResolver(trusted),
+            client_resolver=ClientResolver(trusted),
             clients=self.clients,
             bodytimeout_s=settings.uploads.bodytimeout_s,
             date=b"Sun, 06 Nov 1994 08:49:37 GMT",
@@ -171,11 +173,11 @@ class Workbench:
     def turn(self, count: int = 8) -> None:
         """Let the loop go round `count` times."""
 
-        async def turns() -> None:
+        async def scheduler() -> None:
             for _ in range(count):
                 await asyncio.sleep(0)
 
-        self.loop.run_until_complete(turns())
+        self.loop.run_until_complete(scheduler())
 
     def until(self, true: Callable[[], bool], what: str) -> None:
         """Let the loop and the threads go on until it is so."""
@@ -199,8 +201,8 @@ class Workbench:
 
     def close(self) -> None:
         self.loop.run_until_complete(self.clients.close())
-        self.loop.run_until_complete(self.lane.close())
-        self.turns.close()
+        self.loop.run_until_complete(self.disk_threads.close())
+        self.scheduler.close()
         self.store.close()
         self.loop.close()
         with contextlib.suppress(AttributeError):

@@ -203,7 +203,7 @@ class App:
         self, head: Head, slot: Slot, file: File, known: FileMetadata, *, attached: bool, offloaded: bool
     ) -> Reply:
         try:
-            sheet = files.describe(
+            representation = files.describe(
                 file,
                 name=slot.name,
                 content_type=known.content_type,
@@ -215,9 +215,9 @@ class App:
             )
             place = self._offload.place(slot.key) if offloaded else None
             if place is None:
-                reply = files.reply(head, sheet)
+                reply = files.reply(head, representation)
             else:
-                reply = files.offloaded(sheet, self._offload.field, place)
+                reply = files.offloaded(representation, self._offload.field, place)
         except BaseException:
             file.descriptor.close()
             raise
@@ -225,7 +225,7 @@ class App:
         if not offloaded and (self.any_origin or b"origin" not in head.fields):
             reply.kept = functools.partial(
                 files.kept,
-                sheet,
+                representation,
                 slot.key,
                 shared=shared,
                 shared_unmodified=self._shared_unmodified,

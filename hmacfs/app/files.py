@@ -83,19 +83,19 @@ def describe(  # noqa: PLR0913 - all that is known of a file
     )
 
 
-def reply(head: Head, sheet: Representation) -> Reply:
+def reply(head: Head, representation: Representation) -> Reply:
     """Answer a GET or HEAD of an open file. Raises Refused: precondition_failed, range_not_satisfiable."""
-    file = sheet.file
-    verdict = conditional.verdict(head, sheet.etag, file.mtime_ns)
+    file = representation.file
+    verdict = conditional.verdict(head, representation.etag, file.mtime_ns)
     if verdict is Verdict.FAILED:
         raise Refused(errors.PRECONDITION_FAILED)
     if verdict is Verdict.NOT_MODIFIED:
-        return Reply(status=304, code="not_modified", fields=sheet.unmodified(), file=file)
-    fields = sheet.fields()
+        return Reply(status=304, code="not_modified", fields=representation.unmodified(), file=file)
+    fields = representation.fields()
     # Not in `Representation.fields`: an answer from memory has none; `_asked` leaves such requests to this.
     if b"want-repr-digest" in head.fields and structured.wants_sha256(head.fields[b"want-repr-digest"]):
-        fields += structured.repr_digest(sheet.sha256)
-    spans = _spans(head, sheet.etag, file) if sheet.ranges else None
+        fields += structured.repr_digest(representation.sha256)
+    spans = _spans(head, representation.etag, file) if representation.ranges else None
     if spans is None:
         whole: list[bytes | Span] = [Span(0, file.size)] if file.size else []
         return Reply(status=200, code="ok", fields=fields, pieces=whole, file=file)
@@ -104,12 +104,12 @@ def reply(head: Head, sheet: Representation) -> Reply:
         fields.append(("Content-Range", ranges.content_range(span, file.size)))
         return Reply(status=206, code="partial", fields=fields, pieces=[span], file=file)
     boundary = os.urandom(12).hex()
-    pieces = multipart.byteranges(spans, file.size, sheet.served_type, boundary)
+    pieces = multipart.byteranges(spans, file.size, representation.served_type, boundary)
     fields[0] = ("Content-Type", multipart.content_type(boundary))
     return Reply(status=206, code="partial", fields=fields, pieces=pieces, file=file)
 
 
-def offloaded(sheet: Representation, field: str, place: str) -> Reply:
+def offloaded(representation: Representation, field: str, place: str) -> Reply:
     """Answer a GET or HEAD with the place from which the proxy sends the file.
 
     `field` is X-Accel-Redirect for nginx, whose `place` is a path of its own, or X-Sendfile for Apache's
@@ -117,13 +117,13 @@ def offloaded(sheet: Representation, field: str, place: str) -> Reply:
     proxy. nginx keeps our Content-Type, Content-Disposition and Cache-Control and
     drops every other field, unless its configuration adds it anew; Apache keeps all.
     """
-    fields = sheet.fields()
+    fields = representation.fields()
     fields.append((field, place))
-    return Reply(status=200, code="ok", fields=fields, file=sheet.file)
+    return Reply(status=200, code="ok", fields=fields, file=representation.file)
 
 
 def kept(
-    sheet: Representation,
+    representation: Representation,
     key: str,
     *,
     shared: list[tuple[str, str]],
@@ -136,12 +136,12 @@ def kept(
     """
     return CacheEntry(
         key=key,
-        fields=sheet.fields(),
-        unmodified=sheet.unmodified(),
+        fields=representation.fields(),
+        unmodified=representation.unmodified(),
         shared=shared,
         shared_unmodified=shared_unmodified,
-        etag=sheet.etag,
-        expires=sheet.expires,
+        etag=representation.etag,
+        expires=representation.expires,
     )
 
 

@@ -32,22 +32,24 @@ class UploadClient:
 
     def __init__(
         self,
-        wire: Transport,
+        transport: Transport,
         source: Source,
         place: Destination,
-        patience: RetryPolicy,
+        retry_policy: RetryPolicy,
         language: Mapping[str, str],
     ) -> None:
-        """Ask by `wire` about `source` at `place`; `language` are the fields that go with each request."""
-        self._wire = wire
+        """Ask by `transport` about `source` at `place`; `language` are the fields of each request."""
+        self._transport = transport
         self.source = source
         self.place = place
-        self.patience = patience
+        self.retry_policy = retry_policy
         self._language = language
 
     def another(self) -> UploadClient:
         """Return the same for another connection, which has a patience of its own."""
-        return UploadClient(self._wire, self.source, self.place, self.patience.another(), self._language)
+        return UploadClient(
+            self._transport, self.source, self.place, self.retry_policy.another(), self._language
+        )
 
     async def ask(self, method: str, url: str, fields: Mapping[str, str], *, last: bool = False) -> Response:
         """Make a request without a body; the `last` one may take as long as the whole file needs.
@@ -55,11 +57,11 @@ class UploadClient:
         Raises as `Transport.ask` does.
         """
         named = {**self._language, **self.place.fields, **fields}
-        return await self._wire.ask(method, url, named, work_s=self._work_s(last))
+        return await self._transport.ask(method, url, named, work_s=self._work_s(last))
 
     async def look(self, url: str) -> Response:
         """Ask what stands at `url`, and for its digest, as anybody who downloads. Raises as `ask`."""
-        return await self._wire.ask("HEAD", url, answers.WANTED)
+        return await self._transport.ask("HEAD", url, answers.WANTED)
 
     async def send(  # noqa: PLR0913 - what a request consists of
         self,
@@ -78,7 +80,7 @@ class UploadClient:
         start, stop = span
         named = {**self._language, **self.place.fields, **fields, "Content-Length": str(stop - start)}
         body = self.source.blocks(start, stop, moved)
-        return await self._wire.ask(method, url, named, body, work_s=self._work_s(last))
+        return await self._transport.ask(method, url, named, body, work_s=self._work_s(last))
 
     async def retry(self, step: Callable[[], Awaitable[T]]) -> T:
         """Take a step, again and again while it may help. Raises Failed, and GaveUp if it did not help."""
@@ -86,7 +88,7 @@ class UploadClient:
             try:
                 return await step()
             except TransientError as passing:
-                await self.patience.wait(passing)
+                await self.retry_policy.wait(passing)
 
     def _work_s(self, last: bool) -> float:  # noqa: FBT001 - as it was said
         return self.source.size / SLOWEST_RATE if last else 0.0

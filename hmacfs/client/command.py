@@ -47,8 +47,8 @@ def put(chosen: argparse.Namespace, sign: Sign | None) -> int:
         files, place = _targets(chosen.files, sign)
     except _Misused as misused:
         return _misused(str(misused))
-    desk = Batch(chosen, show_url=True)
-    return desk.run(lambda wire: _put_all(desk, wire, files, place))
+    batch = Batch(chosen, show_url=True)
+    return batch.run(lambda transport: _put_all(batch, transport, files, place))
 
 
 def get(chosen: argparse.Namespace) -> int:
@@ -56,8 +56,8 @@ def get(chosen: argparse.Namespace) -> int:
     target = chosen.output or download.name_of(chosen.url)
     if target is None:
         return _misused("the URL ends in no name that a file should get; name one with -o")
-    desk = Batch(chosen, show_url=False)
-    return desk.run(lambda wire: _get(desk, wire, target))
+    batch = Batch(chosen, show_url=False)
+    return batch.run(lambda transport: _get(batch, transport, target))
 
 
 def _targets(words: list[str], sign: Sign | None) -> tuple[list[str], Sign]:
@@ -114,8 +114,8 @@ class Batch:
             fields["Authorization"] = f"Bearer {self.chosen.token}"
 
         async def connected() -> None:
-            async with Transport(fields, timeout_s=self.chosen.timeout) as wire:
-                await transfers(wire)
+            async with Transport(fields, timeout_s=self.chosen.timeout) as transport:
+                await transfers(transport)
 
         with self.screen:
             try:
@@ -124,7 +124,7 @@ class Batch:
                 return interrupts.INTERRUPTED
         return outcome.exit_status(self._outcomes)
 
-    def patience(self, file: str) -> RetryPolicy:
+    def retry_policy(self, file: str) -> RetryPolicy:
         """Return the patience for one transfer."""
         return RetryPolicy(
             self.chosen.retries,
@@ -134,34 +134,34 @@ class Batch:
         )
 
     @contextlib.contextmanager
-    def account(self, file: str, patience: RetryPolicy) -> Iterator[TransferRecord]:
+    def record(self, file: str, retry_policy: RetryPolicy) -> Iterator[TransferRecord]:
         """Lend an account of one transfer, and tell how it ended."""
-        account = TransferRecord()
+        record = TransferRecord()
         began_s = time.monotonic()
         end, problem = End.FAILED, None
         try:
-            yield account
+            yield record
             end = End.DONE
         except GaveUp as gave_up:
             end, problem = End.GAVE_UP, gave_up.problem
-            problem = dataclasses.replace(problem, words=f"{problem.words}; to go on, {account.again}")
+            problem = dataclasses.replace(problem, words=f"{problem.words}; to go on, {record.again}")
         except Failed as failed:
             problem = failed.problem
         except asyncio.CancelledError:
-            end, problem = End.INTERRUPTED, Problem(words=f"interrupted; to go on, {account.again}")
+            end, problem = End.INTERRUPTED, Problem(words=f"interrupted; to go on, {record.again}")
             raise
         finally:
             if end is End.DONE or problem is not None:
                 self._tell(
                     Outcome(
                         file=file,
-                        url=account.url,
+                        url=record.url,
                         end=end,
-                        size=account.size,
-                        sha256=account.sha256,
+                        size=record.size,
+                        sha256=record.sha256,
                         seconds=round(time.monotonic() - began_s, 3),
-                        retries=patience.waits,
-                        resource=account.resource,
+                        retries=retry_policy.waits,
+                        resource=record.resource,
                         problem=problem,
                     )
                 )
@@ -183,49 +183,49 @@ class Batch:
         (self.screen.note if ended.file == "-" else self.screen.give)(line)
 
 
-async def _put_all(desk: Batch, wire: Transport, files: list[str], place: Sign) -> None:
+async def _put_all(batch: Batch, transport: Transport, files: list[str], place: Sign) -> None:
     """Upload all files, some of them at the same time; what connections they leave over they share."""
     waiting = iter(files)
-    connections: int = desk.chosen.connections
+    connections: int = batch.chosen.connections
 
-    async def lane() -> None:
+    async def upload_next() -> None:
         for file in waiting:
-            await _put(desk, wire, file, place, max(connections // len(files), 1))
+            await _put(batch, transport, file, place, max(connections // len(files), 1))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(min(connections, len(files))):
-            group.create_task(lane())
+            group.create_task(upload_next())
 
 
-async def _put(desk: Batch, wire: Transport, file: str, place: Sign, connections: int) -> None:
-    patience = desk.patience(file)
+async def _put(batch: Batch, transport: Transport, file: str, place: Sign, connections: int) -> None:
+    retry_policy = batch.retry_policy(file)
     with (
-        desk.account(file, patience) as account,
+        batch.record(file, retry_policy) as record,
         Source(file) as body,
-        desk.screen.bar(body.name, body.size) as bar,
+        batch.screen.bar(body.name, body.size) as bar,
     ):
-        account.size = body.size
-        kind = desk.chosen.type or source.guess_type(body.name)
+        record.size = body.size
+        kind = batch.chosen.type or source.guess_type(body.name)
         there = place(body.name, body.size, kind)
 
         def moved(size: int) -> None:
             bar.show(size, body.size)
 
-        chunk = desk.chosen.chunk
+        chunk = batch.chosen.chunk
         joined = ParallelUpload(
-            wire, body, there, patience, connections=connections, chunk=chunk, moved=moved
+            transport, body, there, retry_policy, connections=connections, chunk=chunk, moved=moved
         )
         upload: Upload | ParallelUpload = joined
         try:
             if not await joined.begin():
-                upload = Upload(wire, body, there, patience, chunk=chunk, moved=moved)
-            account.url = await upload.run()
-            account.sha256 = (await body.digest()).hex()
+                upload = Upload(transport, body, there, retry_policy, chunk=chunk, moved=moved)
+            record.url = await upload.run()
+            record.sha256 = (await body.digest()).hex()
         except (GaveUp, asyncio.CancelledError):
             if upload.resource is not None:
-                account.resource = upload.resource
-                more = _continuing(desk.chosen, file, upload.resource, there, connections)
-                account.again = f"give: {more}"
+                record.resource = upload.resource
+                more = _continuing(batch.chosen, file, upload.resource, there, connections)
+                record.again = f"give: {more}"
             raise
 
 
@@ -243,13 +243,13 @@ def _continuing(
     return f"{line} (and the same --token and --header)" if chosen.token or chosen.header else line
 
 
-async def _get(desk: Batch, wire: Transport, target: str) -> None:
-    patience = desk.patience(target)
-    url = desk.chosen.url
-    with desk.account(target, patience) as account:
-        account.url = url
-        opened = Pipe() if target == "-" else PartialDownload(Path(target), url, force=desk.chosen.force)
-        with opened as sink, desk.screen.bar(Path(target).name) as bar:
-            await Download(wire, url, sink, patience, bar.show).run()
-            account.size = sink.size
-            account.sha256 = (await sink.digest()).hex()
+async def _get(batch: Batch, transport: Transport, target: str) -> None:
+    retry_policy = batch.retry_policy(target)
+    url = batch.chosen.url
+    with batch.record(target, retry_policy) as record:
+        record.url = url
+        opened = Pipe() if target == "-" else PartialDownload(Path(target), url, force=batch.chosen.force)
+        with opened as sink, batch.screen.bar(Path(target).name) as bar:
+            await Download(transport, url, sink, retry_policy, bar.show).run()
+            record.size = sink.size
+            record.sha256 = (await sink.digest()).hex()

@@ -32,17 +32,17 @@ class Download:
 
     def __init__(
         self,
-        wire: Transport,
+        transport: Transport,
         url: str,
         sink: DownloadTarget,
-        patience: RetryPolicy,
+        retry_policy: RetryPolicy,
         moved: Callable[[int, int | None], None],
     ) -> None:
         """Download `url` into `sink`; `moved` is told how much has come, and of how much if that is known."""
-        self._wire = wire
+        self._transport = transport
         self._url = url
         self._sink = sink
-        self._patience = patience
+        self._retry_policy = retry_policy
         self._moved = moved
         self._size: int | None = None  # of the whole file, once an answer has told
         self._sha256: bytes | None = None  # the same
@@ -56,8 +56,8 @@ class Download:
                 break
             except TransientError as passing:
                 if self._sink.size > had:
-                    self._patience.reset()
-                await self._patience.wait(passing)
+                    self._retry_policy.reset()
+                await self._retry_policy.wait(passing)
         if self._sha256 is not None and self._sha256 != await self._sink.digest():
             self._sink.begin(None)
             raise Failed(
@@ -72,7 +72,7 @@ class Download:
         fields = {}
         if had and self._sink.tag is not None:
             fields = {"Range": f"bytes={had}-", "If-Range": self._sink.tag}
-        async with self._wire.fetch(self._url, {**answers.WANTED, **fields}) as (answer, blocks):
+        async with self._transport.fetch(self._url, {**answers.WANTED, **fields}) as (answer, blocks):
             if missing := self._accept(answer):
                 self._moved(self._sink.size, self._size)
                 async for block in blocks:
@@ -86,7 +86,7 @@ class Download:
     async def _ask_digest(self) -> None:
         """Learn the digest of what an earlier run has brought whole: the 416 did not tell it."""
         fields = {"Range": "bytes=0-0", **answers.WANTED}
-        async with self._wire.fetch(self._url, fields) as (answer, _):
+        async with self._transport.fetch(self._url, fields) as (answer, _):
             if answer.ok and answer.etag == self._sink.tag:
                 self._sha256 = answer.sha256
 

@@ -14,7 +14,7 @@ from hmacfs.client import urls
 PROTOCOLS: Final = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt", "tus")
 """Token dialects that can be signed, the usual one first."""
 
-# With the waits of `patience`: three minutes at most, half of that on average; a train's longest tunnel.
+# With the waits of `retry`: three minutes at most, half of that on average; a train's longest tunnel.
 RETRIES: Final = 8
 TIMEOUT_S: Final = 60.0
 

@@ -52,17 +52,17 @@ class ParallelUpload:
 
     def __init__(  # noqa: PLR0913 - what an upload consists of
         self,
-        wire: Transport,
+        transport: Transport,
         source: Source,
         place: Destination,
-        patience: RetryPolicy,
+        retry_policy: RetryPolicy,
         *,
         connections: int,
         chunk: int | None,
         moved: Callable[[int], None],
     ) -> None:
         """Upload `source` to the endpoint `place` over `connections`; else as `Upload`."""
-        self._asking = UploadClient(wire, source, place, patience, LANGUAGE)
+        self._asking = UploadClient(transport, source, place, retry_policy, LANGUAGE)
         self._connections = connections
         self._chunk = chunk
         self._moved = moved
@@ -87,7 +87,7 @@ class ParallelUpload:
         if not (place.parts or (place.is_endpoint and len(begun) > 1)):
             return False
         answer = await self._asking.retry(self._discover)
-        self._asking.patience.reset()  # it is asked again only when all has gone
+        self._asking.retry_policy.reset()  # it is asked again only when all has gone
         if "concatenation" not in answer.tus_extensions:
             if place.parts:
                 raise Failed("the server does not join parts of a file any more")
@@ -173,7 +173,7 @@ class ParallelUpload:
         """
         waiting = iter(self._parts)
 
-        async def lane() -> None:
+        async def send_next() -> None:
             for part in waiting:
                 await step(part)
 
@@ -182,7 +182,7 @@ class ParallelUpload:
                 for other in beside:
                     group.create_task(other)
                 for _ in range(min(self._connections, len(self._parts))):
-                    group.create_task(lane())
+                    group.create_task(send_next())
         except ExceptionGroup as several:
             raised = several.exceptions
             # What is for good is worth more than what may be continued.

@@ -128,7 +128,7 @@ class Partial:
         self._moved(offset)
         if offset > self._reached:
             self._reached = offset
-            self._asking.patience.reset()
+            self._asking.retry_policy.reset()
         return offset
 
     def _forget(self) -> None:

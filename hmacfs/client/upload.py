@@ -45,10 +45,10 @@ class Upload:
 
     def __init__(  # noqa: PLR0913 - what an upload consists of
         self,
-        wire: Transport,
+        transport: Transport,
         source: Source,
         place: Destination,
-        patience: RetryPolicy,
+        retry_policy: RetryPolicy,
         *,
         chunk: int | None,
         moved: Callable[[int], None],
@@ -58,7 +58,7 @@ class Upload:
         `chunk` are the bytes of a request, None to follow the server's advice; `moved` is told how much of
         the file has gone, which may become less again.
         """
-        self._asking = UploadClient(wire, source, place, patience, LANGUAGE)
+        self._asking = UploadClient(transport, source, place, retry_policy, LANGUAGE)
         self._source = source
         self._place = place
         self._chunk = chunk
@@ -241,7 +241,7 @@ class Upload:
         self._moved(offset)
         if offset > self._reached:
             self._reached = offset
-            self._asking.patience.reset()
+            self._asking.retry_policy.reset()
 
     def _finish(self, answer: Response) -> bool:
         """Note where the stored file is: where the server says, else at its slot's URL."""

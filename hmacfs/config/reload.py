@@ -26,7 +26,7 @@ def restart_needed(old: Settings, new: Settings) -> list[str]:
 def applicable(old: Settings, new: Settings) -> Settings:
     """Return `new`, but with `old`'s value of every key that SIGHUP cannot apply.
 
-    A worker that is replaced later must not serve from another storage than its neighbours.
+    A worker that is replaced later must not serve from another storage than the others.
     """
     return replace(
         new,

@@ -128,19 +128,19 @@ class ClientProfiles:
 
     def observations(self, key: bytes) -> Observations:
         """Return what was lately seen of a client, to be added to."""
-        sight = self._fresh.get(key)
-        if sight is None:
-            sight = self._fresh[key] = Observations()
+        observed = self._fresh.get(key)
+        if observed is None:
+            observed = self._fresh[key] = Observations()
             if len(self._fresh) > MOST:
                 self._fresh.popitem(last=False)
-        return sight
+        return observed
 
-    def measured(self, client: str, reading: TcpInfo, sight: Observations | None) -> None:
+    def measured(self, client: str, reading: TcpInfo, observed: Observations | None) -> None:
         """Take what the kernel knows of a line into account, for a client's profile if it has one."""
         self.latency.add(reading.round_trip_s, 1)
-        if sight is not None:
-            sight.round_trips_s += reading.round_trip_s
-            sight.round_trips += 1
+        if observed is not None:
+            observed.round_trips_s += reading.round_trip_s
+            observed.round_trips += 1
         self._journal.event("debug", "tcp-info", client=client, **reading._asdict())
 
     def profile(self, key: bytes | None) -> Profile:
@@ -152,8 +152,8 @@ class ClientProfiles:
         if now - profile.seen > self._keep_s:
             profile = UNKNOWN
         for seen in (self._sharing or {}, self._fresh):
-            if (sight := seen.get(key)) is not None:
-                profile = profiles.updated(profile, sight, self._bounds, now)
+            if (observed := seen.get(key)) is not None:
+                profile = profiles.updated(profile, observed, self._bounds, now)
         return profile
 
     def treatment(self, profile: Profile, hints: Hints | None) -> quality.Treatment:
@@ -188,9 +188,9 @@ class ClientProfiles:
                 self._journal.event("warn", "client-profiles-unsaved", error=str(error))
             self._failed = True
             # All the same they are known here.
-            for key, sight in self._sharing.items():
+            for key, observed in self._sharing.items():
                 known = self._known.get(key, UNKNOWN)
-                self._keep(key, profiles.updated(known, sight, self._bounds, self._now()))
+                self._keep(key, profiles.updated(known, observed, self._bounds, self._now()))
         else:
             self._failed = False
             for key, profile in found:

@@ -36,9 +36,9 @@ class WorkerContext:
     """Answers from memory; also the source of request ids."""
     memory: Admission
     """Decides what `hot` gets."""
-    crowd: EpollReader
+    epoll_reader: EpollReader
     """Reads for connections that keep asking for what `hot` has."""
-    turns: Scheduler
+    scheduler: Scheduler
     """Gives large transfers their turns."""
     slab: memoryview
     """The worker's receive slab; valid only inside one `buffer_updated`."""
@@ -53,12 +53,12 @@ class WorkerContext:
     """How clients of [tls] are greeted from now on; None if nobody is."""
     trusted: Trusted
     """Peers that are our own proxies."""
-    vouching: ClientResolver
+    client_resolver: ClientResolver
     """Finds the client of a request that one of these passes on."""
     clients: ClientProfiles
     """What is known of clients."""
     connections: set[HttpProtocol] = field(default_factory=set)
-    errands: set[EagerTask] = field(default_factory=set)
+    tasks: set[EagerTask] = field(default_factory=set)
     """Answers being worked on; some outlive their connection, since a commit goes on to its end."""
     draining: bool = False
     date: bytes = b""

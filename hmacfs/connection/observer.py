@@ -71,15 +71,15 @@ class TransferObserver:
         key = clients.key(client, exchange.owner)
         if key is None:
             return
-        sight = clients.observations(key)
-        sight.dialects[exchange.dialect] = sight.dialects.get(exchange.dialect, 0) + 1
-        sight.uploads.started += 1
+        observed = clients.observations(key)
+        observed.dialects[exchange.dialect] = observed.dialects.get(exchange.dialect, 0) + 1
+        observed.uploads.started += 1
         if not lost:
-            sight.uploads.completed += 1
-            sight.uploads.served_s += time.monotonic() - ended
+            observed.uploads.completed += 1
+            observed.uploads.served_s += time.monotonic() - ended
         # A small body has no rate. Of many, one round trip is enough until they are shared.
-        if clients.measures and not sight.round_trips:
-            self._measure(client, sight)
+        if clients.measures and not observed.round_trips:
+            self._measure(client, observed)
 
     def progress(self, exchange: Exchange, client: str, moved: int, now: float) -> None:
         """Note that `moved` bytes of a large body have arrived by `now`, since it began."""
@@ -92,19 +92,19 @@ class TransferObserver:
             return
         clients.speed.add(count, seconds)
         key = clients.key(client, exchange.owner)
-        sight = None if key is None else clients.observations(key)
-        if sight is not None and outward:
-            sight.taken += count
-            sight.taking_s += seconds
-        elif sight is not None:
-            sight.uploads.received += count
-            sight.uploads.seconds += seconds
-        self._measure(client, sight)
+        observed = None if key is None else clients.observations(key)
+        if observed is not None and outward:
+            observed.taken += count
+            observed.taking_s += seconds
+        elif observed is not None:
+            observed.uploads.received += count
+            observed.uploads.seconds += seconds
+        self._measure(client, observed)
 
-    def _measure(self, client: str, sight: Observations | None) -> None:
+    def _measure(self, client: str, observed: Observations | None) -> None:
         """Note what the kernel knows of the line."""
         if self._socket is not None and (reading := tcp_info.read(self._socket)) is not None:
-            self._clients.measured(client, reading, sight)
+            self._clients.measured(client, reading, observed)
 
     def leave(self) -> None:
         """Note that the connection is gone: its descriptor's number may soon be another one's."""

@@ -133,9 +133,9 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         self.trusted = bool(host) and service.trusted.includes(host)
         # Whom a PROXY header names speaks for itself, unless it is a proxy of ours too.
         if service.trusted.includes(host_of(self._peer)) if named else self.trusted:
-            self.vouch = service.vouching
+            self.vouch = service.client_resolver
         behind = named or self.trusted or host == UNIX
-        self._acquaintance = TransferObserver(service.clients, None if behind else sock)
+        self._observer = TransferObserver(service.clients, None if behind else sock)
         self._from_memory = self._may_answer_from_memory()
         service.connections.add(self)
         service.row.add(metrics.CONNECTIONS)
@@ -158,7 +158,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
             and self._exchange.body.plan is not None
         ):
             # What goes to a slow disk waits in memory of its own, so there is little of it.
-            slow = self._service.turns.lane.slow
+            slow = self._service.scheduler.disk_threads.slow
             return self._service.slab[: buffers.LEAST_READ_BYTES if slow else self._exchange.body.plan.slab]
         if self._phase is Phase.LINGER:
             return self._service.slab
@@ -186,18 +186,18 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
             self._drained += nbytes
 
     def on_steady(self) -> None:
-        """Let the crowd read from now on, if that is large enough to be worth a look at all of it."""
+        """Let the EpollReader read from now on, if there are connections enough to be worth it."""
         service = self._service
-        if len(service.connections) >= CROWD_FROM and not self._paused and service.crowd.add(self):
+        if len(service.connections) >= CROWD_FROM and not self._paused and service.epoll_reader.add(self):
             self._pause()
 
     def _leave_crowd(self) -> None:
         if self.watched:
-            self._service.crowd.remove(self)
+            self._service.epoll_reader.remove(self)
             self._resume()
 
     def on_ended(self) -> None:
-        """Note that the client has ended the connection; the crowd was reading."""
+        """Note that the client has ended the connection; the EpollReader was reading."""
         self.eof_received()
         self._transport.close()
 
@@ -231,7 +231,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         self.deadline = NEVER
         if self._sending is not None:
             self._sending.abort("client_gone")
-        self._acquaintance.leave()
+        self._observer.leave()
         self._socket.close()  # the number is about to be another socket's
         self.sock = transfer.NO_FILE
         self._service.connections.discard(self)
@@ -342,10 +342,10 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
             if isinstance(answer, Reply):
                 self._respond(answer)
             else:
-                errand = EagerTask(answer, self._on_response)
-                service.errands.add(errand)
-                errand.run()
-                errand.late = True
+                task = EagerTask(answer, self._on_response)
+                service.tasks.add(task)
+                task.run()
+                task.late = True
 
     @property
     def _profile_address(self) -> str:
@@ -358,17 +358,17 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         fields = head.fields
         return (self.vouch(fields.get(b"x-forwarded-for"), fields.get(b"forwarded")) or self.client).decode()
 
-    def _on_response(self, errand: EagerTask, outcome: Reply | BaseException) -> None:
+    def _on_response(self, task: EagerTask, outcome: Reply | BaseException) -> None:
         """Send what came of an answer that could not be given at once."""
         service = self._service
-        service.errands.discard(errand)
+        service.tasks.discard(task)
         try:
             if isinstance(outcome, Refused):
                 outcome = service.app.refuse(outcome, self._exchange.head, self._exchange.request_id)
             elif isinstance(outcome, BaseException):
                 outcome = self._fault(outcome)
             self._respond(outcome)
-            if errand.late:  # else `_advance` is about to look for the next request
+            if task.late:  # else `_advance` is about to look for the next request
                 self._advance()
         except Exception as error:  # noqa: BLE001 - the border: if this sends no reply, nothing else ever would
             service.log.event(
@@ -416,7 +416,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
 
     def advise(self, upload: chunks.ChunkedUpload) -> int:
         """Return how many bytes the client should send of `upload` in its next request."""
-        return self._acquaintance.advise(self._exchange, self._profile_address, upload)
+        return self._observer.advise(self._exchange, self._profile_address, upload)
 
     def send_interim(self, interim: bytes) -> None:
         """Send an interim answer (RFC 9110 15.2)."""
@@ -453,7 +453,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         service = self._service
         body = self._exchange.body
         assert body is not None
-        plan.slab = min(plan.slab, service.turns.site.classes.most)
+        plan.slab = min(plan.slab, service.scheduler.tuner.classes.most)
         poured = body.receive_into(service.loop, sink, plan)
         pending, self._pending = self._pending, b""
         self._direct = isinstance(sink, transfer.FileSink) and self._receive(pending, body, sink)
@@ -477,7 +477,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         """Allow a body time for its next bytes: more of it where the line is known to be poor."""
         seconds = self._service.timeouts.readtimeout_s
         if body.left >= ADAPTED_FROM_BYTES:
-            seconds = self._acquaintance.treatment(self._exchange, self._profile_address).window_s(seconds)
+            seconds = self._observer.treatment(self._exchange, self._profile_address).window_s(seconds)
         self._window_s = seconds
         self.deadline = min(now + seconds, self._exchange.body_until)
 
@@ -486,21 +486,21 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
 
         Give whether that is so.
         """
-        turns = self._service.turns
+        scheduler = self._service.scheduler
         direct = buffers.is_direct(body.left, len(pending))
-        if not body.left or not (direct or turns.lane.slow):
+        if not body.left or not (direct or scheduler.disk_threads.slow):
             return False
         if self._phase is Phase.CLOSED or (self._eof and body.left > len(pending)):
             return False
         self._pause()
         try:
             receiving = transfer.BodyTransfer(
-                turns,
+                scheduler,
                 self._socket,
                 sink=sink,
                 first=pending[: body.left],
                 left=body.left,
-                rate=self._acquaintance.sending_rate(self._exchange, self._profile_address),
+                rate=self._observer.sending_rate(self._exchange, self._profile_address),
                 advanced=body.advance,
                 finished=self._received,
             )
@@ -520,17 +520,17 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
 
     def _read_body(self, data: memoryview) -> None:
         """Pass on the bytes of `data` that belong to the body and keep the rest."""
-        body, lane = self._exchange.body, self._service.turns.lane
+        body, disk_threads = self._exchange.body, self._service.scheduler.disk_threads
         assert body is not None
         sink = body.sink
         assert sink is not None
-        if (data and lane.slow) or not self._take_now(body, sink, data):
+        if (data and disk_threads.slow) or not self._take_now(body, sink, data):
             self._aside = True
             self._pause()
-            lane.begin(self._store_aside(bytes(data), body, sink))
+            disk_threads.begin(self._store_aside(bytes(data), body, sink))
             return
         if data:
-            lane.note(sink.waited_s)
+            disk_threads.note(sink.waited_s)
         if not body.flowing:
             self._leave_body()
 
@@ -550,7 +550,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         used = 0
         broken: Exception | None = None
         try:
-            used = await self._service.turns.lane.store(sink, body.store, memoryview(data), sink)
+            used = await self._service.scheduler.disk_threads.store(sink, body.store, memoryview(data), sink)
         except Exception as error:  # noqa: BLE001 - the border: told to whoever waits for the body
             broken = error
         self._aside = False
@@ -639,15 +639,15 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
 
     def _adapt(self, plan: Plan) -> None:
         """Send as the client's line is worth."""
-        treatment = self._acquaintance.treatment(self._exchange, self._profile_address)
+        treatment = self._observer.treatment(self._exchange, self._profile_address)
         plan.budget = min(plan.budget, treatment.turn_bytes)
-        self._acquaintance.prepare(treatment)
+        self._observer.prepare(treatment)
 
     def _sender(
         self, reply: Reply, pieces: tuple[bytes | Span, ...], plan: Plan, sent: int
     ) -> transfer.ReplyTransfer:
         return transfer.PlainReplyTransfer(
-            self._service.turns,
+            self._service.scheduler,
             self._socket,
             reply=reply,
             pieces=pieces,
@@ -688,9 +688,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
     def _record(self, reply: Reply, *, sent: int, arrived: int, broken: str) -> None:
         """Count and log an exchange, and note what it tells of the client."""
         self._exchange.record(self._service, self._peer, reply, sent=sent, broken=broken)
-        self._acquaintance.finished(
-            self._exchange, self._profile_address, reply, arrived=arrived, broken=broken
-        )
+        self._observer.finished(self._exchange, self._profile_address, reply, arrived=arrived, broken=broken)
 
     # The end.
 
@@ -762,10 +760,8 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
             else:
                 self._window = arrived
                 self.deadline = now + timeouts.writetimeout_s
-                self._acquaintance.progress(self._exchange, self._profile_address, arrived, time.monotonic())
-                self._acquaintance.prepare(
-                    self._acquaintance.treatment(self._exchange, self._profile_address)
-                )
+                self._observer.progress(self._exchange, self._profile_address, arrived, time.monotonic())
+                self._observer.prepare(self._observer.treatment(self._exchange, self._profile_address))
         elif self._phase is Phase.LINGER:
             self._rounds += 1
             if self._drained == self._window or self._rounds == LINGER_ROUNDS:
@@ -782,7 +778,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         if slow and not (self._aside or body.waits_for_disk):
             self._end_body(Refused(errors.BODY_TOO_SLOW))
         else:
-            self._acquaintance.progress(self._exchange, self._profile_address, received, time.monotonic())
+            self._observer.progress(self._exchange, self._profile_address, received, time.monotonic())
             self._window = received
             self._begin_window(body, now)
 

@@ -81,7 +81,7 @@ class TlsProtocol(HttpProtocol):
     ) -> transfer.ReplyTransfer:
         assert not sent  # nothing was answered from memory
         return transfer.TlsReplyTransfer(
-            self._service.turns,
+            self._service.scheduler,
             self._kernel,
             self._transport,
             lambda: self._full,

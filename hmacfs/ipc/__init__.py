@@ -1,7 +1,7 @@
-"""What workers tell one another about plain PUTs under way: who has one to this place, and please end it.
+"""What workers tell one another about plain PUTs under way: which has one to this place, and please end it.
 
-`board` shows all of them roughly who has what, so that hardly anybody is asked in vain; `letters` are the
-messages, and `post` carries them. A neighbour that is dead or stuck is not waited for.
+`presence` shows all of them roughly which has what, so that hardly any is asked in vain; `messages` are what
+they send, and `channel` carries them. A worker that is dead or stuck is not waited for.
 """
 
 from hmacfs.ipc.channel import ChannelFds, Channels, Peers

@@ -1,6 +1,6 @@
 """The post between workers: a box for each, made before them, so that a successor finds it in its place.
 
-A box is one end of a SOCK_SEQPACKET pair (unix(7)): letters keep their bounds, and hundreds fit; of
+A box is one end of a SOCK_SEQPACKET pair (unix(7)): messages keep their bounds, and hundreds fit; of
 SOCK_DGRAM ten would fill it (net.unix.max_dgram_qlen). Nobody waits for room in a box: a question that finds
 none is not answered.
 """
@@ -45,19 +45,19 @@ class ChannelFds:
 
     inbox: int
     """Its own box, to be read."""
-    boxes: tuple[int, ...]
+    outboxes: tuple[int, ...]
     """Those of all slots, to be written to."""
-    board: int
-    """The shared board."""
+    presence_table: int
+    """The shared presence table."""
 
     @property
     def descriptors(self) -> tuple[int, ...]:
         """All of them."""
-        return (self.inbox, *self.boxes, self.board)
+        return (self.inbox, *self.outboxes, self.presence_table)
 
 
 class Channels:
-    """All boxes and the board, as whoever starts the workers holds them."""
+    """All boxes and the presence table, as what starts the workers holds them."""
 
     def __init__(self, slots: int) -> None:
         """Make them. Raises OSError."""
@@ -66,28 +66,30 @@ class Channels:
         self._boxes = [box for _, box in pairs]
         for sock in (*self._inboxes, *self._boxes):
             sock.setblocking(False)
-        self._board = presence.create(slots)
+        self._presence_table = presence.create(slots)
 
     def close(self) -> None:
         """Let go of them; workers keep what they have inherited."""
         for sock in (*self._inboxes, *self._boxes):
             sock.close()
-        os.close(self._board)
+        os.close(self._presence_table)
 
     def of(self, slot: int) -> ChannelFds:
         """Return what the worker in `slot` inherits."""
-        boxes = tuple(box.fileno() for box in self._boxes)
-        return ChannelFds(inbox=self._inboxes[slot].fileno(), boxes=boxes, board=self._board)
+        outboxes = tuple(box.fileno() for box in self._boxes)
+        return ChannelFds(
+            inbox=self._inboxes[slot].fileno(), outboxes=outboxes, presence_table=self._presence_table
+        )
 
 
 class Claim:
     """A plain PUT under way at another worker."""
 
-    __slots__ = ("_key", "_neighbours", "_slot", "length", "terms", "ticket")
+    __slots__ = ("_key", "_peers", "_slot", "length", "terms", "ticket")
 
-    def __init__(self, neighbours: Peers, slot: int, key: str, offer: Offer) -> None:
+    def __init__(self, peers: Peers, slot: int, key: str, offer: Offer) -> None:
         """Note that the worker in `slot` offers it, in answer to a question about `key`."""
-        self._neighbours = neighbours
+        self._peers = peers
         self._slot = slot
         self._key = key
         self.ticket = offer.ticket
@@ -96,11 +98,11 @@ class Claim:
 
     def end(self) -> asyncio.Future[None]:
         """End it; done when what has come stands in the store. Refused BUSY if that is not known in time."""
-        return self._neighbours.take(self._slot, self._key, self.ticket)
+        return self._peers.take(self._slot, self._key, self.ticket)
 
 
 class _Question:
-    """One place that neighbours were asked about."""
+    """One place that other workers were asked about."""
 
     __slots__ = ("asked", "claims", "key", "told")
 
@@ -120,13 +122,13 @@ class _Question:
 class Peers:
     """One worker's side; belongs to its event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, slot: int, post: ChannelFds) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, slot: int, fds: ChannelFds) -> None:
         """Be the worker in `slot`."""
         self._loop = loop
         self._slot = slot
-        self._board = PresenceTable(post.board, slot)
-        self._inbox = socket.socket(fileno=post.inbox)
-        self._boxes = [socket.socket(fileno=fd) for fd in post.boxes]
+        self._presence_table = PresenceTable(fds.presence_table, slot)
+        self._inbox = socket.socket(fileno=fds.inbox)
+        self._boxes = [socket.socket(fileno=fd) for fd in fds.outboxes]
         self._here: Callable[[str], list[ActiveUpload]] = _nothing
         self._questions: dict[int, _Question] = {}
         self._takings: dict[int, asyncio.Future[None]] = {}
@@ -144,15 +146,15 @@ class Peers:
 
     def count(self, key: str, more: int) -> None:
         """Let the others know of `more` PUTs to this place here; -1 for one that is over."""
-        self._board.count(key, more)
+        self._presence_table.count(key, more)
 
     def has(self, key: str) -> bool:
         """Whether another worker may have a PUT to this place."""
-        return bool(self._board.others(key))
+        return bool(self._presence_table.others(key))
 
     async def find(self, key: str) -> Sequence[Claim]:
         """Return the plain PUTs to this place that are under way at other workers, as far as these answer."""
-        others = self._board.others(key)
+        others = self._presence_table.others(key)
         if not others:
             return ()
         number = secrets.randbits(_NUMBER_BITS)
@@ -177,8 +179,8 @@ class Peers:
         patience = self._loop.call_later(ENDING_S, self._give_up, taken)
         taken.add_done_callback(lambda _taken: patience.cancel())
         taken.add_done_callback(lambda _taken: self._takings.pop(number))
-        letter = Message(kind=MessageKind.TAKE, sender=self._slot, number=number, key=key, ticket=ticket)
-        if not self._send(slot, letter):
+        message = Message(kind=MessageKind.TAKE, sender=self._slot, number=number, key=key, ticket=ticket)
+        if not self._send(slot, message):
             self._give_up(taken)
         return taken
 
@@ -187,10 +189,10 @@ class Peers:
         if not taken.done():
             taken.set_exception(Refused(errors.BUSY, "the upload is still being ended"))
 
-    def _send(self, slot: int, letter: Message) -> bool:
-        """Put a letter into a neighbour's box; give whether there was room for it."""
+    def _send(self, slot: int, message: Message) -> bool:
+        """Put a message into another worker's box; return whether there was room for it."""
         try:
-            self._boxes[slot].send(messages.write(letter))
+            self._boxes[slot].send(messages.write(message))
         except OSError:
             return False
         return True
@@ -202,42 +204,44 @@ class Peers:
                 data = self._inbox.recv(_LETTER_BYTES)
             except OSError:  # it is empty, usually
                 return
-            letter = messages.read(data)
-            if letter is not None and 0 <= letter.sender < len(self._boxes):
-                self._answer(letter)
+            message = messages.read(data)
+            if message is not None and 0 <= message.sender < len(self._boxes):
+                self._answer(message)
 
-    def _answer(self, letter: Message) -> None:
-        if letter.kind is MessageKind.ASK:
-            offers = tuple(_offer(held) for held in self._here(letter.key))
-            self._reply(letter, MessageKind.OFFER, offers)
-        elif letter.kind is MessageKind.TAKE:
-            self._take(letter)
-        elif letter.kind is MessageKind.OFFER:
-            self._offered(letter)
-        elif (taken := self._takings.get(letter.number)) is not None and not taken.done():
+    def _answer(self, message: Message) -> None:
+        if message.kind is MessageKind.ASK:
+            offers = tuple(_offer(held) for held in self._here(message.key))
+            self._reply(message, MessageKind.OFFER, offers)
+        elif message.kind is MessageKind.TAKE:
+            self._take(message)
+        elif message.kind is MessageKind.OFFER:
+            self._offered(message)
+        elif (taken := self._takings.get(message.number)) is not None and not taken.done():
             taken.set_result(None)
 
-    def _reply(self, letter: Message, kind: MessageKind, offers: tuple[Offer, ...] = ()) -> None:
+    def _reply(self, message: Message, kind: MessageKind, offers: tuple[Offer, ...] = ()) -> None:
         # If there is no room for it the question is not answered, which whoever asked is prepared for.
-        self._send(letter.sender, Message(kind=kind, sender=self._slot, number=letter.number, offers=offers))
+        self._send(
+            message.sender, Message(kind=kind, sender=self._slot, number=message.number, offers=offers)
+        )
 
-    def _take(self, letter: Message) -> None:
+    def _take(self, message: Message) -> None:
         """End one of ours; whoever asked has seen that it is its owner."""
-        for held in self._here(letter.key):
-            if held.ticket == letter.ticket:
-                held.end().add_done_callback(functools.partial(self._ended, letter))
+        for held in self._here(message.key):
+            if held.ticket == message.ticket:
+                held.end().add_done_callback(functools.partial(self._ended, message))
                 return
-        self._reply(letter, MessageKind.ENDED)  # it has ended meanwhile
+        self._reply(message, MessageKind.ENDED)  # it has ended meanwhile
 
-    def _ended(self, letter: Message, _ended: asyncio.Future[None]) -> None:
-        self._reply(letter, MessageKind.ENDED)
+    def _ended(self, message: Message, _ended: asyncio.Future[None]) -> None:
+        self._reply(message, MessageKind.ENDED)
 
-    def _offered(self, letter: Message) -> None:
-        question = self._questions.get(letter.number)
-        if question is None or letter.sender not in question.asked:
+    def _offered(self, message: Message) -> None:
+        question = self._questions.get(message.number)
+        if question is None or message.sender not in question.asked:
             return
-        question.asked.discard(letter.sender)
-        question.claims += [Claim(self, letter.sender, question.key, offer) for offer in letter.offers]
+        question.asked.discard(message.sender)
+        question.claims += [Claim(self, message.sender, question.key, offer) for offer in message.offers]
         if not question.asked:
             question.tell()
 

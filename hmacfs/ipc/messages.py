@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class MessageKind(enum.StrEnum):
-    """What a letter is."""
+    """What a message is."""
 
     ASK = "ask"
     OFFER = "offer"
@@ -50,17 +50,17 @@ class Message:
     offers: tuple[Offer, ...] = ()
 
 
-def write(letter: Message) -> bytes:
-    """Return a letter's bytes."""
-    values = (letter.kind, letter.sender, letter.number, letter.key, letter.ticket, letter.offers)
+def write(message: Message) -> bytes:
+    """Return a message's bytes."""
+    values = (message.kind, message.sender, message.number, message.key, message.ticket, message.offers)
     return json.dumps(values).encode("ascii")
 
 
 def read(data: bytes) -> Message | None:
-    """Return the letter; None if these bytes are none."""
+    """Return the message; None if these bytes are none."""
     try:
         kind, sender, number, key, ticket, offers = json.loads(data)
-        letter = Message(
+        message = Message(
             kind=MessageKind(kind),
             sender=sender,
             number=number,
@@ -70,13 +70,13 @@ def read(data: bytes) -> Message | None:
         )
     except (ValueError, TypeError, RecursionError):
         return None
-    return letter if _is_sound(letter) else None
+    return message if _is_sound(message) else None
 
 
-def _is_sound(letter: Message) -> bool:
-    numbers: list[Any] = [letter.sender, letter.number, letter.ticket]
-    texts: list[Any] = [letter.key]
-    for offer in letter.offers:
+def _is_sound(message: Message) -> bool:
+    numbers: list[Any] = [message.sender, message.number, message.ticket]
+    texts: list[Any] = [message.key]
+    for offer in message.offers:
         numbers += [offer.ticket, offer.length]
         texts += [offer.owner, "" if offer.content_type is None else offer.content_type]
     return all(type(number) is int for number in numbers) and all(isinstance(text, str) for text in texts)

@@ -18,14 +18,14 @@ _ROW_BYTES: Final = CELLS * _CELL_BYTES
 
 
 def create(slots: int) -> int:
-    """Make an empty board for so many workers; give its descriptor. Raises OSError."""
-    fd = os.memfd_create("hmacfs-board", os.MFD_CLOEXEC)
+    """Make an empty table for so many workers; give its descriptor. Raises OSError."""
+    fd = os.memfd_create("hmacfs-presence", os.MFD_CLOEXEC)
     os.truncate(fd, slots * _ROW_BYTES)
     return fd
 
 
 class PresenceTable:
-    """The board as the worker in one slot sees it."""
+    """The table as the worker in one slot sees it."""
 
     def __init__(self, fd: int, slot: int) -> None:
         """Own `fd`, and clear the row of `slot`: whoever was there before has nothing under way any more."""

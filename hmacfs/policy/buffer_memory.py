@@ -1,6 +1,6 @@
 """How the memory for buffers is shared: among workers, and among the transfers of one that must hold bytes.
 
-Nobody is refused. A buffer is as large as memory allows, each thread of the lane can always have the
+Nobody is refused. A buffer is as large as memory allows, each thread of `DiskThreads` can always have the
 smallest one, and where not even those fit there are fewer threads, for which transfers wait.
 """
 
@@ -12,7 +12,7 @@ from typing import Final
 from hmacfs.model import KiB
 from hmacfs.policy import buffer_classes
 from hmacfs.policy.buffer_classes import Classes
-from hmacfs.policy.buffers import LANE_THREADS, MOST_LENT_BYTES
+from hmacfs.policy.buffers import DISK_THREADS, MOST_LENT_BYTES
 
 # What a worker reads heads and small uploads with, whatever its share.
 LEAST_SLAB_BYTES: Final = 128 * KiB
@@ -42,9 +42,9 @@ def share(limit: int, workers: int, wanted: Classes) -> Share:
     most = min(wanted.most, buffer_classes.floor(own // 2))
     fitting = Classes(least=min(wanted.least, most), most=most)
     slab = max(most, LEAST_SLAB_BYTES)
-    lent = min(own - slab, LANE_THREADS * min(most, MOST_LENT_BYTES))
+    lent = min(own - slab, DISK_THREADS * min(most, MOST_LENT_BYTES))
     least = min(fitting.least, MOST_LENT_BYTES)
-    threads = min(lent // least, LANE_THREADS)
+    threads = min(lent // least, DISK_THREADS)
     return Share(slab=slab, lent=lent, least=least, threads=threads, classes=fitting)
 
 

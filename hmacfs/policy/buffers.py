@@ -49,7 +49,7 @@ MOST_LENT_BYTES: Final = 1 * MiB
 
 # Threads that wait for the disk in the loop's place: as many as a disk's queue gains from. Each works on one
 # slab, however many transfers there are, and that is all the memory there is for it.
-LANE_THREADS: Final = 4
+DISK_THREADS: Final = 4
 
 # Whether a file is in memory is asked for so much of it at once, and only where that may spare a long wait.
 # Then the question costs a microsecond for 16 MiB; a cold part is read so far ahead of the part being sent.

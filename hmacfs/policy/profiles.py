@@ -99,19 +99,19 @@ class Observations:
     """How many uploads spoke each."""
 
 
-def updated(profile: Profile, sight: Observations, bounds: quality.LineThresholds, now: float) -> Profile:
-    """Return what is known after `sight`, at wall-clock time `now`."""
+def updated(profile: Profile, observed: Observations, bounds: quality.LineThresholds, now: float) -> Profile:
+    """Return what is known after `observed`, at wall-clock time `now`."""
     known = faded(profile, now)
-    round_trip_s = sight.round_trips_s / sight.round_trips if sight.round_trips else None
-    uploads = estimator.updated_by_all(known.uploads, sight.uploads, round_trip_s)
-    if round_trip_s is not None and not sight.uploads.started:
-        trip = smoothing.updated(uploads.round_trip_s, round_trip_s, max(sight.taking_s, round_trip_s))
+    round_trip_s = observed.round_trips_s / observed.round_trips if observed.round_trips else None
+    uploads = estimator.updated_by_all(known.uploads, observed.uploads, round_trip_s)
+    if round_trip_s is not None and not observed.uploads.started:
+        trip = smoothing.updated(uploads.round_trip_s, round_trip_s, max(observed.taking_s, round_trip_s))
         uploads = replace(uploads, round_trip_s=trip)
     taking = known.taking
-    if sight.taking_s > 0:
-        taking = smoothing.updated(taking, sight.taken / sight.taking_s, sight.taking_s)
+    if observed.taking_s > 0:
+        taking = smoothing.updated(taking, observed.taken / observed.taking_s, observed.taking_s)
     dialect, votes = known.dialect, known.votes
-    for name, count in sight.dialects.items():
+    for name, count in observed.dialects.items():
         dialect, votes = _vote(dialect, votes, name, count)
     found = replace(known, uploads=uploads, taking=taking, dialect=dialect, votes=votes, seen=now)
     line = None

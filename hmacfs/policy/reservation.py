@@ -27,7 +27,7 @@ UPLOAD_INODES: Final = 3
 def must_reserve(length: int, spare_bytes: int) -> bool:
     """Say whether `length` bytes must be reserved where `spare_bytes` are left beside them and the margin.
 
-    Not if a whole crowd of such uploads would find room without touching the margin: then nobody can take
+    Not if very many such uploads at once would find room without touching the margin: then nobody can take
     away what this one needs. Near the margin every byte is reserved, since others may look at the same time.
     """
     return length > SMALL_BYTES or spare_bytes < CROWD * length

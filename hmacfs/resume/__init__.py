@@ -109,34 +109,34 @@ def _upload_door(head: Head) -> UploadProtocol | None:
     return UploadProtocol.RANGE if b"content-range" in head.fields and head.method == "PUT" else None
 
 
-def read(door: UploadProtocol, head: Head) -> UploadRequest:
-    """Return what `head` asks for in the language `door`; raises Refused as the language's `read`."""
-    return _READ[door](head)
+def read(protocol: UploadProtocol, head: Head) -> UploadRequest:
+    """Return what `head` asks for in the language `protocol`; raises Refused as the language's `read`."""
+    return _READ[protocol](head)
 
 
 def created(ask: UploadRequest, state: UploadState, location: str, limits: UploadLimits) -> Reply:
     """Answer CREATE: where the upload is, by its URL (chunked: by its id)."""
-    return _VOICES[ask.door].created(ask, state, location, limits)
+    return _VOICES[ask.protocol].created(ask, state, location, limits)
 
 
 def appended(ask: UploadRequest, state: UploadState, limits: UploadLimits) -> Reply:
     """Answer APPEND: how far the upload has come, or that it is whole."""
-    return _VOICES[ask.door].appended(ask, state, limits)
+    return _VOICES[ask.protocol].appended(ask, state, limits)
 
 
 def told(ask: UploadRequest, state: UploadState, limits: UploadLimits) -> Reply:
     """Answer STATUS."""
-    return _VOICES[ask.door].told(ask, state, limits)
+    return _VOICES[ask.protocol].told(ask, state, limits)
 
 
 def cancelled(ask: UploadRequest) -> Reply:
     """Answer CANCEL."""
-    return _VOICES[ask.door].cancelled(ask)
+    return _VOICES[ask.protocol].cancelled(ask)
 
 
 def finished_fields(ask: UploadRequest, state: UploadState) -> list[tuple[str, str]]:
     """Return the fields that go onto a slot's own 201 where a resumable request has finished it."""
-    return _VOICES[ask.door].finished_fields(ask, state)
+    return _VOICES[ask.protocol].finished_fields(ask, state)
 
 
 def common_fields(head: Head) -> list[tuple[str, str]]:
@@ -144,10 +144,10 @@ def common_fields(head: Head) -> list[tuple[str, str]]:
 
     A page of another origin may see the fields of its language; which origins may is said by `http.cors`.
     """
-    door = detect(head)
-    if door is None:
+    protocol = detect(head)
+    if protocol is None:
         return []
-    fields = [("Tus-Resumable", tus.VERSION)] if door is UploadProtocol.TUS else []
+    fields = [("Tus-Resumable", tus.VERSION)] if protocol is UploadProtocol.TUS else []
     return [*fields, cors.RESUMABLE] if b"origin" in head.fields else fields
 
 

@@ -43,17 +43,17 @@ def read(head: Head) -> UploadRequest:
     if head.method not in methods:
         raise Refused(errors.METHOD_NOT_ALLOWED, fields=(("Allow", ", ".join([*methods, "OPTIONS"])),))
     if head.path == STATUS:
-        return UploadRequest(door=UploadProtocol.CHUNKED, act=Action.STATUS, session=_asked(head.query))
+        return UploadRequest(protocol=UploadProtocol.CHUNKED, act=Action.STATUS, session=_asked(head.query))
     session = fields.get(b"x-upload-session-id")
     if not session:
         return UploadRequest(
-            door=UploadProtocol.CHUNKED,
+            protocol=UploadProtocol.CHUNKED,
             act=Action.CREATE,
             length=counts.read("X-Total-Size", fields.get(b"x-total-size")),
             name=_name(fields.get(b"x-filename", b"")),
         )
     return UploadRequest(
-        door=UploadProtocol.CHUNKED,
+        protocol=UploadProtocol.CHUNKED,
         act=Action.APPEND,
         session=_session(session.decode("latin-1")),
         chunk=counts.read("X-Chunk-Number", fields.get(b"x-chunk-number")),

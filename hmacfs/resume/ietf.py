@@ -44,7 +44,7 @@ def read(head: Head) -> UploadRequest:
     act = _ACTS.get(head.method)
     if act is None:
         raise Refused(errors.METHOD_NOT_ALLOWED)
-    ask = UploadRequest(door=UploadProtocol.IETF, act=act, version=_version(head))
+    ask = UploadRequest(protocol=UploadProtocol.IETF, act=act, version=_version(head))
     if act in (Action.CREATE, Action.APPEND):
         _read_content(ask, head)
     else:

@@ -35,7 +35,7 @@ def read(head: Head) -> UploadRequest:
         if head.length:
             raise Refused(errors.RANGE_ON_PUT)
         empty = Refused(errors.RANGE_ON_PUT) if head.chunked else None
-        return UploadRequest(door=UploadProtocol.RANGE, act=Action.STATUS, length=length, empty=empty)
+        return UploadRequest(protocol=UploadProtocol.RANGE, act=Action.STATUS, length=length, empty=empty)
     start, last = (counts.read("Content-Range", match[group]) for group in (1, 2))
     body = last + 1 - start
     if not start <= last < length:
@@ -43,7 +43,7 @@ def read(head: Head) -> UploadRequest:
     if head.body_length not in {None, body}:
         raise Refused(errors.LENGTH_REQUIRED if head.length is None else errors.RANGE_ON_PUT)
     return UploadRequest(
-        door=UploadProtocol.RANGE,
+        protocol=UploadProtocol.RANGE,
         act=Action.APPEND,
         offset=start,
         length=length,

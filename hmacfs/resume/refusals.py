@@ -28,7 +28,7 @@ def length_wrong(ask: UploadRequest, state: UploadState) -> Refused:
 
     For tus and chunks the latter is 413, for the others everything about lengths is 400.
     """
-    if ask.door in (UploadProtocol.IETF, UploadProtocol.RANGE) or (
+    if ask.protocol in (UploadProtocol.IETF, UploadProtocol.RANGE) or (
         ask.length is not None and ask.length != state.length
     ):
         return Refused(errors.UPLOAD_LENGTH, f"the upload has {state.length} bytes")
@@ -37,7 +37,7 @@ def length_wrong(ask: UploadRequest, state: UploadState) -> Refused:
 
 def checksum_wrong(ask: UploadRequest) -> Refused:
     """Return the refusal of a body that is not what its digest says."""
-    return Refused(errors.CHECKSUM_MISMATCH if ask.door is UploadProtocol.TUS else errors.DIGEST_MISMATCH)
+    return Refused(errors.CHECKSUM_MISMATCH if ask.protocol is UploadProtocol.TUS else errors.DIGEST_MISMATCH)
 
 
 def too_large(ask: UploadRequest, limits: UploadLimits) -> Refused:
@@ -47,5 +47,5 @@ def too_large(ask: UploadRequest, limits: UploadLimits) -> Refused:
         UploadProtocol.IETF: structured.limit(limits, ask.version),
         UploadProtocol.RANGE: structured.limit(limits),
     }
-    fields = (told[ask.door],) if ask.door in told else ()
+    fields = (told[ask.protocol],) if ask.protocol in told else ()
     return Refused(errors.TOO_LARGE, f"at most {limits.most} bytes are taken", fields=fields)

@@ -47,7 +47,7 @@ class Checksum:
 class UploadRequest:
     """One request of a resumable upload."""
 
-    door: UploadProtocol
+    protocol: UploadProtocol
     act: Action
     offset: int = 0
     """Where in the file the body begins; for APPEND and CREATE. Of a chunk `chunked.place` says it."""

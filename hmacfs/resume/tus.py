@@ -55,7 +55,7 @@ def read(head: Head) -> UploadRequest:
     if fields.get(b"tus-resumable") != VERSION.encode():
         raise Refused(errors.TUS_VERSION)
     act = _act(head)
-    ask = UploadRequest(door=UploadProtocol.TUS, act=act)
+    ask = UploadRequest(protocol=UploadProtocol.TUS, act=act)
     if act is Action.CREATE:
         _read_creation(ask, fields, content=head.body_length)
     elif act is Action.APPEND:

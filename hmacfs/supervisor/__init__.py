@@ -89,7 +89,7 @@ class Supervisor:
             raise listeners.ListenError(f"what the service manager passed is no good: {error}") from error
         self._listeners = listeners.open_all(settings, slots, inherited)
         counters = metrics.create(slots)
-        self._fleet = WorkerPool(
+        self._pool = WorkerPool(
             loop,
             self._log,
             settings,
@@ -102,7 +102,7 @@ class Supervisor:
         self._collector = metrics.Collector(
             metrics.attach(counters),
             slots,
-            workers=lambda: self._fleet.alive,
+            workers=lambda: self._pool.alive,
             disk_free_bytes=lambda: shutil.disk_usage(settings.server.storage_path).free,
             disk_size_bytes=lambda: shutil.disk_usage(settings.server.storage_path).total,
         )
@@ -127,14 +127,14 @@ class Supervisor:
         except listeners.ListenError:
             listeners.close_all(self._listeners)
             raise
-        self._fleet.start()
+        self._pool.start()
         self._tick()
         try:
             return await self._ended
         finally:
             if self._operators is not None:
                 self._operators.stop()
-            self._fleet.close()
+            self._pool.close()
             self._log.flush()
 
     def _open_admin(self) -> admin.AdminServer | None:
@@ -161,9 +161,9 @@ class Supervisor:
             store.HealthCheck("workers", self._workers_fault(), downloads=True),
             *(self._breaker_check(dependency) for dependency in Dependency),
             store.HealthCheck("uploads_barred", self._barred_fault()),
-            *self._health.check(rules(self._settings), self._fleet.index_inodes()),
+            *self._health.check(rules(self._settings), self._pool.index_inodes()),
         ]
-        serving = f"{self._fleet.serving} of {self._fleet.slots} workers serve"
+        serving = f"{self._pool.serving} of {self._pool.slots} workers serve"
         return [
             *(
                 admin.ReadinessCheck(name, not fault, fault or (serving if name == "workers" else ""))
@@ -174,30 +174,30 @@ class Supervisor:
         ]
 
     def _workers_fault(self) -> str:
-        fleet = self._fleet
-        if silent := fleet.silent(time.monotonic()):
-            return f"{silent} of {fleet.slots} workers do not answer"
-        if fleet.serving == fleet.slots:
+        pool = self._pool
+        if silent := pool.silent(time.monotonic()):
+            return f"{silent} of {pool.slots} workers do not answer"
+        if pool.serving == pool.slots:
             return ""
         what = " the new configuration" if self._reloading else ""
-        return f"{fleet.serving} of {fleet.slots} workers serve{what} yet"
+        return f"{pool.serving} of {pool.slots} workers serve{what} yet"
 
     def _barred_fault(self) -> str:
-        barred = self._fleet.barred
-        return f"{len(barred)} of {self._fleet.slots} workers refuse uploads: {barred[0]}" if barred else ""
+        barred = self._pool.barred
+        return f"{len(barred)} of {self._pool.slots} workers refuse uploads: {barred[0]}" if barred else ""
 
     def _breaker_check(self, dependency: Dependency) -> store.HealthCheck:
-        refusing = self._fleet.refusing(dependency)
-        words = f"{refusing} of {self._fleet.slots} workers put uploads off, since it keeps failing"
+        refusing = self._pool.refusing(dependency)
+        words = f"{refusing} of {self._pool.slots} workers put uploads off, since it keeps failing"
         return store.HealthCheck(dependency.value, words if refusing else "")
 
     def _on_change(self) -> None:
         """Announce what a change among the workers amounts to."""
         if self._stopping:
-            if self._fleet.alive == 0 and not self._ended.done():
+            if self._pool.alive == 0 and not self._ended.done():
                 self._log.event("info", "serve-stopped")
                 self._ended.set_result(0)
-        elif self._fleet.all_ready:
+        elif self._pool.all_ready:
             if not self._announced:
                 self._announced = True
                 self._log.event(
@@ -205,10 +205,10 @@ class Supervisor:
                     "serve-ready",
                     listening=" ".join(listener.name for listener in self._listeners),
                     operators=self._operators.name if self._operators else "",
-                    workers=self._fleet.alive,
+                    workers=self._pool.alive,
                     pid=os.getpid(),
                 )
-                self._notifier.ready(f"{self._fleet.alive} workers")
+                self._notifier.ready(f"{self._pool.alive} workers")
             if self._reloading:
                 self._reloading = False
                 self._log.event("info", "reload-done")
@@ -239,20 +239,20 @@ class Supervisor:
         self._log.reconfigure(self._settings.logging)
         self._reloading = True
         self._health.hold(rules(self._settings).directories)
-        self._fleet.reload(self._settings)
+        self._pool.reload(self._settings)
         self._log.flush()
 
     def _reopen_logs(self) -> None:
         """Let go of a log file that was moved away, here and in every worker."""
         self._log.reopen()
-        self._fleet.reopen_logs()
+        self._pool.reopen_logs()
         self._log.event("info", "log-reopened")
         self._log.flush()
 
     def _stop(self) -> None:
         """Drain; at the second signal, end."""
         if self._stopping:
-            self._fleet.kill()
+            self._pool.kill()
             if not self._ended.done():
                 self._ended.set_result(1)
             return
@@ -264,14 +264,14 @@ class Supervisor:
         # First ours, then the workers' copies once they have accepted what is queued: whoever closes
         # last resets what has come since.
         listeners.close_all(self._listeners)
-        self._fleet.drain(seconds)
-        self._loop.call_later(seconds + GRACE_S, self._fleet.kill)
+        self._pool.drain(seconds)
+        self._loop.call_later(seconds + GRACE_S, self._pool.kill)
         self._on_change()
 
     def _tick(self) -> None:
         now = self._loop.time()
         if not self._stopping:
-            self._fleet.kill_stuck(now)
+            self._pool.kill_stuck(now)
         if self._watchdog_s is not None:
             self._notifier.watchdog()
         self._log.flush()

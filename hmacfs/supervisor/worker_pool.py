@@ -191,7 +191,7 @@ class WorkerPool:
         if self._ending:
             return
         listeners = tuple(listener.of(member.slot).fileno() for listener in self._listeners)
-        post = self._boxes.of(member.slot)
+        fds = self._boxes.of(member.slot)
         member.started = self._loop.time()
         try:
             ours, theirs = socket.socketpair()
@@ -200,7 +200,7 @@ class WorkerPool:
                 # -P: nothing is imported from the current directory, which may well hold uploads.
                 member.process = subprocess.Popen(
                     [sys.executable, "-P", "-m", "hmacfs", "worker", str(theirs.fileno())],
-                    pass_fds=(theirs.fileno(), self._counters, *listeners, *post.descriptors),
+                    pass_fds=(theirs.fileno(), self._counters, *listeners, *fds.descriptors),
                     stdin=subprocess.DEVNULL,
                     env={k: v for k, v in os.environ.items() if k not in systemd.VARIABLES},
                 )
@@ -216,7 +216,7 @@ class WorkerPool:
             listeners=listeners,
             tls_listeners=tuple(one.of(member.slot).fileno() for one in self._listeners if one.tls),
             counters=self._counters,
-            post=post,
+            fds=fds,
             version=self._version,
         )
         self._loop.add_reader(member.pipe.fileno(), self._on_message, member)

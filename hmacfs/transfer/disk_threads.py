@@ -28,7 +28,7 @@ class DiskThreads:
         """Serve `loop` with some of `slabs`."""
         self.slabs = slabs
         self._loop = loop
-        self._threads = ThreadPoolExecutor(buffers.LANE_THREADS, "hmacfs-lane")
+        self._threads = ThreadPoolExecutor(buffers.DISK_THREADS, "hmacfs-disk")
         self._free = asyncio.Semaphore(slabs.holders)
         self._tasks: set[asyncio.Task[None]] = set()
         self._disk = disk_latency.Disk()

@@ -49,12 +49,12 @@ class PageCache:
                 return limit
         return max(self._until - start, 0)
 
-    async def read_ahead(self, moved: int, slab: _core.Slab, lane: DiskThreads) -> None:
-        """Have the next bytes read into memory by a thread of `lane`."""
+    async def read_ahead(self, moved: int, slab: _core.Slab, disk_threads: DiskThreads) -> None:
+        """Have the next bytes read into memory by a thread of `disk_threads`."""
         start = self._next(moved)
         length = min(slab.size, self._span.stop - start)
         with contextlib.suppress(OSError):  # which the sender will meet
-            await lane.run(_read, self._file, memoryview(slab)[:length], start)
+            await disk_threads.run(_read, self._file, memoryview(slab)[:length], start)
         self._until = start + length
 
     def _next(self, moved: int) -> int:

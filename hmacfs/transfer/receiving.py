@@ -38,24 +38,24 @@ class BodyTransfer:
         "_aside",
         "_asked",
         "_began",
+        "_disk_threads",
         "_filling",
         "_finished",
         "_first",
-        "_lane",
         "_left",
         "_looked",
         "_missed",
         "_received",
+        "_scheduler",
         "_sink",
-        "_site",
         "_sock",
         "_stopped",
-        "_turns",
+        "_tuner",
     )
 
     def __init__(  # noqa: PLR0913 - one call site; each is a different noun
         self,
-        turns: Scheduler,
+        scheduler: Scheduler,
         sock: Descriptor,
         *,
         sink: FileSink,
@@ -72,9 +72,9 @@ class BodyTransfer:
         `rate` is what its client usually sends, in bytes per second. Raises OSError if the socket
         cannot be watched.
         """
-        self._turns = turns
-        self._lane = turns.lane
-        self._site = turns.site
+        self._scheduler = scheduler
+        self._disk_threads = scheduler.disk_threads
+        self._tuner = scheduler.tuner
         self._sock = sock
         self._sink = sink
         self._first = first
@@ -82,15 +82,15 @@ class BodyTransfer:
         self._advanced = advanced
         self._finished = finished
         self._stopped = False
-        self._aside = False  # whether the lane is at it
+        self._aside = False  # whether a thread is at it
         self._missed = False  # whether a turn came meanwhile
-        self._filling = turns.site.begin(left, rate)
+        self._filling = scheduler.tuner.begin(left, rate)
         self._asked = 0  # bytes that would have fitted into what was read with
         self._received = 0  # those that came
-        self._began = self._looked = turns.loop.time()
-        turns.register(sock, self, READABLE)
+        self._began = self._looked = scheduler.loop.time()
+        scheduler.register(sock, self, READABLE)
         if first:
-            turns.reschedule(self)
+            scheduler.reschedule(self)
 
     @property
     def waits_for_disk(self) -> bool:
@@ -104,16 +104,16 @@ class BodyTransfer:
         if self._aside:
             self._missed = True
             return 0
-        if self._lane.slow:
+        if self._disk_threads.slow:
             self._step_aside()
             return 0
         # What is read is stored before anybody else has the slab, so a slow client costs no memory by it.
-        top = self._site.top
+        top = self._tuner.top
         tells = self._filling.size >= top  # whether it is fast enough to tell what that class costs
         began_ns = time.thread_time_ns() if tells else 0
         moved, dry = self._move(top, limit)
         if tells:
-            self._site.record_cost(top, moved, time.thread_time_ns() - began_ns)
+            self._tuner.record_cost(top, moved, time.thread_time_ns() - began_ns)
         self._look(moved, self._left, dry=dry)
         return moved
 
@@ -125,8 +125,8 @@ class BodyTransfer:
         """Read no more; `finished` is not told. A thread may still store what it has: `BodySink.storing`."""
         if not self._stopped:
             self._stopped = True
-            self._turns.unregister(self._sock)
-            self._site.end(self._received, self._asked, self._turns.loop.time() - self._began)
+            self._scheduler.unregister(self._sock)
+            self._tuner.end(self._received, self._asked, self._scheduler.loop.time() - self._began)
 
     def _move(self, size: int, limit: int) -> tuple[int, bool]:
         """Receive at most about `limit` bytes, `size` at a time; give how many, and if that was all."""
@@ -135,8 +135,8 @@ class BodyTransfer:
             # Before the first read: what was read and may not be stored yet would have to be kept.
             with self._sink.guard(1, wait=False) as now:
                 # No more is read than has room, or each of many uploads would keep what it had read too much.
-                while now and moved < limit and not self._lane.slow and (fits := self._sink.fits):
-                    data, why = self._draw(self._turns.slab, size, min(limit - moved, fits))
+                while now and moved < limit and not self._disk_threads.slow and (fits := self._sink.fits):
+                    data, why = self._draw(self._scheduler.slab, size, min(limit - moved, fits))
                     count = self._store(data)
                     moved += count
                     if self._settle(count, why):
@@ -147,7 +147,7 @@ class BodyTransfer:
             self._end(broken)
             return moved, False
         if now and not self._first:
-            self._turns.reschedule(self)
+            self._scheduler.reschedule(self)
         else:  # the lock may be held for as long as a flush takes
             self._step_aside()
         return moved, False
@@ -168,7 +168,7 @@ class BodyTransfer:
         return memoryview(slab)[:got], why
 
     def _store(self, data: memoryview) -> int:
-        """Write what can be written quickly; the rest is kept for the lane."""
+        """Write what can be written quickly; the rest is kept for a thread."""
         if not data:
             return 0
         count = 0
@@ -178,7 +178,7 @@ class BodyTransfer:
             self._end(broken)
         else:
             self._first = bytes(data[count:])
-        self._lane.note(self._sink.waited_s)
+        self._disk_threads.note(self._sink.waited_s)
         return count
 
     def _settle(self, count: int, why: int) -> bool:
@@ -197,41 +197,41 @@ class BodyTransfer:
 
     def _look(self, came: int, left: int, *, dry: bool) -> None:
         """Follow the client after a look that found `came` bytes; `dry` if there were no more, of `left`."""
-        self._filling = self._site.look(self._filling, came, dry=dry)
-        now = self._turns.loop.time()
+        self._filling = self._tuner.look(self._filling, came, dry=dry)
+        now = self._scheduler.loop.time()
         if dry and came and not self._stopped:
             wakes_from = read_threshold.updated(
-                self._turns.wakes_from(self._sock),
+                self._scheduler.wakes_from(self._sock),
                 came,
                 now - self._looked,
                 received=self._received,
                 left=left,
             )
-            self._turns.wake_from(self._sock, wakes_from)
+            self._scheduler.wake_from(self._sock, wakes_from)
         self._looked = now
 
     def _step_aside(self) -> None:
-        """Leave the next bytes to the lane."""
+        """Leave the next bytes to a thread."""
         self._aside = True
-        self._lane.begin(self._receive_aside())
+        self._disk_threads.begin(self._receive_aside())
 
     async def _receive_aside(self) -> None:
         """Receive what fits into one slab, and write it on a thread."""
         count, why = 0, _core.DONE
         try:
-            async with self._lane.lend(self._to_hold) as slab:
+            async with self._disk_threads.lend(self._to_hold) as slab:
                 if not self._stopped:
                     data, why = self._draw(slab, slab.size, slab.size)
                     count = len(data)
                     self._look(count, self._left - count, dry=why == _core.WAIT)
                     if data:
-                        await self._lane.store(self._sink, self._sink.take, data)
+                        await self._disk_threads.store(self._sink, self._sink.take, data)
         except Exception as error:  # noqa: BLE001 - the border: told to whoever waits for the body
             self._end(error)
         self._aside = False
         missed, self._missed = self._missed, False
         if not self._settle(count, why) or (missed and not self._stopped):
-            self._turns.reschedule(self)
+            self._scheduler.reschedule(self)
 
     def _to_hold(self) -> int:
         """Return the class of the slab for what has come; no larger, since the disk may hold it for long."""
@@ -240,7 +240,7 @@ class BodyTransfer:
         except OSError:  # which reading will find too
             has_come = 0
         size = min(self._filling.size, buffers.MOST_LENT_BYTES)
-        return min(size, self._site.classes.fit(min(self._left, has_come)))
+        return min(size, self._tuner.classes.fit(min(self._left, has_come)))
 
     def _end(self, broken: Exception | Broken | None) -> None:
         if not self._stopped:

@@ -50,10 +50,10 @@ class Scheduler:
         "_queue",
         "_queued",
         "_silent",
-        "lane",
+        "disk_threads",
         "loop",
-        "site",
         "slab",
+        "tuner",
     )
 
     def __init__(
@@ -62,18 +62,18 @@ class Scheduler:
         connections: Sized,
         *,
         slab: _core.Slab,
-        lane: DiskThreads,
-        site: BufferTuner,
+        disk_threads: DiskThreads,
+        tuner: BufferTuner,
     ) -> None:
         """Share `loop` with the `connections` of the worker.
 
-        One turn at a time may use `slab`; what the disk delays goes to `lane`. `site` knows how much of the
-        slab a transfer should use.
+        One turn at a time may use `slab`; what the disk delays goes to `disk_threads`. `tuner` knows how much
+        of the slab a transfer should use.
         """
         self.loop = loop
         self.slab = slab
-        self.lane = lane
-        self.site = site
+        self.disk_threads = disk_threads
+        self.tuner = tuner
         self._connections = connections
         self._epoll = select.epoll()
         self._movers: dict[int, Transfer] = {}

@@ -33,11 +33,11 @@ _ACKED: Final = struct.Struct("=120xQ")
 class ReplyTransfer(abc.ABC):
     """One reply on its way to the client: it owns the reply's file, and closes it at its one end."""
 
-    __slots__ = ("_aside", "_budget", "_finished", "_stopped", "_turns", "_warmth", "error", "reply")
+    __slots__ = ("_aside", "_budget", "_finished", "_pages", "_scheduler", "_stopped", "error", "reply")
 
     def __init__(
         self,
-        turns: Scheduler,
+        scheduler: Scheduler,
         *,
         reply: Reply,
         pieces: tuple[bytes | Span, ...],
@@ -45,12 +45,12 @@ class ReplyTransfer(abc.ABC):
         finished: Callable[[str], None],
     ) -> None:
         """Prepare to send `pieces`, at most `budget` bytes a turn; `finished` is told "" or why it failed."""
-        self._turns = turns
+        self._scheduler = scheduler
         self._budget = budget
         self._finished = finished
         self._stopped = False
-        self._aside = False  # whether the lane reads what is to be sent next
-        self._warmth = None if reply.file is None else PageCache.of(reply.file.descriptor, pieces)
+        self._aside = False  # whether a thread reads what is to be sent next
+        self._pages = None if reply.file is None else PageCache.of(reply.file.descriptor, pieces)
         self.reply = reply
         self.error: Exception | None = None
         """The fault of ours that has ended it."""
@@ -77,28 +77,28 @@ class ReplyTransfer(abc.ABC):
         """Send at most `limit` bytes; give how many."""
         if self._stopped or self._aside:
             return 0
-        if self._warmth is not None:
-            limit = self._warmth.cached_bytes(self.moved, limit)
+        if self._pages is not None:
+            limit = self._pages.cached_bytes(self.moved, limit)
             if not limit:
                 self._aside = True
-                self._turns.lane.begin(self._warm_up(self._warmth))
+                self._scheduler.disk_threads.begin(self._warm_up(self._pages))
                 return 0
         before = self.moved
         self._send(limit)
         return self.moved - before
 
-    async def _warm_up(self, warmth: PageCache) -> None:
+    async def _warm_up(self, pages: PageCache) -> None:
         """Have the next part of the file read by a thread, which may wait for the disk."""
-        lane = self._turns.lane
+        disk_threads = self._scheduler.disk_threads
         try:
-            async with lane.lend(lambda: buffers.MOST_LENT_BYTES) as slab:
+            async with disk_threads.lend(lambda: buffers.MOST_LENT_BYTES) as slab:
                 if not self._stopped:
-                    await warmth.read_ahead(self.moved, slab, lane)
+                    await pages.read_ahead(self.moved, slab, disk_threads)
         except Exception as error:  # noqa: BLE001 - the border: nothing else would end the reply
             self.fail(error)
         self._aside = False
         if not self._stopped:
-            self._turns.reschedule(self)
+            self._scheduler.reschedule(self)
 
     def fail(self, error: Exception) -> None:
         """End for good: a fault of ours."""
@@ -129,7 +129,7 @@ class PlainReplyTransfer(ReplyTransfer):
 
     def __init__(  # noqa: PLR0913 - one call site; each is a different noun
         self,
-        turns: Scheduler,
+        scheduler: Scheduler,
         sock: Descriptor,
         *,
         reply: Reply,
@@ -139,7 +139,7 @@ class PlainReplyTransfer(ReplyTransfer):
         sent: int = 0,
     ) -> None:
         """Prepare to send `pieces`; `sent` bytes of the reply went out before."""
-        super().__init__(turns, reply=reply, pieces=pieces, budget=plan.budget, finished=finished)
+        super().__init__(scheduler, reply=reply, pieces=pieces, budget=plan.budget, finished=finished)
         self._sock = sock
         self._watched = False
         self._before = sent
@@ -160,7 +160,7 @@ class PlainReplyTransfer(ReplyTransfer):
         try:
             why = self._flow.step(limit)
             if why == _core.WAIT and not self._watched:
-                self._turns.register(self._sock, self, WRITABLE)
+                self._scheduler.register(self._sock, self, WRITABLE)
                 self._watched = True
         except OSError as error:
             # EIO of the file's disk cannot be answered any more: the head is out.
@@ -171,10 +171,10 @@ class PlainReplyTransfer(ReplyTransfer):
             elif why == _core.ENDED:
                 self._end("file_shrunk")
             elif why == _core.BUDGET:
-                self._turns.reschedule(self)
+                self._scheduler.reschedule(self)
 
     def _end(self, why: str) -> None:
-        self._turns.unregister(self._sock)
+        self._scheduler.unregister(self._sock)
         super()._end(why)
 
 
@@ -199,7 +199,7 @@ class TlsReplyTransfer(ReplyTransfer):
 
     def __init__(  # noqa: PLR0913 - one call site; each is a different noun
         self,
-        turns: Scheduler,
+        scheduler: Scheduler,
         sock: socket.socket,
         transport: asyncio.WriteTransport,
         is_full: Callable[[], bool],
@@ -211,7 +211,7 @@ class TlsReplyTransfer(ReplyTransfer):
     ) -> None:
         """Prepare to give `pieces` to `transport` whenever not `is_full`; `sock` tells what has arrived."""
         budget = min(plan.budget, buffers.TLS_TURN_BYTES)
-        super().__init__(turns, reply=reply, pieces=pieces, budget=budget, finished=finished)
+        super().__init__(scheduler, reply=reply, pieces=pieces, budget=budget, finished=finished)
         self._sock = sock
         self._transport = transport
         self._is_full = is_full
@@ -237,7 +237,7 @@ class TlsReplyTransfer(ReplyTransfer):
         """Go on if the transport was waited for: it has room again."""
         if self._waiting:
             self._waiting = False
-            self._turns.reschedule(self)
+            self._scheduler.reschedule(self)
 
     def _acknowledged(self) -> int:
         try:
@@ -272,7 +272,7 @@ class TlsReplyTransfer(ReplyTransfer):
         elif self._current == len(self._pieces):
             self._end("")
         else:
-            self._turns.reschedule(self)
+            self._scheduler.reschedule(self)
 
     def _next(self, limit: int) -> list[bytes]:
         """Return what comes next, at most `limit` bytes; less only where the reply or the file ends."""

@@ -55,10 +55,14 @@ TUS = {"Tus-Resumable": "1.0.0", "Upload-Length": "5"}
 IETF = {"Upload-Complete": "?1"}
 RANGE = {"Content-Range": "bytes 0-4/5"}
 ASKED = (
-    *((door, {}) for door in DOORS),
-    *((door, TUS) for door in DOORS if "/files/" in door),
-    *((door, IETF) for door in DOORS if door.startswith(("PATCH /files", "PUT /upload", "HEAD /upload"))),
-    *((door, RANGE) for door in DOORS if door.startswith("PUT /upload")),
+    *((protocol, {}) for protocol in DOORS),
+    *((protocol, TUS) for protocol in DOORS if "/files/" in protocol),
+    *(
+        (protocol, IETF)
+        for protocol in DOORS
+        if protocol.startswith(("PATCH /files", "PUT /upload", "HEAD /upload"))
+    ),
+    *((protocol, RANGE) for protocol in DOORS if protocol.startswith("PUT /upload")),
 )
 
 
@@ -285,18 +289,18 @@ def gauge() -> Gauge:
 
 @pytest.mark.parametrize("name", sorted(field_names.looked_up() - FRAMING))
 def test_a_field(server: Server, gauge: Gauge, name: str) -> None:
-    for door, language in ASKED:
+    for protocol, language in ASKED:
         named = {key: value for key, value in language.items() if key.lower() != name}
         named |= {} if name == "accept" else {"Accept": "text/plain"}
-        plain_s = server.cost_s(request(door, {**named, name: "a"}), tries=3)
+        plain_s = server.cost_s(request(protocol, {**named, name: "a"}), tries=3)
         for value in VALUES:
-            dear = functools.partial(server.field_s, door, named, f"{name}: {value}")
-            assert gauge.is_cheap(dear, plain_s), (door, value[:40])
+            dear = functools.partial(server.field_s, protocol, named, f"{name}: {value}")
+            assert gauge.is_cheap(dear, plain_s), (protocol, value[:40])
 
 
 @pytest.mark.parametrize(("door", "language"), ASKED)
-def test_a_target(server: Server, gauge: Gauge, door: str, language: dict[str, str]) -> None:
-    path = door.partition("?")[0]
+def test_a_target(server: Server, gauge: Gauge, protocol: str, language: dict[str, str]) -> None:
+    path = protocol.partition("?")[0]
     plain_s = server.cost_s(request(f"{path}a", language), tries=3)
     for more in (*(f"?{query}" for query in QUERIES), *PATHS):
         dear = functools.partial(server.target_s, f"{path}{more}", language)

@@ -52,9 +52,9 @@ class Run:
 
         url = f"{self.server.url}{self.path}"
         patience = RetryPolicy(self.retries, chance=lambda: 0.5, rest=rest, say=lambda _: None)
-        async with Transport({}, timeout_s=self.timeout_s) as wire:
+        async with Transport({}, timeout_s=self.timeout_s) as transport:
             with PartialDownload(self.target, url, force=self.force) as sink:
-                await Download(wire, url, sink, patience, lambda *at: self.moved.append(at)).run()
+                await Download(transport, url, sink, patience, lambda *at: self.moved.append(at)).run()
 
 
 @pytest.fixture

@@ -62,10 +62,10 @@ class Run:
 
         patience = RetryPolicy(self.retries, chance=lambda: 0.5, rest=rest, say=self.said.append)
         place = Destination.read(f"{self.server.url}/files/{self.fragment}", "text/plain")
-        async with Transport({}, timeout_s=self.timeout_s) as wire:
+        async with Transport({}, timeout_s=self.timeout_s) as transport:
             with Source(file) as source:
                 joined = ParallelUpload(
-                    wire,
+                    transport,
                     source,
                     place,
                     patience,

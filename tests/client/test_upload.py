@@ -54,9 +54,9 @@ class Run:
 
         patience = RetryPolicy(self.retries, chance=lambda: 0.5, rest=rest, say=self.said.append)
         place = Destination(url=f"{self.server.url}{self.path}", content_type="text/plain")
-        async with Transport({}, timeout_s=self.timeout_s) as wire:
+        async with Transport({}, timeout_s=self.timeout_s) as transport:
             with Source(file) as source:
-                upload = Upload(wire, source, place, patience, chunk=self.chunk, moved=self.moved.append)
+                upload = Upload(transport, source, place, patience, chunk=self.chunk, moved=self.moved.append)
                 return await upload.run()
 
 

@@ -69,9 +69,9 @@ def known(worker: ClientProfiles, client: str = HOST, owner: str = "") -> bytes:
 
 
 def download(worker: ClientProfiles, rate: float, client: str = HOST, seconds: float = 4.0) -> None:
-    sight = worker.observations(known(worker, client))
-    sight.taken += int(rate * seconds)
-    sight.taking_s += seconds
+    observed = worker.observations(known(worker, client))
+    observed.taken += int(rate * seconds)
+    observed.taking_s += seconds
 
 
 async def shared(*workers: ClientProfiles) -> None:

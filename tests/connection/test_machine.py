@@ -241,7 +241,7 @@ class Machine(RuleBasedStateMachine):
     @rule(slow=st.booleans())
     def disk(self, slow: bool) -> None:  # noqa: FBT001 - drawn
         for _ in range(1 if slow else 100):
-            self.bench.lane.note(1.0 if slow else 0.0)
+            self.bench.disk_threads.note(1.0 if slow else 0.0)
 
     @precondition(lambda self: self.bench.threads.jobs)
     @rule(index=st.integers(0, 3))
@@ -296,7 +296,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def rouse(self) -> None:
-        self.bench.turns.wake_stalled()
+        self.bench.scheduler.wake_stalled()
         self.bench.turn()
 
     @rule(
@@ -327,12 +327,12 @@ class Machine(RuleBasedStateMachine):
             if client.sock.fileno() >= 0:
                 client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 client.sock.close()
-        service, lane = bench.service, bench.lane
+        service, disk_threads = bench.service, bench.disk_threads
         bench.until(lambda: not service.connections, "every connection is lost")
-        bench.until(lambda: not service.errands, "every answer is given")
-        bench.until(lambda: not lane._tasks, "no thread has work")
-        turns = bench.turns
-        assert (turns._movers, list(turns._queue), turns._deferred) == ({}, [], {})
+        bench.until(lambda: not service.tasks, "every answer is given")
+        bench.until(lambda: not disk_threads._tasks, "no thread has work")
+        scheduler = bench.scheduler
+        assert (scheduler._movers, list(scheduler._queue), scheduler._deferred) == ({}, [], {})
         assert bench.slabs._holders == 0
         gauges = (metrics.CONNECTIONS, metrics.ACTIVE_UPLOADS, metrics.ACTIVE_DOWNLOADS, metrics.LENT_BYTES)
         assert [bench.row.read(gauge) for gauge in gauges] == [0, 0, 0, 0]

@@ -44,20 +44,20 @@ class Link:
 def inherited(boxes: Channels, slot: int) -> ChannelFds:
     """Return what a process of its own would inherit."""
     given = boxes.of(slot)
-    shared = tuple(os.dup(box) for box in given.boxes)
-    return ChannelFds(inbox=os.dup(given.inbox), boxes=shared, board=os.dup(given.board))
+    shared = tuple(os.dup(box) for box in given.outboxes)
+    return ChannelFds(inbox=os.dup(given.inbox), outboxes=shared, presence_table=os.dup(given.presence_table))
 
 
 @contextlib.contextmanager
 def worker(boxes: Channels, slot: int) -> Iterator[ActiveUploads]:
     """Be a worker; give its plain PUTs."""
-    neighbours = Peers(asyncio.get_running_loop(), slot, inherited(boxes, slot))
-    underway = ActiveUploads(neighbours)
-    neighbours.listen(underway)
+    peers = Peers(asyncio.get_running_loop(), slot, inherited(boxes, slot))
+    underway = ActiveUploads(peers)
+    peers.listen(underway)
     try:
         yield underway
     finally:
-        neighbours.close()
+        peers.close()
 
 
 @contextlib.contextmanager
@@ -144,7 +144,7 @@ def test_who_does_not_answer_is_waited_for_no_longer_than_that() -> None:
     """Somebody was in the last slot, and has noted on the board that it has the PUT."""
 
     async def act(workers: Workers, boxes: Channels) -> None:
-        PresenceTable(os.dup(boxes.of(2).board), 2).count(KEY, 1)
+        PresenceTable(os.dup(boxes.of(2).presence_table), 2).count(KEY, 1)
         began = time.monotonic()
         await workers[0].take_over(KEY, belongs_to("alice"))
         assert time.monotonic() - began >= channel.ANSWER_S
@@ -161,8 +161,8 @@ def test_who_does_not_answer_is_waited_for_no_longer_than_that() -> None:
 
 def test_a_full_box_is_no_answer() -> None:
     async def act(workers: Workers, boxes: Channels) -> None:
-        PresenceTable(os.dup(boxes.of(2).board), 2).count(KEY, 1)
-        fill(boxes.of(2).boxes[2])
+        PresenceTable(os.dup(boxes.of(2).presence_table), 2).count(KEY, 1)
+        fill(boxes.of(2).outboxes[2])
         assert await least_s(workers[0]) < channel.ANSWER_S
 
     together(act)
@@ -172,11 +172,11 @@ def test_an_offer_that_cannot_be_taken_is_busy() -> None:
     """The worker that has it has answered, and then its box is full."""
 
     async def act(workers: Workers, boxes: Channels) -> None:
-        PresenceTable(os.dup(boxes.of(2).board), 2).count(KEY, 1)
+        PresenceTable(os.dup(boxes.of(2).presence_table), 2).count(KEY, 1)
         taking = asyncio.ensure_future(workers[0].take_over(KEY, belongs_to("alice")))
         asked = await letter_in(boxes.of(2).inbox)
         assert (asked.kind, asked.sender, asked.key) == (MessageKind.ASK, 0, KEY)
-        fill(boxes.of(2).boxes[2])
+        fill(boxes.of(2).outboxes[2])
         offer = Offer(1, 1000, "alice", "text/plain")
         answer(boxes, Message(kind=MessageKind.OFFER, sender=2, number=asked.number, offers=(offer,)))
         with pytest.raises(Refused) as caught:
@@ -191,7 +191,7 @@ def test_strange_letters_change_nothing() -> None:
         link = Link()
         with held(workers[0], link, "alice") as mine:
             offer = Offer(1, 1000, "alice", "text/plain")
-            for letter in (
+            for message in (
                 Message(kind=MessageKind.OFFER, sender=1, number=NUMBER, offers=(offer,)),
                 Message(kind=MessageKind.ENDED, sender=1, number=NUMBER),
                 Message(kind=MessageKind.TAKE, sender=1, number=NUMBER, key=KEY, ticket=mine.ticket + 1),
@@ -199,8 +199,8 @@ def test_strange_letters_change_nothing() -> None:
                 Message(kind=MessageKind.TAKE, sender=SLOTS, number=NUMBER, key=KEY, ticket=mine.ticket),
                 Message(kind=MessageKind.TAKE, sender=-1, number=NUMBER, key=KEY, ticket=mine.ticket),
             ):
-                answer(boxes, letter)
-            with socket.socket(fileno=os.dup(boxes.of(0).boxes[0])) as box:
+                answer(boxes, message)
+            with socket.socket(fileno=os.dup(boxes.of(0).outboxes[0])) as box:
                 box.send(b"no letter")
             taking = asyncio.ensure_future(workers[1].take_over(KEY, belongs_to("bob")))
             await taking  # those before were read then
@@ -220,15 +220,15 @@ async def letter_in(fd: int) -> Message:
     """Return the next letter in the box of somebody who is not there."""
     with socket.socket(fileno=os.dup(fd)) as inbox:
         data = await asyncio.get_running_loop().sock_recv(inbox, 1 << 16)
-    letter = messages.read(data)
-    assert letter is not None
-    return letter
+    message = messages.read(data)
+    assert message is not None
+    return message
 
 
-def answer(boxes: Channels, letter: Message) -> None:
+def answer(boxes: Channels, message: Message) -> None:
     """Put a letter into the first worker's box."""
-    with socket.socket(fileno=os.dup(boxes.of(0).boxes[0])) as box:
-        box.send(messages.write(letter))
+    with socket.socket(fileno=os.dup(boxes.of(0).outboxes[0])) as box:
+        box.send(messages.write(message))
 
 
 def test_the_board_shows_who_must_be_asked() -> None:

@@ -29,14 +29,14 @@ JSON = st.recursive(
 
 
 @given(LETTERS)
-def test_what_is_written_is_read(letter: Message) -> None:
-    assert messages.read(messages.write(letter)) == letter
+def test_what_is_written_is_read(message: Message) -> None:
+    assert messages.read(messages.write(message)) == message
 
 
 @given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
 def test_anything_else_is_no_letter_or_a_sound_one(data: bytes) -> None:
-    letter = messages.read(data)
-    assert letter is None or messages.read(messages.write(letter)) == letter
+    message = messages.read(data)
+    assert message is None or messages.read(messages.write(message)) == message
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hmacfs.model import KiB, MiB
 from hmacfs.policy import buffer_classes, buffer_memory
-from hmacfs.policy.buffers import HEAD_BYTES, LANE_THREADS, MOST_LENT_BYTES
+from hmacfs.policy.buffers import DISK_THREADS, HEAD_BYTES, MOST_LENT_BYTES
 
 LIMITS = st.integers(1 * MiB, 1 << 34)
 WORKERS = st.integers(1, 1024)
@@ -20,9 +20,9 @@ def test_workers_together_stay_within_the_limit(limit: int, workers: int, least:
     share = buffer_memory.share(limit, workers, buffer_classes.between(1 << least, 1 << most))
     assert share.slab + share.lent <= max(limit // workers, buffer_memory.LEAST_SHARE_BYTES)
     assert share.slab >= max(share.classes.most, HEAD_BYTES)
-    assert 1 <= share.threads <= LANE_THREADS
+    assert 1 <= share.threads <= DISK_THREADS
     assert share.threads * share.least <= share.lent
-    assert share.lent <= LANE_THREADS * MOST_LENT_BYTES
+    assert share.lent <= DISK_THREADS * MOST_LENT_BYTES
 
 
 def test_with_plenty_nothing_is_smaller_than_asked_for() -> None:

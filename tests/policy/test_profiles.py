@@ -37,8 +37,8 @@ SIGHTS = st.builds(
 
 
 def after(*sights: Observations, now: float = NOW, profile: Profile = UNKNOWN) -> Profile:
-    for sight in sights:
-        profile = profiles.updated(profile, sight, LineThresholds(), now)
+    for observed in sights:
+        profile = profiles.updated(profile, observed, LineThresholds(), now)
     return profile
 
 
@@ -111,8 +111,8 @@ def test_chunks_follow_what_is_known() -> None:
 @given(st.lists(SIGHTS, max_size=10), st.floats(0, 10 * DAY_S))
 def test_whatever_is_seen_a_profile_makes_sense(sights: list[Observations], pause_s: float) -> None:
     profile = UNKNOWN
-    for number, sight in enumerate(sights):
-        profile = profiles.updated(profile, sight, LineThresholds(), NOW + number * pause_s)
+    for number, observed in enumerate(sights):
+        profile = profiles.updated(profile, observed, LineThresholds(), NOW + number * pause_s)
     for one in (profile.uploads.rate, profile.uploads.interruptions, profile.taking):
         assert one.value >= 0
         assert one.evidence_s >= 0
@@ -129,11 +129,11 @@ def test_whatever_is_seen_a_profile_makes_sense(sights: list[Observations], paus
 
 
 @given(SIGHTS, st.integers(0, 3))
-def test_two_workers_that_saw_half_each_know_what_one_would(sight: Observations, times: int) -> None:
+def test_two_workers_that_saw_half_each_know_what_one_would(observed: Observations, times: int) -> None:
     """Since each adds to what is shared, nothing is counted twice."""
-    profile = after(*[sight] * times)
-    one = after(sight, sight, profile=profile)
-    assert one.uploads.started == profile.uploads.started + 2 * sight.uploads.started
+    profile = after(*[observed] * times)
+    one = after(observed, observed, profile=profile)
+    assert one.uploads.started == profile.uploads.started + 2 * observed.uploads.started
 
 
 @pytest.mark.parametrize(

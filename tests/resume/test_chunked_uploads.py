@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ID = "0123456789abcdef0123456789abcdef"
 LIMITS = UploadLimits(most=1000, chunk=4, lives_s=60.0)
-CHUNK = UploadRequest(door=UploadProtocol.CHUNKED, act=Action.APPEND, session=ID, chunk=1)
+CHUNK = UploadRequest(protocol=UploadProtocol.CHUNKED, act=Action.APPEND, session=ID, chunk=1)
 
 
 def state(offset: int = 6, *, complete: bool = False) -> UploadState:
@@ -135,7 +135,7 @@ def test_requests_that_are_refused(line: str, fields: list[str], refusal: Refusa
 def test_the_chunks_are_the_file(length: int, chunk_bytes: int) -> None:
     spans = []
     for number in range(chunked.count(length, chunk_bytes)):
-        ask = UploadRequest(door=UploadProtocol.CHUNKED, act=Action.APPEND, chunk=number)
+        ask = UploadRequest(protocol=UploadProtocol.CHUNKED, act=Action.APPEND, chunk=number)
         body = min(chunk_bytes, length - number * chunk_bytes)
         spans.append(chunked.place(ask, head("PUT /chunked-upload", body=body), length, chunk_bytes))
     assert [span.start for span in spans] == [0, *(span.stop for span in spans[:-1])]
@@ -155,7 +155,7 @@ def test_the_chunks_are_the_file(length: int, chunk_bytes: int) -> None:
     ],
 )
 def test_chunks_that_do_not_fit(chunk: int, body: int, refusal: Refusal) -> None:
-    ask = UploadRequest(door=UploadProtocol.CHUNKED, act=Action.APPEND, chunk=chunk)
+    ask = UploadRequest(protocol=UploadProtocol.CHUNKED, act=Action.APPEND, chunk=chunk)
     with pytest.raises(Refused) as caught:
         chunked.place(ask, head("PUT /chunked-upload", body=body), 10, 4)
     assert caught.value.refusal is refusal

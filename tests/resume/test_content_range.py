@@ -27,7 +27,7 @@ LIMITS = UploadLimits(most=1000, chunk=100, lives_s=60.0)
 def test_parts(value: str, body: int | None, want: tuple[Action, int, int]) -> None:
     asked = ranges.read(head("PUT /u/a/b", f"Content-Range: {value}", body=body))
     assert (asked.act, asked.offset, asked.length) == want
-    assert asked.door is UploadProtocol.RANGE
+    assert asked.protocol is UploadProtocol.RANGE
 
 
 @pytest.mark.parametrize(

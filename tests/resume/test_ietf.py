@@ -26,7 +26,7 @@ def state(offset: int = 5, length: int | None = 11, *, complete: bool = False) -
 
 
 def ask(version: int | None = 8) -> UploadRequest:
-    return UploadRequest(door=UploadProtocol.IETF, act=Action.APPEND, offset=7, version=version)
+    return UploadRequest(protocol=UploadProtocol.IETF, act=Action.APPEND, offset=7, version=version)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_requests(
 ) -> None:
     asked = ietf.read(head(line, INTEROP, *fields, body=body))
     assert (asked.act, asked.offset, asked.length, asked.ends) == want
-    assert (asked.door, asked.version) == (UploadProtocol.IETF, 8)
+    assert (asked.protocol, asked.version) == (UploadProtocol.IETF, 8)
 
 
 @pytest.mark.parametrize(

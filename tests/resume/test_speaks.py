@@ -143,19 +143,19 @@ def heads(draw: st.DrawFn) -> Head:
         ("PUT /upload/chunked-upload", ["X-Upload-Session-ID: 1"], None),
     ],
 )
-def test_the_language_of_a_request(line: str, fields: list[str], door: UploadProtocol | None) -> None:
-    assert resume.detect(head(line, *fields)) is door
+def test_the_language_of_a_request(line: str, fields: list[str], protocol: UploadProtocol | None) -> None:
+    assert resume.detect(head(line, *fields)) is protocol
 
 
 @given(asked=heads())
 def test_any_request_is_read_or_refused(asked: Head) -> None:
-    door = resume.detect(asked)
-    for one in UploadProtocol if door is None else [door]:
+    protocol = resume.detect(asked)
+    for one in UploadProtocol if protocol is None else [protocol]:
         try:
             ask = resume.read(one, asked)
         except Refused:
             continue
-        assert ask.door is one
+        assert ask.protocol is one
         assert 0 <= ask.offset <= 2**63 - 1
         assert ask.length is None or 0 <= ask.length <= 2**63 - 1
         if (
@@ -169,9 +169,9 @@ def test_any_request_is_read_or_refused(asked: Head) -> None:
 @given(asked=heads())
 def test_all_languages_can_answer_whatever_they_read(asked: Head) -> None:
     state = UploadState(offset=3, length=5, complete=False, expires=0.0)
-    for door in UploadProtocol:
+    for protocol in UploadProtocol:
         try:
-            ask = resume.read(door, asked)
+            ask = resume.read(protocol, asked)
         except Refused:
             continue
         answers = [
@@ -183,7 +183,7 @@ def test_all_languages_can_answer_whatever_they_read(asked: Head) -> None:
         assert {answer.status for answer in answers} <= {200, 201, 204}
         assert all(text.isascii() for answer in answers for field in answer.fields for text in field)
         assert resume.interim(ask, "/files/a", 3, LIMITS) is None or (
-            door is UploadProtocol.IETF and not asked.http10 and ask.version in {6, 7, 8}
+            protocol is UploadProtocol.IETF and not asked.http10 and ask.version in {6, 7, 8}
         )
 
 

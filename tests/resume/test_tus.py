@@ -36,12 +36,12 @@ def append(*fields: str, body: int | None = 6) -> UploadRequest:
 
 
 def ask(act: Action = Action.APPEND) -> UploadRequest:
-    return UploadRequest(door=UploadProtocol.TUS, act=act, offset=7)
+    return UploadRequest(protocol=UploadProtocol.TUS, act=act, offset=7)
 
 
 def test_the_protocols_first_example() -> None:
     asked = append("Upload-Offset: 70", body=30)
-    assert (asked.door, asked.act, asked.offset, asked.length) == (
+    assert (asked.protocol, asked.act, asked.offset, asked.length) == (
         UploadProtocol.TUS,
         Action.APPEND,
         70,

@@ -162,13 +162,13 @@ def test_what_was_dropped_while_it_was_published_does_not_harm_the_next(
         with await one.sessions.take_over(NAME, mine) as old:
             write(old, b"hello")
             await one.sessions.keep(old)
-            sealed = one.sessions._endings.seal(old, "upload/U/it")
+            sealed = one.sessions._completion.seal(old, "upload/U/it")
             # As a request does that asks meanwhile, and by which the storage is found to have lost bytes.
             with await other.sessions.take_over(NAME, mine) as asking:
                 other.sessions._keeping.discard(asking)
             await other.sessions.begin(NAME, terms(), 5)
             await append(other, NAME, b"he")
-            one.sessions._endings.mark_stored(old)
+            one.sessions._completion.mark_stored(old)
             assert sealed is not None
             sealed.close()
         found = await other.sessions.durable_status(NAME, mine)
@@ -321,7 +321,7 @@ def test_of_many_at_once_one_has_it_and_every_byte_is_of_one(pair: tuple[Store, 
     def race(letter: int) -> int:
         store, written = pair[letter % 2], 0
         while written < 60:
-            with contextlib.suppress(Refused), store.sessions._ledger.take_over(NAME, anybody) as writing:
+            with contextlib.suppress(Refused), store.sessions._registry.take_over(NAME, anybody) as writing:
                 for _ in range(20):
                     write(writing, bytes([letter]))
                     written += 1
@@ -354,7 +354,7 @@ def test_whoever_finishes_at_the_same_time_is_told_to_wait_and_nobody_hangs(
         with await one.sessions.take_over(NAME, mine) as writing:
             write(writing, b"hello")
             await one.sessions.keep(writing)
-            sealed = one.sessions._endings.seal(writing, "upload/U/it")
+            sealed = one.sessions._completion.seal(writing, "upload/U/it")
             others = await asyncio.gather(*(finish(one if n % 2 else other) for n in range(30)))
             assert sealed is not None
             sealed.close()

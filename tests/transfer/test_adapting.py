@@ -114,7 +114,7 @@ def test_many_uploads_to_a_slow_disk_share_little_memory_and_none_fails(memory: 
             given.append(size)
             most[0] = max(most[0], sum(given))
 
-        shared = stages.turns(loop, slab=MiB, lent=note, memory=memory)
+        shared = stages.scheduler(loop, slab=MiB, lent=note, memory=memory)
         many = [Stage(loop, length=MiB, shared=shared, slow=True) for _ in range(24)]
         sending = [loop.create_task(stage.send(BODY)) for stage in many]
         assert [await stage.ended for stage in many] == [None] * len(many)
@@ -125,7 +125,7 @@ def test_many_uploads_to_a_slow_disk_share_little_memory_and_none_fails(memory: 
         assert sum(given) == 0
         for stage in many:
             stage.receiving.abort()
-        await shared.lane.close()
+        await shared.disk_threads.close()
         shared.close()
         for stage in many:
             stage.leave()

@@ -142,11 +142,11 @@ def test_a_disk_found_slow_is_left_to_threads_and_taken_back_when_fast() -> None
         await stage.send(BODY[:1000])
         await until(lambda: bool(stage.advanced))
         assert stage.lent == []
-        stage.lane.note(2 * disk_latency.ALARM_S)
+        stage.disk_threads.note(2 * disk_latency.ALARM_S)
         sent = loop.create_task(stage.send(BODY[1000:]))
         await until(lambda: bool(stage.lent))
-        while stage.lane.slow:
-            stage.lane.note(0.0)
+        while stage.disk_threads.slow:
+            stage.disk_threads.note(0.0)
         assert await stage.ended is None
         await sent
         assert stage.stored == BODY
@@ -177,7 +177,7 @@ def test_large_ones_take_turns_and_leave_the_loop_to_others() -> None:
     """Two bodies that are there already: their pieces alternate, and a third party runs in between."""
 
     async def scene(loop: asyncio.AbstractEventLoop) -> None:
-        turns = stages.turns(loop, slab=MiB, connections=range(3))
+        scheduler = stages.scheduler(loop, slab=MiB, connections=range(3))
         order: list[str] = []
 
         class Mover:
@@ -187,14 +187,14 @@ def test_large_ones_take_turns_and_leave_the_loop_to_others() -> None:
             def turn(self, limit: int) -> int:
                 order.append(self.name)
                 if len(order) < 6:
-                    turns.reschedule(self)
+                    scheduler.reschedule(self)
                 return limit
 
             def fail(self, error: Exception) -> None:
                 raise error
 
         for name in ("a", "b"):
-            turns.reschedule(Mover(name))
+            scheduler.reschedule(Mover(name))
         for _ in range(12):
             await asyncio.sleep(0)
             order.append("-")
@@ -202,7 +202,7 @@ def test_large_ones_take_turns_and_leave_the_loop_to_others() -> None:
         assert shown.replace("-", "") == "ababab"[: shown.count("a") + shown.count("b")]
         assert "ab" not in shown
         assert "ba" not in shown
-        turns.close()
-        await turns.lane.close()
+        scheduler.close()
+        await scheduler.disk_threads.close()
 
     play(scene)

@@ -39,8 +39,8 @@ class Stage:
     ) -> None:
         self.loop = loop
         self.lent: list[int] = []
-        self.turns = stages.turns(loop, slab=4 * KiB, lent=self.lent.append)
-        self.lane = self.turns.lane
+        self.scheduler = stages.scheduler(loop, slab=4 * KiB, lent=self.lent.append)
+        self.disk_threads = self.scheduler.disk_threads
         self.ours, self.theirs = socket.socketpair()
         for sock in (self.ours, self.theirs):
             sock.setblocking(False)
@@ -63,7 +63,7 @@ class Stage:
             file=File(Descriptor(self.file), len(content), 0, 0),
         )
         self.sending = transfer.PlainReplyTransfer(
-            self.turns,
+            self.scheduler,
             Descriptor(self.ours.fileno(), owned=False),
             reply=reply,
             pieces=tuple(pieces),
@@ -86,7 +86,7 @@ class Stage:
         return bytes(received)
 
     def close(self) -> None:
-        self.turns.close()
+        self.scheduler.close()
         self.ours.close()
         self.theirs.close()
 
@@ -246,7 +246,7 @@ def test_a_file_that_is_not_in_memory_is_read_beside_the_loop(
         assert stage.ends == [""]
         assert bool(stage.lent) is cold
         assert sum(stage.lent) == 0
-        await stage.lane.close()
+        await stage.disk_threads.close()
         stage.close()
 
     play(scene)
@@ -265,7 +265,7 @@ def test_an_abort_while_a_file_is_read_is_final(tmp_path: Path) -> None:
         stage = Stage(loop, [b"head", Span(0, MiB)], path=path)
         stage.sending.run()
         stage.sending.abort("client_gone")
-        await stage.lane.close()
+        await stage.disk_threads.close()
         assert stage.ends == ["client_gone"]
         assert stage.sending.moved == 0
         stage.close()

@@ -29,7 +29,7 @@ async def begin(loop: asyncio.AbstractEventLoop, length: int) -> Stage:
     stage = Stage(loop, length=length, tcp=True)
     await stage.send(BODY[:FIRST])
     await until(functools.partial(stored, stage, FIRST))
-    assert stage.turns.wakes_from(stage.sock) == min(FIRST, length - FIRST)
+    assert stage.scheduler.wakes_from(stage.sock) == min(FIRST, length - FIRST)
     return stage
 
 
@@ -45,11 +45,11 @@ def test_a_few_bytes_are_looked_at_when_the_worker_looks_around() -> None:
     async def scene(loop: asyncio.AbstractEventLoop) -> None:
         stage = await begin(loop, MiB)
         await send_unseen(stage, 9_000)
-        stage.turns.wake_stalled()
+        stage.scheduler.wake_stalled()
         for _ in range(ITERATIONS):
             await asyncio.sleep(0)
         assert stored(stage, FIRST)  # it may just have begun to wait
-        stage.turns.wake_stalled()
+        stage.scheduler.wake_stalled()
         await until(functools.partial(stored, stage, 9_000))
         await stage.close()
 

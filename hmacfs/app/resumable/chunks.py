@@ -71,7 +71,7 @@ class GoChunkedUploads:
         )
         name = secrets.token_hex(_ID_BYTES)
         await engine.sessions.begin(name, terms, length)
-        link.authorize(ask.door)
+        link.authorize(ask.protocol)
         found = await engine.sessions.status(name, _whoever_shows(terms.owner))
         if not length:
             found = await self._finish(ask, name, found, _whoever_shows(terms.owner))
@@ -89,7 +89,7 @@ class GoChunkedUploads:
             return chunked.repeated(ask)
         with writing:
             await sessions.declare_length(writing, found.length, span.length)
-            link.authorize(ask.door)
+            link.authorize(ask.protocol)
             sink = SharedSink(writing.file, span.stop, writing.fence, start=span.start, room=writing.room)
             try:
                 await _fill(sink, span, head, link)

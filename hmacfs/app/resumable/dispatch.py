@@ -68,8 +68,8 @@ class Resumable:
             return self._collection.answer(head, link, endpoint, name)
         if self._chunks is not None and head.path in _CHUNKED:
             return self._chunks.answer(head, link)
-        if self._slots is not None and (door := resume.detect(head)) is not None:
-            return self._slots.answer(door, head, link, routing.find(head.path, self._endpoints))
+        if self._slots is not None and (protocol := resume.detect(head)) is not None:
+            return self._slots.answer(protocol, head, link, routing.find(head.path, self._endpoints))
         return None
 
     def unfinished(

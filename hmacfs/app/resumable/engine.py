@@ -109,7 +109,7 @@ class Engine:
         A body that must be empty is received. Raises what `ask` says if it is not.
         """
         if ask.empty is not None:
-            link.authorize(ask.door)
+            link.authorize(ask.protocol)
             await link.receive_into(transfer.Nothing(ask.empty), buffers.for_upload(Facts(length=0)))
             return dataclasses.replace(head, chunked=False, length=0)
         return head if ask.body is None else dataclasses.replace(head, length=ask.body)
@@ -162,7 +162,7 @@ class Engine:
         self._check(ask, head, Found(terms, 0, length, complete=False, used_s=self.now()))
         if ask.act is Action.CREATE and not head.has_body and ask.ends is None and length != 0:
             found = await self.sessions.renew(target.name, terms, length)
-            link.authorize(ask.door)
+            link.authorize(ask.protocol)
             return resume.created(ask, self.state(found), target.location, self.limits(terms.most))
         with await self.sessions.replace(target.name, terms, length, head.length or 0) as writing:
             return await self._take(ask, head, link, target, writing, created=ask.act is Action.CREATE)
@@ -193,7 +193,7 @@ class Engine:
         *,
         created: bool = False,
     ) -> Reply:
-        link.authorize(ask.door)
+        link.authorize(ask.protocol)
         limits = self.limits(writing.found.terms.most)
         if created and (interim := resume.interim(ask, target.location, None, limits)) is not None:
             link.send_interim(interim)
@@ -260,7 +260,7 @@ class Engine:
             writing, target.slot(found.terms), digest, None if sha256 is None else bytes.fromhex(sha256)
         )
         self._row.observe(metrics.COMMIT_SECONDS, time.monotonic() - began)
-        self._row.add(metrics.UPLOADS[ask.door])
+        self._row.add(metrics.UPLOADS[ask.protocol])
 
     def _check(self, ask: UploadRequest, head: Head, found: Found) -> None:
         """Refuse a body that does not belong where the upload goes on."""

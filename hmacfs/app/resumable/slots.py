@@ -51,13 +51,13 @@ class Slots:
         self._engine = engine
         self._underway = underway
 
-    async def answer(self, door: UploadProtocol, head: Head, link: UploadConnection, slot: Slot) -> Reply:
+    async def answer(self, protocol: UploadProtocol, head: Head, link: UploadConnection, slot: Slot) -> Reply:
         """Answer a request in one of the languages. Raises Refused."""
-        ask = resume.read(door, head)
+        ask = resume.read(protocol, head)
         head = await self._engine.settle(ask, head, link)
         target = self._target(head, slot)
         if ask.act is Action.CREATE or (
-            ask.act is Action.APPEND and door is UploadProtocol.RANGE and ask.offset == 0
+            ask.act is Action.APPEND and protocol is UploadProtocol.RANGE and ask.offset == 0
         ):
             return await self._create(ask, head, link, slot, target)
         await self._take_over(head, slot, target)
@@ -164,7 +164,7 @@ class Slots:
         stands = await engine.store.size_of(slot.key) is not None
         if stands or (await engine.sessions.drop(target.name, target.allowed)).complete:
             raise Refused(errors.EXISTS, "the upload is complete, and its file stays")
-        link.authorize(ask.door)
+        link.authorize(ask.protocol)
         return resume.cancelled(ask)
 
     def _terms_of_put(self, head: Head, slot: Slot, grant: Grant, length: int) -> UploadInfo:
@@ -173,7 +173,7 @@ class Slots:
             head,
             slot,
             grant,
-            UploadRequest(door=UploadProtocol.RANGE, act=Action.CREATE, checksums=told),
+            UploadRequest(protocol=UploadProtocol.RANGE, act=Action.CREATE, checksums=told),
             length,
         )
 

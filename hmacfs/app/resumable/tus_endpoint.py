@@ -64,10 +64,15 @@ class TusEndpoint:
     async def answer(self, head: Head, link: UploadConnection, endpoint: Endpoint, name: str) -> Reply:
         """Answer any request but GET and OPTIONS. Raises Refused."""
         # Who POSTs in neither language has most likely forgotten Tus-Resumable, and is told of it.
-        door = resume.detect(head) or (UploadProtocol.TUS if head.method == "POST" else UploadProtocol.IETF)
+        protocol = resume.detect(head) or (
+            UploadProtocol.TUS if head.method == "POST" else UploadProtocol.IETF
+        )
         held = auth.uploader(head, endpoint, now=self._engine.now())
-        ask = resume.read(door, head)
-        if (ask.act is Action.CREATE) == bool(name) or door in {UploadProtocol.RANGE, UploadProtocol.CHUNKED}:
+        ask = resume.read(protocol, head)
+        if (ask.act is Action.CREATE) == bool(name) or protocol in {
+            UploadProtocol.RANGE,
+            UploadProtocol.CHUNKED,
+        }:
             raise Refused(errors.METHOD_NOT_ALLOWED, fields=(("Allow", _allow(name)),))
         head = await self._engine.settle(ask, head, link)
         if ask.act is Action.CREATE:
@@ -150,7 +155,7 @@ class TusEndpoint:
                 if length > terms.most:
                     raise resume.too_large(ask, self._engine.limits(terms.most))
                 await sessions.begin(target.name, terms, length)
-            link.authorize(ask.door)
+            link.authorize(ask.protocol)
             # Nobody else may publish it, or the parts would stay and could be joined once more.
             [writing] = await sessions.hold([target.name], allowed)
             with writing:
@@ -202,7 +207,7 @@ class TusEndpoint:
     async def _cancel(self, ask: UploadRequest, link: UploadConnection, target: UploadTarget) -> Reply:
         """Drop an upload; also its file, if that is complete: its owner takes it back."""
         found = await self._engine.sessions.drop(target.name, target.allowed)
-        link.authorize(ask.door)
+        link.authorize(ask.protocol)
         if found.complete:
             await self._engine.store.remove(target.slot(found.terms))
         return resume.cancelled(ask)

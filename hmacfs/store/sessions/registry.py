@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 class Registry:
     """The unfinished uploads of one storage."""
 
-    def __init__(self, keeping: Keeping, progress: Progress, endings: Completion) -> None:
+    def __init__(self, keeping: Keeping, progress: Progress, completion: Completion) -> None:
         """Keep them as `keeping` has it."""
         self._keeping = keeping
         self._progress = progress
-        self._endings = endings
+        self._completion = completion
 
     def begin(self, name: str, terms: UploadInfo, length: int | None, come: Descriptor | None = None) -> bool:
         """Begin an upload; give whether there was none of this name.
@@ -94,7 +94,7 @@ class Registry:
             os.fdatasync(fd)
         if self.begin(name, terms, length, come):
             return
-        self._endings.drop_if(name, lambda note: _is_unlike(note, terms, length))
+        self._completion.drop_if(name, lambda note: _is_unlike(note, terms, length))
         if self.begin(name, terms, length, come):
             return
         with self._keeping.folder.note(name) as note, note.locked():
@@ -217,7 +217,7 @@ class Registry:
         if (found := self._untouched(name, allowed, drop=True)) is not None:
             return found
         with self.take_over(name, allowed) as writing:
-            return self._endings.drop(writing)
+            return self._completion.drop(writing)
 
     def _untouched(self, name: str, allowed: Allowed, *, drop: bool = False) -> Found | None:
         """Return what is known of an upload of which no byte has come; None if one may have.
@@ -257,7 +257,7 @@ class Registry:
             try:
                 self._name(name, note, terms)
             except FileExistsError:
-                self._endings.drop_if(name, is_stale)
+                self._completion.drop_if(name, is_stale)
             else:
                 return
 

@@ -62,8 +62,8 @@ class Sessions:
         """Where they lie; whoever looks after the storage opens it."""
         self._keeping = Keeping(self.folder, tree, clock_ns, paced=self._paced, drop_file=drop)
         self._progress = Progress(self._keeping)
-        self._endings = Completion(self._keeping)
-        self._ledger = Registry(self._keeping, self._progress, self._endings)
+        self._completion = Completion(self._keeping)
+        self._registry = Registry(self._keeping, self._progress, self._completion)
         self._pool = pool
         self._publish = publish
         self._resilience = resilience
@@ -98,12 +98,12 @@ class Sessions:
         Raises Refused EXISTS, TOO_MANY_UPLOADS.
         """
         self._admit()
-        return await self._run(self._ledger.begin, name, terms, length)
+        return await self._run(self._registry.begin, name, terms, length)
 
     async def renew(self, name: str, terms: UploadInfo, length: int | None) -> Found:
         """Begin an upload in place of any of this name, which brings no byte yet. Raises as `start`."""
         self._admit()
-        return await self._patiently(self._ledger.renew, name, terms, length)
+        return await self._patiently(self._registry.renew, name, terms, length)
 
     async def replace(self, name: str, terms: UploadInfo, length: int | None, count: int) -> WriteLease:
         """Begin an upload in place of any of this name, to write its first `count` bytes; a context.
@@ -112,18 +112,18 @@ class Sessions:
         being published.
         """
         self._admit()
-        return await self._patiently(self._ledger.replace, name, terms, length, count)
+        return await self._patiently(self._registry.replace, name, terms, length, count)
 
     async def durable_status(self, name: str, allowed: Allowed) -> Found:
         """Return how far an upload is; whoever was writing is through with that. Raises as `take_over`."""
-        return await self._run(self._ledger.durable_status, name, allowed)
+        return await self._run(self._registry.durable_status, name, allowed)
 
     async def status(self, name: str, allowed: Allowed) -> Found:
         """Return how far an upload is by its note, while others go on writing. The offset is not told.
 
         Raises Refused NOT_FOUND, also for somebody else's; UPLOAD_EXPIRED.
         """
-        return await self._run(self._ledger.status, name, allowed)
+        return await self._run(self._registry.status, name, allowed)
 
     async def take_over(self, name: str, allowed: Allowed) -> WriteLease:
         """Take over the right to write what comes next; a context.
@@ -131,7 +131,7 @@ class Sessions:
         Raises as `peek`, and Refused UPLOAD_TAKEN_OVER.
         """
         self._admit()
-        return await self._run(self._ledger.take_over, name, allowed)
+        return await self._run(self._registry.take_over, name, allowed)
 
     async def resume(
         self, name: str, allowed: Allowed, check: Callable[[Found], None], body: IncomingRange
@@ -142,7 +142,7 @@ class Sessions:
         Refused. Raises as `take_over`.
         """
         self._admit()
-        return await self._run(self._ledger.resume, name, allowed, check, body)
+        return await self._run(self._registry.resume, name, allowed, check, body)
 
     async def take_chunk(self, name: str, allowed: Allowed, number: int, *, alone: bool) -> WriteLease | None:
         """Take over the right to write one numbered chunk; None if that is stored. Raises as `peek`.
@@ -150,7 +150,7 @@ class Sessions:
         If it is to be `alone`, Refused BUSY while another chunk of the upload is being written.
         """
         self._admit()
-        return await self._run(self._ledger.take_chunk, name, allowed, number, alone=alone)
+        return await self._run(self._registry.take_chunk, name, allowed, number, alone=alone)
 
     async def declare_length(self, writing: WriteLease, length: int | None, count: int) -> None:
         """Prepare for `count` bytes more, and note how long the file will be if nobody has said so before.
@@ -205,7 +205,7 @@ class Sessions:
 
         Raises as `take_over`; BUSY while somebody else has one of them so.
         """
-        return await self._patiently(self._ledger.hold, names, allowed)
+        return await self._patiently(self._registry.hold, names, allowed)
 
     async def discard(self, held: Sequence[WriteLease]) -> None:
         """Drop uploads that `hold` has given."""
@@ -220,7 +220,7 @@ class Sessions:
         `digest` is the BLAKE3 of all of it, None if nobody has computed that; so with `sha256`. Raises
         Refused EXISTS, UPLOAD_TAKEN_OVER, SIZE_MISMATCH; BUSY if such a request is still at it.
         """
-        file = await self._patiently(self._endings.seal, writing, slot.key)
+        file = await self._patiently(self._completion.seal, writing, slot.key)
         if file is None:
             return
         terms, size = writing.found.terms, writing.found.offset
@@ -242,32 +242,32 @@ class Sessions:
             if upload.fault is not None and not upload.inode:  # its bytes could not be brought to the disk
                 await self._run(self._keeping.discard, writing)
             raise
-        await self._run(self._endings.mark_stored, writing)
+        await self._run(self._completion.mark_stored, writing)
 
     async def salvage(self, part: Part, name: str, terms: UploadInfo, *, empty: bool = False) -> None:
         """Keep what has come of a broken upload in one request, for whoever goes on with it.
 
         `empty`: even if that is nothing.
         """
-        await self._run(self._ledger.adopt, name, terms, part.length, part.file, empty=empty)
+        await self._run(self._registry.adopt, name, terms, part.length, part.file, empty=empty)
 
     async def drop(self, name: str, allowed: Allowed) -> Found:
         """Drop an upload and give what it was; what is published stays.
 
         Raises as `take_over`, and Refused BUSY if it is still being published.
         """
-        return await self._patiently(self._ledger.drop, name, allowed)
+        return await self._patiently(self._registry.drop, name, allowed)
 
     async def clear(self, name: str) -> None:
         """Drop whatever there is of this name: for whoever has a right to the place. Raises Refused BUSY."""
-        await self._patiently(self._endings.clear, name)
+        await self._patiently(self._completion.clear, name)
 
     def sweep(self, stop: threading.Event) -> int:
         """Drop what has been out of use for too long; give how many unfinished uploads that were.
 
         Blocks. Raises OSError.
         """
-        return self._endings.sweep(stop) if self.folder.fd != CLOSED else 0
+        return self._completion.sweep(stop) if self.folder.fd != CLOSED else 0
 
     async def _patiently(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Take a step for which nobody else may be publishing; who is may be through in a moment."""
