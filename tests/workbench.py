@@ -173,11 +173,11 @@ class Workbench:
     def turn(self, count: int = 8) -> None:
         """Let the loop go round `count` times."""
 
-        async def scheduler() -> None:
+        async def turns() -> None:
             for _ in range(count):
                 await asyncio.sleep(0)
 
-        self.loop.run_until_complete(scheduler())
+        self.loop.run_until_complete(turns())
 
     def until(self, true: Callable[[], bool], what: str) -> None:
         """Let the loop and the threads go on until it is so."""

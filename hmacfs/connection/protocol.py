@@ -64,7 +64,6 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
     """The protocol of one accepted socket."""
 
     __slots__ = (
-        "_acquaintance",
         "_aside",
         "_checked",
         "_direct",
@@ -73,6 +72,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         "_exchange",
         "_from_memory",
         "_kernel",
+        "_observer",
         "_paused",
         "_peer",
         "_pending",

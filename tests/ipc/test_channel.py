@@ -36,7 +36,7 @@ class Link:
         self.broken: list[Refused] = []
         self.heard = asyncio.Event()
 
-    def break_off(self, refused: Refused) -> None:
+    def abort_body(self, refused: Refused) -> None:
         self.broken.append(refused)
         self.heard.set()
 

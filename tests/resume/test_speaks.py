@@ -110,7 +110,7 @@ def heads(draw: st.DrawFn) -> Head:
 
 
 @pytest.mark.parametrize(
-    ("line", "fields", "door"),
+    ("line", "fields", "protocol"),
     [
         ("PUT /upload/a/b", [], None),
         ("POST /upload", ["Content-Type: multipart/form-data; boundary=x"], None),
