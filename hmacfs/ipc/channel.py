@@ -1,8 +1,8 @@
-"""The post between workers: a box for each, made before them, so that a successor finds it in its place.
+"""Messages between workers: an inbox for each, made before them, so that a successor finds it in its place.
 
-A box is one end of a SOCK_SEQPACKET pair (unix(7)): messages keep their bounds, and hundreds fit; of
-SOCK_DGRAM ten would fill it (net.unix.max_dgram_qlen). Nobody waits for room in a box: a question that finds
-none is not answered.
+An inbox is one end of a SOCK_SEQPACKET pair (unix(7)): messages keep their bounds, and hundreds fit; of
+SOCK_DGRAM ten would fill it (net.unix.max_dgram_qlen). Nothing waits for room in an inbox: a question that
+finds none is not answered.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ ANSWER_S: Final = 0.25
 # To bring what came to a slow disk: 1 GiB at 100 MB/s takes 10 s. Clients wait half a minute or more.
 ENDING_S: Final = 20.0
 # A type of content may be as long as the largest head.
-_LETTER_BYTES: Final = 256 * KiB
-_LETTERS_PER_TURN: Final = 64
+_MESSAGE_BYTES: Final = 256 * KiB
+_MESSAGES_PER_TURN: Final = 64
 _NUMBER_BITS: Final = 63
 
 
@@ -44,7 +44,7 @@ class ChannelFds:
     """What a worker inherits of it: descriptors."""
 
     inbox: int
-    """Its own box, to be read."""
+    """Its own end, to be read."""
     outboxes: tuple[int, ...]
     """Those of all slots, to be written to."""
     presence_table: int
@@ -57,26 +57,26 @@ class ChannelFds:
 
 
 class Channels:
-    """All boxes and the presence table, as what starts the workers holds them."""
+    """All inboxes and the presence table, as what starts the workers holds them."""
 
     def __init__(self, slots: int) -> None:
         """Make them. Raises OSError."""
         pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(slots)]
         self._inboxes = [inbox for inbox, _ in pairs]
-        self._boxes = [box for _, box in pairs]
-        for sock in (*self._inboxes, *self._boxes):
+        self._outboxes = [box for _, box in pairs]
+        for sock in (*self._inboxes, *self._outboxes):
             sock.setblocking(False)
         self._presence_table = presence.create(slots)
 
     def close(self) -> None:
         """Let go of them; workers keep what they have inherited."""
-        for sock in (*self._inboxes, *self._boxes):
+        for sock in (*self._inboxes, *self._outboxes):
             sock.close()
         os.close(self._presence_table)
 
     def of(self, slot: int) -> ChannelFds:
         """Return what the worker in `slot` inherits."""
-        outboxes = tuple(box.fileno() for box in self._boxes)
+        outboxes = tuple(box.fileno() for box in self._outboxes)
         return ChannelFds(
             inbox=self._inboxes[slot].fileno(), outboxes=outboxes, presence_table=self._presence_table
         )
@@ -128,7 +128,7 @@ class Peers:
         self._slot = slot
         self._presence_table = PresenceTable(fds.presence_table, slot)
         self._inbox = socket.socket(fileno=fds.inbox)
-        self._boxes = [socket.socket(fileno=fd) for fd in fds.outboxes]
+        self._outboxes = [socket.socket(fileno=fd) for fd in fds.outboxes]
         self._here: Callable[[str], list[ActiveUpload]] = _nothing
         self._questions: dict[int, _Question] = {}
         self._takings: dict[int, asyncio.Future[None]] = {}
@@ -141,7 +141,7 @@ class Peers:
     def close(self) -> None:
         """Hear no more, and write no more."""
         self._loop.remove_reader(self._inbox.fileno())
-        for sock in (self._inbox, *self._boxes):
+        for sock in (self._inbox, *self._outboxes):
             sock.close()
 
     def count(self, key: str, more: int) -> None:
@@ -192,20 +192,20 @@ class Peers:
     def _send(self, slot: int, message: Message) -> bool:
         """Put a message into another worker's box; return whether there was room for it."""
         try:
-            self._boxes[slot].send(messages.write(message))
+            self._outboxes[slot].send(messages.write(message))
         except OSError:
             return False
         return True
 
     def _read(self) -> None:
         """Look into our own box."""
-        for _ in range(_LETTERS_PER_TURN):
+        for _ in range(_MESSAGES_PER_TURN):
             try:
-                data = self._inbox.recv(_LETTER_BYTES)
+                data = self._inbox.recv(_MESSAGE_BYTES)
             except OSError:  # it is empty, usually
                 return
             message = messages.read(data)
-            if message is not None and 0 <= message.sender < len(self._boxes):
+            if message is not None and 0 <= message.sender < len(self._outboxes):
                 self._answer(message)
 
     def _answer(self, message: Message) -> None:
