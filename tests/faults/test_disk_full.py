@@ -203,7 +203,8 @@ def test_full_and_free_again(
     figure(f"{cycles} times full: only 507; at the slowest {worst_s * 1000:.0f} ms to recover")
 
 
-@pytest.mark.parametrize("left", range(4))
+# The last is enough for all three, and for what periodic work may make meanwhile.
+@pytest.mark.parametrize("left", [0, 1, 2, 9])
 def test_no_inodes(tmp_path: Path, left: int) -> None:
     """The file itself, or one of its two new directories, finds no inode."""
     # Whether a probe, or periodic work, meets the moment without inodes is a matter of luck.
@@ -212,13 +213,14 @@ def test_no_inodes(tmp_path: Path, left: int) -> None:
         serving.running(tmp_path, provokes={"uploads-barred", "background-failed"}) as server,
     ):
         assert server.put("first/file", BODY).status == 201
+        server.wait_for("reconcile-done")
         before = storage.names(place)
         fillers: list[Path] = []
         while os.statvfs(place).f_ffree > left:
             fillers.append(place / f"filler{len(fillers)}")
             fillers[-1].touch()
         answer = server.put("new/below/file", BODY)
-        assert answer.status == (201 if left == 3 else 507)
+        assert answer.status == (507 if left < 3 else 201)
         assert server.get("first/file").body == BODY
         for filler in fillers:
             filler.unlink()
