@@ -32,7 +32,7 @@ STEPS = (
     "hmacfs.store.index Index.add_rows",
     "hmacfs.store.files Tree.link",
     "hmacfs.store.directories Directories.settle",
-    "hmacfs.store.sessions.completion Completion.end",
+    "hmacfs.store.sessions.completion Completion.mark_stored",
     "hmacfs.store.sessions.folder Folder.drop_bytes",
 )
 # Read by every Python process at its start: a process that begins the step named in the file dies of it.
