@@ -52,7 +52,8 @@ class Trace:
             thread, text = numbered.groups(default="0")
             begun = number
             if text.endswith("<unfinished ...>"):
-                unfinished[thread] = number, text.removesuffix("<unfinished ...>").rstrip()
+                start = text.removesuffix("<unfinished ...>").rstrip()
+                unfinished[thread] = number, f"{start} " if start.endswith(",") else start
                 continue
             if resumed := RESUMED.fullmatch(text):
                 begun, start = unfinished.pop(thread, (number, ""))
