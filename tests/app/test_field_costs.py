@@ -298,7 +298,7 @@ def test_a_field(server: Server, gauge: Gauge, name: str) -> None:
             assert gauge.is_cheap(dear, plain_s), (protocol, value[:40])
 
 
-@pytest.mark.parametrize(("door", "language"), ASKED)
+@pytest.mark.parametrize(("protocol", "language"), ASKED)
 def test_a_target(server: Server, gauge: Gauge, protocol: str, language: dict[str, str]) -> None:
     path = protocol.partition("?")[0]
     plain_s = server.cost_s(request(f"{path}a", language), tries=3)
