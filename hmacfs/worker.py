@@ -30,6 +30,7 @@ from hmacfs.connection import (
     ClientProfiles,
     ClientResolver,
     HttpProtocol,
+    OpenConnection,
     WorkerContext,
     admission,
     clients,
@@ -228,7 +229,7 @@ class Worker:
             good_for_s=bounds.GOOD_FOR_S,
             most_age_s=replies.YEAR_S,
         )
-        connections: set[HttpProtocol] = set()
+        connections: set[OpenConnection] = set()
         lent = transfer.Slabs(share, functools.partial(self._row.add, metrics.LENT_BYTES))
         self._disk_threads = transfer.DiskThreads(loop, lent)
         self._tuner = transfer.BufferTuner(
@@ -443,7 +444,7 @@ class Worker:
                 self._log.event("warn", "secret-lookalike", key=one.where, ends=one.words)
         self._lookalikes = [one for one in self._lookalikes if not one.matched]
 
-    def _expire(self, due: list[HttpProtocol]) -> None:
+    def _expire(self, due: list[OpenConnection]) -> None:
         """See to connections whose time is over; many of them in pieces, for others come first."""
         now = self._loop.time()
         for connection in due[:EXPIRED_PER_TURN]:

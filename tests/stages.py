@@ -87,17 +87,15 @@ class Stage:
         self.advanced: list[int] = []
         self.endings: list[Exception | transfer.Broken | None] = []
         self.ended = loop.create_future()
-        self.receiving = transfer.BodyTransfer(
-            self.scheduler,
-            self.sock,
-            sink=self.sink,
-            first=first,
-            left=length,
-            advanced=self.advanced.append,
-            finished=self._finished,
-        )
+        self.left = length
+        self.rate: float | None = None
+        self.receiving = transfer.BodyTransfer(self.scheduler, self.sock, self, self.sink, first)
 
-    def _finished(self, broken: Exception | transfer.Broken | None) -> None:
+    def advance(self, count: int) -> None:
+        self.left -= count
+        self.advanced.append(count)
+
+    def transferred(self, broken: Exception | transfer.Broken | None) -> None:
         self.endings.append(broken)
         self.ended.set_result(broken)
 

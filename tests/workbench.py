@@ -18,7 +18,14 @@ import uvloop
 from hmacfs import _core, _front, _hot, config, log, metrics, transfer
 from hmacfs.app import App
 from hmacfs.app.resumable import ActiveUploads
-from hmacfs.connection import ClientProfiles, ClientResolver, HttpProtocol, WorkerContext, admission, clients
+from hmacfs.connection import (
+    ClientProfiles,
+    ClientResolver,
+    OpenConnection,
+    WorkerContext,
+    admission,
+    clients,
+)
 from hmacfs.model import MiB
 from hmacfs.policy import buffers
 from hmacfs.policy import hot_limits as bounds
@@ -125,7 +132,7 @@ class Workbench:
             good_for_s=bounds.GOOD_FOR_S,
             most_age_s=3600,
         )
-        connections: set[HttpProtocol] = set()
+        connections: set[OpenConnection] = set()
         self.slabs = transfer.Slabs(share, functools.partial(row.add, metrics.LENT_BYTES))
         self.disk_threads = transfer.DiskThreads(self.loop, self.slabs)
         self.disk_threads._threads.shutdown()

@@ -14,8 +14,8 @@ import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 from hmacfs import metrics
-from hmacfs.connection.protocol import SPARE_CONNECTIONS, HttpProtocol
-from hmacfs.connection.secure import TlsProtocol
+from hmacfs.connection.channel import TlsChannel
+from hmacfs.connection.protocol import HttpProtocol
 from hmacfs.http import proxy
 from hmacfs.policy.trusted_proxies import UNIX
 
@@ -94,7 +94,7 @@ class Acceptor:
     def _admit(self, sock: socket.socket, *, tls: bool) -> None:
         """Bring an accepted socket to its `HttpProtocol`, or close it."""
         service = self._service
-        if len(self._tasks) + len(service.connections) > service.max_connections + SPARE_CONNECTIONS:
+        if service.is_crowded(len(self._tasks) + len(service.connections)):
             sock.close()  # no time for an answer: each that waits holds a descriptor
             return
         sock.setblocking(False)
@@ -159,7 +159,7 @@ class Acceptor:
         service = self._service
         made = self._loop.create_task(
             self._loop.connect_accepted_socket(
-                functools.partial(TlsProtocol, service, client),
+                functools.partial(HttpProtocol, service, client, TlsChannel),
                 sock,
                 ssl=service.tls,
                 ssl_handshake_timeout=service.timeouts.headertimeout_s,

@@ -1,8 +1,8 @@
 """The body of one request: where it ends, where it flows, and its one end. Knows no socket.
 
-Bytes are only passed on while somebody has asked for them with `pour`; until then the connection
-holds them. `end` stops whatever receives the body. The end is told only when no thread stores any of it: so
-what the sink writes to may be closed then.
+Bytes are only passed on once `receive_into` has asked for them; until then the connection holds them. `end`
+stops whatever receives the body. The end is told only when no thread stores any of it: so what the sink
+writes to may be closed then.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from hmacfs.http import chunked
 if TYPE_CHECKING:
     import asyncio
 
-    from hmacfs.model import Head, Plan
+    from hmacfs.model import Head
     from hmacfs.transfer import BodySink, BodyTransfer
 
 
 class RequestBody:
     """Framing by Content-Length or chunked coding (RFC 9112 6), poured into one sink."""
 
-    __slots__ = ("_decoder", "_left", "_poured", "_receiving", "_sink", "broken", "plan", "received")
+    __slots__ = ("_decoder", "_left", "_poured", "_receiving", "_sink", "broken", "received")
 
     def __init__(self, head: Head, limit: int) -> None:
         """Expect the body that `head` announces, of at most `limit` bytes if it is chunked."""
@@ -32,7 +32,6 @@ class RequestBody:
         self._sink: BodySink | None = None
         self._poured: asyncio.Future[None] | None = None
         self._receiving: BodyTransfer | None = None
-        self.plan: Plan | None = None
         self.broken = False  # whether it was given up: what follows on the wire is unknown
         self.received = 0  # bytes on the wire, framing included
 
@@ -41,19 +40,16 @@ class RequestBody:
         """Whether some of it has not come yet."""
         return self._left > 0 or (self._decoder is not None and not self._decoder.done)
 
-    def receive_into(
-        self, loop: asyncio.AbstractEventLoop, sink: BodySink, plan: Plan
-    ) -> asyncio.Future[None]:
+    def receive_into(self, loop: asyncio.AbstractEventLoop, sink: BodySink) -> asyncio.Future[None]:
         """Let what comes flow into `sink`; the future ends with the body."""
         self._sink = sink
-        self.plan = plan
         self._poured = loop.create_future()
         return self._poured
 
     def take(self, data: memoryview) -> bytes | None:
         """Pass on what of `data` belongs to the body, within the sink's guard; give what lies beyond its end.
 
-        None if more must come, or if it broke off: then `pour`'s future knows why.
+        None if more must come, or if it broke off: then the future of `receive_into` knows why.
         """
         assert self._sink is not None
         try:

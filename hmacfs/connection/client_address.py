@@ -1,11 +1,14 @@
-"""Whom our own proxies name as the client of a request; asked only where the peer is one of them."""
+"""The address of a client: its socket's own, or the one that a proxy of ours names."""
 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Final
+import socket
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hmacfs.http import forwarded
+from hmacfs.http.target import authority, host_of
+from hmacfs.policy.trusted_proxies import UNIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -13,8 +16,45 @@ if TYPE_CHECKING:
     from hmacfs.http.forwarded import Node
     from hmacfs.policy.trusted_proxies import Trusted
 
+GONE: Final = "gone"
+"""The word for the peer of a TCP socket that was reset before it could be asked about."""
+
 # Requests of one client come together, and few clients are busy at once. Each entry holds at most 2 KiB.
 REMEMBERED: Final = 1024
+
+
+class Peer(NamedTuple):
+    """The other end of an accepted socket."""
+
+    shown: str
+    """The client as the log has it: as a PROXY header names it, else address and port, "unix" or "gone"."""
+    is_gone: bool
+    """Whether it has reset the connection already."""
+    is_trusted: bool
+    """Whether the socket's own peer is one of our proxies."""
+    forwards: bool
+    """Whether its requests may name another client (X-Forwarded-For, Forwarded)."""
+    is_direct: bool
+    """Whether the socket leads to the client itself, and not to a proxy."""
+
+
+def peer_of(sock: socket.socket, peername: object, named: str, trusted: Trusted) -> Peer:
+    """Return what is known of the peer of `sock`, whose getpeername(2) is `peername`.
+
+    `named` is the client of a PROXY header; "" if there was none. Such a client is not trusted, unless its
+    address is in `trusted`, too.
+    """
+    address: tuple[Any, ...] | None = peername if isinstance(peername, tuple) else None
+    # getpeername(2) fails for a TCP client that has reset already; that of IPv6 has four parts.
+    host = UNIX if sock.family == socket.AF_UNIX else "" if address is None else address[0]
+    is_trusted = bool(host) and trusted.includes(host)
+    return Peer(
+        shown=named or (authority(*address[:2]) if address else host or GONE),
+        is_gone=not host,
+        is_trusted=is_trusted,
+        forwards=trusted.includes(host_of(named)) if named else is_trusted,
+        is_direct=not (named or is_trusted or host == UNIX),
+    )
 
 
 class ClientResolver:

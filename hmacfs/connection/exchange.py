@@ -9,8 +9,11 @@ from hmacfs import errors
 from hmacfs.metrics import tally
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hmacfs.connection.body import RequestBody
-    from hmacfs.connection.context import WorkerContext
+    from hmacfs.log import Log
+    from hmacfs.metrics import CounterRow
     from hmacfs.model import Head, Reply
     from hmacfs.policy.profiles import Profile
 
@@ -21,7 +24,6 @@ class Exchange:
     __slots__ = (
         "body",
         "body_ended",
-        "body_until",
         "dialect",
         "head",
         "head_bytes",
@@ -30,21 +32,24 @@ class Exchange:
         "noted",
         "noted_at",
         "owner",
+        "peer",
         "profile",
+        "profile_address",
         "request_id",
         "started",
         "unsent",
     )
 
-    def __init__(self) -> None:
-        """Know nothing yet."""
+    def __init__(self, peer: str, profile_address: str) -> None:
+        """Begin where nothing has come; both addresses are what is known without a head."""
+        self.peer = peer  # the client as the log shows it
+        self.profile_address = profile_address  # the one it is remembered by; "" if our proxy names none
         self.started = 0.0  # monotonic time; 0 before anything came
         self.request_id = ""
         self.head: Head | None = None
         self.head_bytes = 0
         self.body: RequestBody | None = None
         self.body_ended = 0.0  # monotonic time; 0 if the body came with its head, or is still coming
-        self.body_until = 0.0  # when a body that is still coming has taken too long, by the loop's clock
         self.dialect = ""
         self.owner = ""  # whom the token names as uploader
         self.keep = True  # whether another request may follow
@@ -59,15 +64,32 @@ class Exchange:
         """Whether bytes of the body may still come, so that the next request could not be told from them."""
         return self.body is not None and (self.body.unread or self.body.broken)
 
-    def record(self, service: WorkerContext, peer: str, reply: Reply, *, sent: int, broken: str) -> None:
-        """Count and log it; `broken` says why the reply is not out whole."""
+    def begin(self, request_id: str, head_bytes: int) -> None:
+        """Note that a head of `head_bytes` bytes is whole."""
+        self.started = time.monotonic()
+        self.request_id = request_id
+        self.head_bytes = head_bytes
+
+    def resolve_client(self, resolve: Callable[[bytes | None, bytes | None], bytes], peer: bytes) -> None:
+        """Note the client that our proxy, which is `peer`, names in the head, if it names one."""
+        fields = {} if self.head is None else self.head.fields
+        named = resolve(fields.get(b"x-forwarded-for"), fields.get(b"forwarded"))
+        if named and named != peer:
+            self.peer = self.profile_address = named.decode()
+
+    def log_fault(self, log: Log, error: BaseException) -> None:
+        """Write to `log` that `error`, a fault of ours, has ended it."""
+        log.event("error", "request-failed", request_id=self.request_id, error=repr(error))
+
+    def record(self, row: CounterRow, log: Log, reply: Reply, *, sent: int, broken: str) -> None:
+        """Count it in `row` and write it to `log`; `broken` says why the reply is not out whole."""
         head = self.head
         method = "other" if head is None else head.method
         body_bytes = 0 if self.body is None else self.body.received
         received = self.head_bytes + body_bytes
         elapsed_s = time.monotonic() - self.started
         tally.request(
-            service.row,
+            row,
             method=method,
             status=reply.status,
             code=reply.code,
@@ -78,9 +100,9 @@ class Exchange:
             elapsed_s=elapsed_s,
             broken=broken,
         )
-        service.log.request(
+        log.request(
             request_id=self.request_id,
-            client=peer,
+            client=self.peer,
             method=method,
             target=b"" if head is None else head.target,
             status=reply.status,
@@ -93,4 +115,4 @@ class Exchange:
             detail=reply.detail,
         )
         if reply.code == errors.HTTP2_PREFACE.code:
-            service.log.event("info", "http2-preface", request_id=self.request_id, client=peer)
+            log.event("info", "http2-preface", request_id=self.request_id, client=self.peer)

@@ -45,7 +45,7 @@ class TransferObserver:
         self._socket = socket_
         self._held = 0  # what TCP_NOTSENT_LOWAT is
 
-    def finished(self, exchange: Exchange, client: str, reply: Reply, *, arrived: int, broken: str) -> None:
+    def finished(self, exchange: Exchange, reply: Reply, *, arrived: int, broken: str) -> None:
         """Note an exchange whose reply is out, or never will be (`broken` says why).
 
         `arrived` is how much of a reply the other side has, if it was large.
@@ -55,11 +55,11 @@ class TransferObserver:
             return
         if head.method == "GET":
             if arrived >= ADAPTED_FROM_BYTES or broken == STALLED:
-                self.progress(exchange, client, arrived, time.monotonic())
+                self.progress(exchange, arrived, time.monotonic())
         elif exchange.dialect and exchange.body is not None:
-            self._upload(exchange, client, reply, broken)
+            self._upload(exchange, reply, broken)
 
-    def _upload(self, exchange: Exchange, client: str, reply: Reply, broken: str) -> None:
+    def _upload(self, exchange: Exchange, reply: Reply, broken: str) -> None:
         clients = self._clients
         lost = bool(broken) or reply.code in _BROKEN_OFF
         if reply.status >= _FIRST_ERROR and not lost:
@@ -67,8 +67,8 @@ class TransferObserver:
         clients.reliability.add(not lost, 1)
         ended = exchange.body_ended or exchange.started
         if exchange.body_ended and exchange.body is not None:
-            self.progress(exchange, client, exchange.body.received, ended)
-        key = clients.key(client, exchange.owner)
+            self.progress(exchange, exchange.body.received, ended)
+        key = clients.key(exchange.profile_address, exchange.owner)
         if key is None:
             return
         observed = clients.observations(key)
@@ -79,9 +79,9 @@ class TransferObserver:
             observed.uploads.served_s += time.monotonic() - ended
         # A small body has no rate. Of many, one round trip is enough until they are shared.
         if clients.measures and not observed.round_trips:
-            self._measure(client, observed)
+            self._measure(exchange, observed)
 
-    def progress(self, exchange: Exchange, client: str, moved: int, now: float) -> None:
+    def progress(self, exchange: Exchange, moved: int, now: float) -> None:
         """Note that `moved` bytes of a large body have arrived by `now`, since it began."""
         clients = self._clients
         outward = exchange.body is None
@@ -91,7 +91,7 @@ class TransferObserver:
         if not clients.measures or count < 0 or seconds <= 0 or (outward and self._socket is None):
             return
         clients.speed.add(count, seconds)
-        key = clients.key(client, exchange.owner)
+        key = clients.key(exchange.profile_address, exchange.owner)
         observed = None if key is None else clients.observations(key)
         if observed is not None and outward:
             observed.taken += count
@@ -99,27 +99,27 @@ class TransferObserver:
         elif observed is not None:
             observed.uploads.received += count
             observed.uploads.seconds += seconds
-        self._measure(client, observed)
+        self._measure(exchange, observed)
 
-    def _measure(self, client: str, observed: Observations | None) -> None:
+    def _measure(self, exchange: Exchange, observed: Observations | None) -> None:
         """Note what the kernel knows of the line."""
         if self._socket is not None and (reading := tcp_info.read(self._socket)) is not None:
-            self._clients.measured(client, reading, observed)
+            self._clients.measured(exchange.profile_address, reading, observed)
 
     def leave(self) -> None:
         """Note that the connection is gone: its descriptor's number may soon be another one's."""
         self._socket = None
 
-    def treatment(self, exchange: Exchange, client: str) -> Treatment:
+    def treatment(self, exchange: Exchange) -> Treatment:
         """Return what is to be done for the client of a large body."""
         clients = self._clients
         if not clients.adapts or exchange.head is None:
             return AS_EVER
-        return clients.treatment(self._profile(exchange, client), self._hints(exchange.head))
+        return clients.treatment(self._profile(exchange), self._hints(exchange.head))
 
-    def sending_rate(self, exchange: Exchange, client: str) -> float | None:
+    def sending_rate(self, exchange: Exchange) -> float | None:
         """Return at how many bytes per second the client has been sending; None if that is not known."""
-        return self._profile(exchange, client).sending_rate
+        return self._profile(exchange).sending_rate
 
     def prepare(self, treatment: Treatment) -> None:
         """Have the kernel hold as little of a reply as the client's line is worth."""
@@ -127,15 +127,17 @@ class TransferObserver:
             tcp_info.hold_back(self._socket, treatment.unsent_bytes)
             self._held = treatment.unsent_bytes
 
-    def advise(self, exchange: Exchange, client: str, upload: chunks.ChunkedUpload) -> int:
+    def advise(self, exchange: Exchange, upload: chunks.ChunkedUpload) -> int:
         """Return how many bytes the client should send of `upload` in its next request."""
         clients = self._clients
         hinted = None if exchange.head is None else self._hints(exchange.head)
-        return clients.advise(self._profile(exchange, client), hinted, upload)
+        return clients.advise(self._profile(exchange), hinted, upload)
 
-    def _profile(self, exchange: Exchange, client: str) -> Profile:
+    def _profile(self, exchange: Exchange) -> Profile:
         if exchange.profile is None:
-            exchange.profile = self._clients.profile(self._clients.key(client, exchange.owner))
+            exchange.profile = self._clients.profile(
+                self._clients.key(exchange.profile_address, exchange.owner)
+            )
         return exchange.profile
 
     def _hints(self, head: Head) -> hints.Hints | None:

@@ -9,9 +9,16 @@ from hmacfs.transfer.buffer_tuner import BufferTuner
 from hmacfs.transfer.disk_threads import DiskThreads
 from hmacfs.transfer.forms import FORM_HEADER_BYTES, FORM_PARTS, FormParser, receive_form
 from hmacfs.transfer.optimiser import Optimiser
-from hmacfs.transfer.receiving import BodyTransfer, Broken
+from hmacfs.transfer.receiving import BodyTransfer, Broken, IncomingBody
 from hmacfs.transfer.scheduler import Scheduler
-from hmacfs.transfer.sending import NO_FILE, PlainReplyTransfer, ReplyTransfer, TlsReplyTransfer
+from hmacfs.transfer.sending import (
+    NO_FILE,
+    EncryptedStream,
+    PlainReplyTransfer,
+    RenderedReply,
+    ReplyTransfer,
+    TlsReplyTransfer,
+)
 from hmacfs.transfer.sinks import (
     BodySink,
     BodySource,
@@ -36,11 +43,14 @@ __all__ = [
     "BufferTuner",
     "Digest",
     "DiskThreads",
+    "EncryptedStream",
     "FileSink",
     "FormParser",
+    "IncomingBody",
     "Nothing",
     "Optimiser",
     "PlainReplyTransfer",
+    "RenderedReply",
     "ReplyTransfer",
     "ReservedFile",
     "Scheduler",

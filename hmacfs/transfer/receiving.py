@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from hmacfs import _core
 from hmacfs.errors import Refused
@@ -16,8 +16,6 @@ from hmacfs.policy import buffers, read_threshold
 from hmacfs.transfer.scheduler import READABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from hmacfs._descriptor import Descriptor
     from hmacfs.transfer.scheduler import Scheduler
     from hmacfs.transfer.sinks import FileSink
@@ -30,17 +28,34 @@ class Broken(enum.Enum):
     LOST = enum.auto()  # the connection is gone
 
 
+class IncomingBody(Protocol):
+    """The body that is received, and what is told of its way."""
+
+    @property
+    def left(self) -> int:
+        """Bytes that have not come yet."""
+
+    @property
+    def rate(self) -> float | None:
+        """What the client usually sends, in bytes per second; None if that is not known."""
+
+    def advance(self, count: int) -> None:
+        """Note that `count` bytes are stored."""
+
+    def transferred(self, broken: Exception | Broken | None) -> None:
+        """Note that it is over; told once: None if all has come, or why no more does."""
+
+
 class BodyTransfer:
     """One body; never reads beyond its end, where the next request begins."""
 
     __slots__ = (
-        "_advanced",
         "_aside",
         "_asked",
         "_began",
+        "_body",
         "_disk_threads",
         "_filling",
-        "_finished",
         "_first",
         "_left",
         "_looked",
@@ -53,38 +68,30 @@ class BodyTransfer:
         "_tuner",
     )
 
-    def __init__(  # noqa: PLR0913 - one call site; each is a different noun
+    def __init__(
         self,
         scheduler: Scheduler,
         sock: Descriptor,
-        *,
+        body: IncomingBody,
         sink: FileSink,
         first: bytes,
-        left: int,
-        rate: float | None = None,
-        advanced: Callable[[int], None],
-        finished: Callable[[Exception | Broken | None], None],
     ) -> None:
-        """Move `left` bytes into `sink`: the `first` of them, and the others from `sock`.
+        """Move `body` into `sink`: the `first` of its bytes, and the others from `sock`.
 
-        `advanced` is told of bytes as they are stored, `finished` once why it is over: None if it is
-        whole, the reason if it is refused or something has failed.
-        `rate` is what its client usually sends, in bytes per second. Raises OSError if the socket
-        cannot be watched.
+        Raises OSError if the socket cannot be watched.
         """
         self._scheduler = scheduler
         self._disk_threads = scheduler.disk_threads
         self._tuner = scheduler.tuner
         self._sock = sock
+        self._body = body
         self._sink = sink
         self._first = first
-        self._left = left
-        self._advanced = advanced
-        self._finished = finished
+        self._left = body.left
         self._stopped = False
         self._aside = False  # whether a thread is at it
         self._missed = False  # whether a turn came meanwhile
-        self._filling = scheduler.tuner.begin(left, rate)
+        self._filling = scheduler.tuner.begin(body.left, body.rate)
         self._asked = 0  # bytes that would have fitted into what was read with
         self._received = 0  # those that came
         self._began = self._looked = scheduler.loop.time()
@@ -122,7 +129,7 @@ class BodyTransfer:
         self._end(error)
 
     def abort(self) -> None:
-        """Read no more; `finished` is not told. A thread may still store what it has: `BodySink.storing`."""
+        """Read no more; the body is not told. A thread may still store what it has: `BodySink.storing`."""
         if not self._stopped:
             self._stopped = True
             self._scheduler.unregister(self._sock)
@@ -186,7 +193,7 @@ class BodyTransfer:
         if self._stopped:
             return True
         self._left -= count
-        self._advanced(count)
+        self._body.advance(count)
         if self._first:
             return False
         if not self._left:
@@ -245,4 +252,4 @@ class BodyTransfer:
     def _end(self, broken: Exception | Broken | None) -> None:
         if not self._stopped:
             self.abort()
-            self._finished(broken)
+            self._body.transferred(broken)

@@ -9,25 +9,53 @@ import os
 import socket
 import struct
 import termios
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from hmacfs import _core
-from hmacfs.model import Span
+from hmacfs.model import Reply, Span
 from hmacfs.policy import buffers
 from hmacfs.transfer.page_cache import PageCache
 from hmacfs.transfer.scheduler import WRITABLE
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from hmacfs._descriptor import Descriptor
-    from hmacfs.model import Plan, Reply
+    from hmacfs.model import Plan
     from hmacfs.transfer.scheduler import Scheduler
 
 NO_FILE: Final = -1
 # Where tcpi_bytes_acked lies in struct tcp_info; linux/tcp.h.
 _ACKED: Final = struct.Struct("=120xQ")
+
+
+class RenderedReply(NamedTuple):
+    """A reply as it leaves."""
+
+    reply: Reply
+    pieces: tuple[bytes | Span, ...]
+    """The head and what is sent of the body, in order; Spans are those of the reply's file."""
+    sent: int = 0
+    """Bytes of it that went out before, and are none of `pieces`."""
+
+
+class EncryptedStream(Protocol):
+    """What encrypts, and keeps what the socket does not take."""
+
+    @property
+    def socket(self) -> socket.socket:
+        """The socket below."""
+
+    @property
+    def closing(self) -> bool:
+        """Whether it takes no more bytes."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has more than it should, and is about to say when it has room again."""
+
+    def writelines(self, data: list[bytes]) -> None:
+        """Take all of `data` for good."""
 
 
 class ReplyTransfer(abc.ABC):
@@ -38,19 +66,18 @@ class ReplyTransfer(abc.ABC):
     def __init__(
         self,
         scheduler: Scheduler,
-        *,
-        reply: Reply,
-        pieces: tuple[bytes | Span, ...],
+        rendered: RenderedReply,
         budget: int,
         finished: Callable[[str], None],
     ) -> None:
-        """Prepare to send `pieces`, at most `budget` bytes a turn; `finished` is told "" or why it failed."""
+        """Prepare to send `rendered`, at most `budget` bytes a turn; tell `finished` "" or why it failed."""
+        reply = rendered.reply
         self._scheduler = scheduler
         self._budget = budget
         self._finished = finished
         self._stopped = False
         self._aside = False  # whether a thread reads what is to be sent next
-        self._pages = None if reply.file is None else PageCache.of(reply.file.descriptor, pieces)
+        self._pages = None if reply.file is None else PageCache.of(reply.file.descriptor, rendered.pieces)
         self.reply = reply
         self.error: Exception | None = None
         """The fault of ours that has ended it."""
@@ -100,6 +127,9 @@ class ReplyTransfer(abc.ABC):
         if not self._stopped:
             self._scheduler.reschedule(self)
 
+    def resume(self) -> None:  # noqa: B027 - most never wait for it
+        """Go on if it was waiting for room."""
+
     def fail(self, error: Exception) -> None:
         """End for good: a fault of ours."""
         if not self._stopped:
@@ -127,23 +157,21 @@ class PlainReplyTransfer(ReplyTransfer):
 
     __slots__ = ("_before", "_flow", "_sock", "_watched")
 
-    def __init__(  # noqa: PLR0913 - one call site; each is a different noun
+    def __init__(
         self,
         scheduler: Scheduler,
         sock: Descriptor,
-        *,
-        reply: Reply,
-        pieces: tuple[bytes | Span, ...],
+        rendered: RenderedReply,
         plan: Plan,
         finished: Callable[[str], None],
-        sent: int = 0,
     ) -> None:
-        """Prepare to send `pieces`; `sent` bytes of the reply went out before."""
-        super().__init__(scheduler, reply=reply, pieces=pieces, budget=plan.budget, finished=finished)
+        """Prepare to send `rendered`; `finished` is told "" or why it failed."""
+        super().__init__(scheduler, rendered, plan.budget, finished)
+        file = rendered.reply.file
         self._sock = sock
         self._watched = False
-        self._before = sent
-        self._flow = _core.PieceSender(sock, None if reply.file is None else reply.file.descriptor, pieces)
+        self._before = rendered.sent
+        self._flow = _core.PieceSender(sock, None if file is None else file.descriptor, rendered.pieces)
 
     @property
     def moved(self) -> int:
@@ -185,37 +213,21 @@ class TlsReplyTransfer(ReplyTransfer):
     (SSL_write(3), SSL_ERROR_WANT_READ), so nothing is lent to it.
     """
 
-    __slots__ = (
-        "_acked",
-        "_at",
-        "_current",
-        "_is_full",
-        "_moved",
-        "_pieces",
-        "_sock",
-        "_transport",
-        "_waiting",
-    )
+    __slots__ = ("_acked", "_at", "_current", "_moved", "_pieces", "_stream", "_waiting")
 
-    def __init__(  # noqa: PLR0913 - one call site; each is a different noun
+    def __init__(
         self,
         scheduler: Scheduler,
-        sock: socket.socket,
-        transport: asyncio.WriteTransport,
-        is_full: Callable[[], bool],
-        *,
-        reply: Reply,
-        pieces: tuple[bytes | Span, ...],
+        stream: EncryptedStream,
+        rendered: RenderedReply,
         plan: Plan,
         finished: Callable[[str], None],
     ) -> None:
-        """Prepare to give `pieces` to `transport` whenever not `is_full`; `sock` tells what has arrived."""
-        budget = min(plan.budget, buffers.TLS_TURN_BYTES)
-        super().__init__(scheduler, reply=reply, pieces=pieces, budget=budget, finished=finished)
-        self._sock = sock
-        self._transport = transport
-        self._is_full = is_full
-        self._pieces = pieces
+        """Prepare to give `rendered` to `stream` whenever that is not full; its socket tells what arrived."""
+        assert not rendered.sent  # nothing is answered from memory
+        super().__init__(scheduler, rendered, min(plan.budget, buffers.TLS_TURN_BYTES), finished)
+        self._stream = stream
+        self._pieces = rendered.pieces
         self._current = 0  # the piece that is being sent
         self._at = 0  # how much of it is out
         self._moved = 0
@@ -241,15 +253,15 @@ class TlsReplyTransfer(ReplyTransfer):
 
     def _acknowledged(self) -> int:
         try:
-            info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED.size)
+            info = self._stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED.size)
         except (OSError, ValueError):  # the transport has closed it
             return self._acked
         return int(_ACKED.unpack(info)[0])
 
     def _send(self, limit: int) -> None:
-        if self._transport.is_closing():
+        if self._stream.closing:
             self._end("client_gone")
-        elif self._is_full():
+        elif self._stream.is_full:
             self._waiting = True
         elif self._current == len(self._pieces):
             self._end("")
@@ -265,9 +277,9 @@ class TlsReplyTransfer(ReplyTransfer):
         if not data and self._current < len(self._pieces):
             self._end("file_shrunk")
             return
-        self._transport.writelines(data)
+        self._stream.writelines(data)
         self._moved += sum(map(len, data))
-        if self._is_full():
+        if self._stream.is_full:
             self._waiting = True
         elif self._current == len(self._pieces):
             self._end("")

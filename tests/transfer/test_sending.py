@@ -65,10 +65,9 @@ class Stage:
         self.sending = transfer.PlainReplyTransfer(
             self.scheduler,
             Descriptor(self.ours.fileno(), owned=False),
-            reply=reply,
-            pieces=tuple(pieces),
-            plan=Plan(slab=MiB, budget=budget),
-            finished=self._finished,
+            transfer.RenderedReply(reply, tuple(pieces)),
+            Plan(slab=MiB, budget=budget),
+            self._finished,
         )
 
     def _finished(self, why: str) -> None:
