@@ -52,9 +52,9 @@ class HeldThreads:
     def __init__(self) -> None:
         self.jobs: list[tuple[Future[Any], Callable[[], Any]]] = []
 
-    def submit(self, work: Callable[[], Any], /) -> Future[Any]:
+    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        self.jobs.append((future, work))
+        self.jobs.append((future, functools.partial(work, *args, **kwargs)))
         return future
 
     def run(self, index: int) -> None:
@@ -86,11 +86,20 @@ class NoThreads(Executor):
 class Workbench:
     """A worker's service on a store below `where`."""
 
-    def __init__(self, where: Path) -> None:
-        text = serving.configuration(where / "store", rest=REST)
+    def __init__(
+        self,
+        where: Path,
+        *,
+        rest: str = REST,
+        server: str = "",
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        text = serving.configuration(where / "store", rest=rest, server=server)
         self.settings = config.parse(text, name="test", base_dir=where, environ={}).settings
-        self.loop = uvloop.new_event_loop()
+        self.loop = loop or uvloop.new_event_loop()
         self.faults: list[str] = []
+        self.at_end = contextlib.ExitStack()
+        """What `close` does first."""
         self.loop.set_exception_handler(lambda _, context: self.faults.append(repr(context)))
         self.row = metrics.CounterRow(memoryview(bytearray(metrics.memory_bytes(1))), 0)
         self.log_path = where / "log"
@@ -143,7 +152,7 @@ class Workbench:
         )
         shared = ProfileDatabase(settings.server.storage_path, clients.MOST)
         self.clients = ClientProfiles(settings, shared, row, journal=self.log)
-        trusted = Trusted(())
+        trusted = Trusted(settings.server.trusted_proxies)
         hot.configure(
             leads=self.log.line_template(),
             most_fields=100,
@@ -168,7 +177,7 @@ class Workbench:
             head_limits=head_limits(settings),
             timeouts=settings.timeouts,
             max_pipelined=settings.server.max_pipelined,
-            max_connections=100,
+            max_connections=settings.server.max_connections or 100,
             tls=None,
             trusted=trusted,
             client_resolver=ClientResolver(trusted),
@@ -207,6 +216,7 @@ class Workbench:
         return self.faults + [line for line in lines if '"error"' in line]
 
     def close(self) -> None:
+        self.at_end.close()
         self.loop.run_until_complete(self.clients.close())
         self.loop.run_until_complete(self.disk_threads.close())
         self.scheduler.close()
