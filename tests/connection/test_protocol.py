@@ -17,6 +17,7 @@ from hmacfs import errors, metrics
 from hmacfs.connection.channel import PlainChannel, TlsChannel
 from hmacfs.connection.context import LAST_CALL_S, SPARE_CONNECTIONS
 from hmacfs.connection.lingering import LINGER_ROUNDS
+from hmacfs.connection.protocol import EPOLL_FROM_CONNECTIONS
 from hmacfs.errors import Refused
 from hmacfs.http import reply as replies
 from hmacfs.model import KiB, MiB
@@ -547,3 +548,168 @@ def test_an_upload_can_be_refused_from_elsewhere(bench: Workbench) -> None:
     client.call(receiver.end, Refused(errors.DRAINING))
     assert client.answers(1)[0].status == 503
     assert bench.row.read(metrics.ACTIVE_UPLOADS) == 0
+
+
+# Bodies that a thread stores, of what the transport has read.
+
+
+def coded(bench: Workbench, size: int) -> tuple[FakeClient, str, bytes]:
+    """Return a client that has begun an upload in chunks to a slow disk, its path, and the rest of it."""
+    rel = serving.fresh()
+    target, token = serving.bearer(rel, size)
+    client = connected(bench)
+    fields = {"Authorization": token, **TYPE, "Transfer-Encoding": "chunked"}
+    client.send(serving.head("PUT", target, fields))
+    bench.disk_threads.note(disk_latency.ALARM_S)
+    client.holds_threads = True
+    return client, rel, b"%x\r\n%b\r\n0\r\n\r\n" % (size, b"c" * size)
+
+
+def test_no_more_is_read_while_a_thread_stores(bench: Workbench) -> None:
+    client, rel, wire = coded(bench, 3000)
+    client.send(wire[:1000])
+    assert len(bench.threads.jobs) == 1
+    client.send(wire[1000:])
+    assert len(bench.threads.jobs) == 1
+    assert not client.transport.is_reading()
+    client.pass_time(1000)
+    assert not client.received, "it waits for the disk, not for the client"
+    client.holds_threads = False
+    assert client.answers(1)[0].status == 201
+    assert bench.path_of(rel).read_bytes() == b"c" * 3000
+
+
+@pytest.mark.parametrize("sent", [1000, 4000], ids=["part", "all"])
+def test_a_client_that_ends_while_a_thread_stores(bench: Workbench, sent: int) -> None:
+    """What is being stored may be all of it; else it is known to be too little once it is stored."""
+    client, rel, wire = coded(bench, 3000)
+    client.send(wire[:sent])
+    client.transport.resume_reading()  # as one over TLS may be told of the end all the same
+    client.sock.shutdown(1)
+    client.go()
+    assert not client.received
+    client.holds_threads = False
+    assert client.answers(1)[0].status == (201 if sent >= len(wire) else 400)
+    assert bench.path_of(rel).exists() == (sent >= len(wire))
+
+
+def test_a_client_that_leaves_while_a_thread_stores(bench: Workbench) -> None:
+    client, rel, wire = coded(bench, 3000)
+    client.send(wire)
+    client.call(client.transport.abort)
+    bench.turn()
+    assert bench.service.tasks, "the end is told when no thread stores any more"
+    bench.until(lambda: not bench.service.tasks, "the end of the answer")
+    assert codes(bench) == [errors.BODY_INCOMPLETE.code]
+    assert not bench.path_of(rel).exists()
+    assert not bench.errors()
+
+
+def test_a_body_that_is_no_chunked_coding_is_refused_by_the_thread(bench: Workbench) -> None:
+    client, _, _ = coded(bench, 3000)
+    client.send(b"zz\r\n")
+    client.holds_threads = False
+    assert client.answers(1)[0].status == 400
+
+
+def test_bytes_that_are_none_of_a_body_that_must_be_empty(bench: Workbench) -> None:
+    client = connected(bench)
+    rel = serving.fresh()
+    target, token = serving.bearer(rel, 0)
+    fields = {"Authorization": token, **TYPE, "Transfer-Encoding": "chunked"}
+    client.send(serving.head("PUT", target, fields) + b"0\r\n\r\n" + get("/health"))
+    assert [answer.status for answer in client.answers(2)] == [201, 200]
+
+
+# Faults of ours.
+
+
+class BrokenApp:
+    """An application that fails."""
+
+    def __init__(self, bench: Workbench, *, later: bool) -> None:
+        self._app = bench.service.app
+        self._later = later
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._app, name)
+
+    def answer(self, *_: object) -> object:
+        if not self._later:
+            raise RuntimeError("broken")
+
+        async def fail() -> None:
+            raise RuntimeError("broken")
+
+        return fail()
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_fault_costs_its_connection_and_no_other(bench: Workbench, *, later: bool) -> None:
+    client, other = connected(bench), connected(bench)
+    app = bench.service.app
+    bench.service.app = BrokenApp(bench, later=later)  # type: ignore[assignment] # for all that is asked of it
+    client.send(get("/a"))
+    assert client.answers(1)[0].status == 500
+    bench.service.app = app
+    other.send(get("/health"))
+    assert other.answers(1)[0].status == 200
+    assert len(bench.errors()) == 1
+
+
+# Answers from memory.
+
+
+def remembered(bench: Workbench, client: FakeClient, size: int) -> bytes:
+    """Have a file of `size` bytes in memory; return a request for it."""
+    stored(bench, "a/often.bin", b"o" * size)
+    asked = get("/upload/a/often.bin")
+    for count in range(1, 8):
+        client.send(asked)
+        client.answers(count)
+    client.received = b""
+    return asked
+
+
+def test_an_answer_from_memory_that_the_socket_does_not_take_whole(bench: Workbench) -> None:
+    client = connected(bench, buffer=8 * KiB)
+    asked = remembered(bench, client, 40_000)
+    client.sock.send(asked * 3)
+    client.read()
+    assert bench.row.read(metrics.ACTIVE_DOWNLOADS) == 1, "the rest waits for the socket"
+    answers = client.answers(3)
+    assert [answer.body for answer in answers] == [b"o" * 40_000] * 3
+    assert not bench.errors()
+
+
+def test_one_look_serves_all_that_keep_asking(bench: Workbench) -> None:
+    """The EpollReader reads instead of the transport, and gives back what asks for something else."""
+    clients = [connected(bench) for _ in range(EPOLL_FROM_CONNECTIONS)]
+    client = clients[0]
+    asked = remembered(bench, client, 100)
+    for _ in range(200):
+        client.send(asked)
+        if client.http.watched:
+            break
+    assert client.http.watched
+    assert not client.transport.is_reading()
+    client.take()
+    client.received = b""
+    poll = bench.service.epoll_reader.poll
+    client.sock.send(asked)
+    client.call(poll)
+    assert client.answers(1)[0].status == 200
+    client.sock.send(get("/upload/a/missing"))
+    client.call(poll)
+    assert client.answers(2)[1].status == 404
+    assert not client.http.watched
+    assert client.transport.is_reading()
+    for _ in range(200):
+        client.send(asked)
+        if client.http.watched:
+            break
+    client.sock.shutdown(1)
+    client.call(poll)
+    bench.turn()
+    assert not client.is_open
+    assert not bench.errors()
