@@ -64,7 +64,7 @@ def test_one_that_leaves_it_nearly_empty_gets_a_smaller_one() -> None:
 
 def test_on_a_fast_disk_it_is_the_same() -> None:
     async def scene(loop: asyncio.AbstractEventLoop) -> None:
-        stage = Stage(loop, length=MiB, initial=64 * KiB)
+        stage = Stage(loop, length=MiB, initial=64 * KiB, steady=True)
         await trickle(stage, 20, 1000)
         assert stage.row.read(metrics.BUFFER_CHANGES["down"]) == 1
         assert stage.row.read(metrics.BUFFER_CHANGES["up"]) == 0

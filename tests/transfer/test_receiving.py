@@ -28,7 +28,7 @@ NEXT = b"GET /next HTTP/1.1\r\n\r\n"
 @pytest.mark.parametrize("held", [0, 7, 20_000])
 def test_the_body_is_stored_and_what_follows_is_left(slab: int, held: int, *, slow: bool) -> None:
     async def scene(loop: asyncio.AbstractEventLoop) -> None:
-        stage = Stage(loop, length=MiB, first=BODY[:held], slab=slab, slow=slow)
+        stage = Stage(loop, length=MiB, first=BODY[:held], slab=slab, slow=slow, steady=True)
         sent = loop.create_task(stage.send(BODY[held:] + NEXT))
         assert await stage.ended is None
         await sent
