@@ -55,6 +55,7 @@ class Worker:
         self._tasks = BackgroundTasks(loop, parts.log)
         self._upkeep = Upkeep(parts.store, parts.row, parts.log)
         self._ended = loop.create_future()
+        self._giving_up: asyncio.TimerHandle | None = None
         self._dropped = 0  # lines of the log, as far as they are counted
         self._next_tick = 0.0
         self._lookalikes = lookalikes(boot.settings)
@@ -84,7 +85,10 @@ class Worker:
             await self._close()
 
     async def _close(self) -> None:
-        self._ticking.cancel()  # it would begin work on what is closed
+        # They would begin work on what is closed.
+        self._ticking.cancel()
+        if self._giving_up is not None:
+            self._giving_up.cancel()
         # Answers whose client is gone: their bodies have ended, but a commit may be under way.
         await self._tasks.close([task.ended() for task in self._context.tasks])
         self._parts.peers.close()
@@ -204,7 +208,7 @@ class Worker:
         self._context.draining = True
         self._context.hot.forget()  # every answer from now on says that it is the connection's last
         self._tasks.start(self._stop_accepting())
-        self._loop.call_later(seconds, self._give_up)
+        self._giving_up = self._loop.call_later(seconds, self._give_up)
 
     async def _stop_accepting(self) -> None:
         await self._parts.sockets.drain()
@@ -221,7 +225,7 @@ class Worker:
         self._parts.acceptor.abandon()
         for connection in list(self._context.connections):
             connection.abandon()
-        self._loop.call_later(TICK_S, self._give_up)  # for those who had to be told
+        self._giving_up = self._loop.call_later(TICK_S, self._give_up)  # for those who had to be told
 
     def _on_resumed(self) -> None:
         self._context.hot.forget()  # types and expiry times may not have been known
