@@ -36,10 +36,10 @@ from hmacfs.worker.storage_events import StorageEvents
 if TYPE_CHECKING:
     import asyncio
     import ssl
-    from multiprocessing.connection import Connection as Pipe
+    from collections.abc import Callable
 
     from hmacfs.config.settings import Settings, Timeouts
-    from hmacfs.worker.messages import WorkerConfig
+    from hmacfs.worker.messages import Barred, WorkerConfig
 
 # Where the first worker keeps what is known of the buffers' sizes.
 BUFFERS: Final = "buffers.json"
@@ -83,8 +83,11 @@ class ServedSettings(TypedDict):
     client_resolver: ClientResolver
 
 
-def build(loop: asyncio.AbstractEventLoop, pipe: Pipe, boot: WorkerConfig) -> WorkerParts:
-    """Open the store and take over counters and sockets. Raises StorageError."""
+def build(loop: asyncio.AbstractEventLoop, boot: WorkerConfig, send: Callable[[Barred], None]) -> WorkerParts:
+    """Open the store and take over counters and sockets. Raises StorageError.
+
+    `send` tells the supervisor at once if uploads are refused.
+    """
     settings = boot.settings
     counters = metrics.attach(boot.counters)
     rows = [metrics.CounterRow(counters, slot) for slot in range(metrics.slots_in(counters))]
@@ -93,7 +96,7 @@ def build(loop: asyncio.AbstractEventLoop, pipe: Pipe, boot: WorkerConfig) -> Wo
     row.add(metrics.WORKER_STARTS)
     journal = log.open_log(settings.logging, fall_back=True)
     path = settings.server.storage_path
-    events = StorageEvents(path, row, journal, now=loop.time, send=pipe.send)
+    events = StorageEvents(path, row, journal, now=loop.time, send=send)
     store = Store.open(
         path,
         Rules.of(settings),

@@ -23,13 +23,13 @@ from hmacfs.worker.upkeep import Upkeep
 
 if TYPE_CHECKING:
     import asyncio
-    from multiprocessing.connection import Connection as Pipe
 
     from hmacfs import transfer
     from hmacfs.config.settings import Settings
     from hmacfs.model import Lookalike
     from hmacfs.worker.build import WorkerParts
     from hmacfs.worker.messages import WorkerConfig
+    from hmacfs.worker.supervisor_pipe import SupervisorPipe
 
 # Deadlines, the Date field, the log and the heartbeat are looked after this often. A tick over
 # 10,000 connections takes about a millisecond.
@@ -40,7 +40,11 @@ class Worker:
     """A worker, from its first tick to its last."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, pipe: Pipe, boot: WorkerConfig, parts: WorkerParts
+        self,
+        loop: asyncio.AbstractEventLoop,
+        pipe: SupervisorPipe,
+        boot: WorkerConfig,
+        parts: WorkerParts,
     ) -> None:
         """Own `parts`; serve nothing yet."""
         self._loop = loop
@@ -176,18 +180,16 @@ class Worker:
 
     def _on_message(self) -> None:
         """Do what the supervisor says."""
-        try:
-            message = self._pipe.recv()
-        except (EOFError, OSError):
-            # The supervisor is gone, and nothing would replace or stop this worker.
-            self._loop.remove_reader(self._pipe.fileno())
-            self._drain(self._settings.timeouts.shutdown_s)
-            return
+        message = self._pipe.receive()
         if isinstance(message, Reload):
             self._reload(message.settings)
             self._pipe.send(Ready(message.version))
         elif isinstance(message, Drain):
             self._drain(message.seconds)
+        elif message is None:
+            # The supervisor is gone, and nothing would replace or stop this worker.
+            self._loop.remove_reader(self._pipe.fileno())
+            self._drain(self._settings.timeouts.shutdown_s)
 
     def _reload(self, settings: Settings) -> None:
         """Serve `settings` from the next request on; requests in flight keep what they began with."""

@@ -15,12 +15,12 @@ from hmacfs.connection import WorkerContext
 from hmacfs.worker.build import WorkerParts, served
 from hmacfs.worker.messages import WorkerConfig
 from hmacfs.worker.storage_events import StorageEvents
+from hmacfs.worker.supervisor_pipe import SupervisorPipe
 from hmacfs.worker.worker import Worker
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
-    from multiprocessing.connection import Connection
     from pathlib import Path
 
     from hmacfs.config import Settings
@@ -186,7 +186,9 @@ class Bench:
         self.calls: list[str] = []
         calls = self.calls
         self.settings = settings_of(where, server=server, rest=rest)
-        self.pipe, ours = Pipe()
+        self.pipe, theirs = Pipe()
+        ours = SupervisorPipe(os.dup(theirs.fileno()))
+        theirs.close()
         memory = memoryview(bytearray(metrics.memory_bytes(2)))
         self.first_row, self.row = metrics.CounterRow(memory, 0), metrics.CounterRow(memory, slot)
         self.log = NotedLog(calls)
@@ -231,7 +233,7 @@ class Bench:
             fds=no_fds,
             version=7,
         )
-        self._ours: Connection = ours
+        self._ours = ours
         self.worker = Worker(self.loop, ours, boot, parts)
         self.serving = self.loop.create_task(self.worker.serve())
 
