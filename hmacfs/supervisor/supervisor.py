@@ -61,7 +61,7 @@ class StartError(Exception):
 class Supervisor:
     """The parent's life: start, watch, reload, end."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what tests stand in for
         self,
         loop: asyncio.AbstractEventLoop,
         loaded: Loaded,
@@ -69,11 +69,13 @@ class Supervisor:
         *,
         stuck_s: float,
         spawn: Spawn = spawn,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Open the log, the sockets and the counters. Raises StartError or ListenError."""
         self._loop = loop
         self._settings = settings = loaded.settings
         self._reread = reread
+        self._monotonic = monotonic
         try:
             self._log = log.open_log(settings.logging)
         except OSError as error:
@@ -126,13 +128,12 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
         try:
             self._operators = self._open_admin()
+            self._pool.start()
+            self._tick()
+            return await self._ended
         except listeners.ListenError:
             listeners.close_all(self._listeners)
             raise
-        self._pool.start()
-        self._tick()
-        try:
-            return await self._ended
         finally:
             if self._operators is not None:
                 self._operators.stop()
@@ -177,7 +178,7 @@ class Supervisor:
 
     def _workers_fault(self) -> str:
         pool = self._pool
-        if silent := pool.silent(time.monotonic()):
+        if silent := pool.silent(self._monotonic()):
             return f"{silent} of {pool.slots} workers do not answer"
         if pool.serving == pool.slots:
             return ""
