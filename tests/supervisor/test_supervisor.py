@@ -211,8 +211,10 @@ def test_stuck_workers_are_killed_by_the_tick_unless_they_are_to_end(service: Ma
     one.loop.advance(TICK_S)
     assert [process.kills for process in one.processes.all[:2]] == [1, 1]
     one.processes.begin()
-    one.loop.deliver(signal.SIGTERM)
-    one.loop.advance(SHUTDOWN_S)  # they have a deadline of their own
+    one.beat()
+    one.loop.now += STUCK_S + TICK_S
+    one.loop.deliver(signal.SIGTERM)  # comes before the tick; they have a deadline of their own now
+    one.loop.advance(TICK_S)
     assert [process.kills for process in one.processes.all[2:]] == [0, 0]
 
 
@@ -244,8 +246,13 @@ def test_a_reload_is_done_when_every_worker_serves_it(tmp_path: Path, service: M
     one.processes.all[1].say(Ready(2))
     one.loop.turn(2)
     assert one.names()[-1] == "reload-done"
-    assert one.names().count("serve-ready") == 1
     assert "workers" not in one.faults()
+    one.processes.all[0].end(1)
+    one.loop.turn(2)
+    one.loop.advance(1.0)
+    one.processes.begin()  # everything is served again, and nothing is news
+    assert one.supervisor._pool.all_ready
+    assert (one.names().count("serve-ready"), one.names().count("reload-done")) == (1, 1)
 
 
 def test_a_reload_in_flight_is_done_once_for_all_that_came_meanwhile(tmp_path: Path, service: Make) -> None:
@@ -287,6 +294,17 @@ def test_what_a_reload_cannot_apply_is_told_and_stays(tmp_path: Path, service: M
     assert keys == ["server.workers"]
     (message,) = one.processes.all[0].heard()
     assert message.settings.server.workers == 2
+
+
+def test_what_stands_at_a_directory_when_it_reloads_is_taken_for_right(tmp_path: Path, service: Make) -> None:
+    one = service()
+    one.begin()
+    assert "directories" not in one.faults()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "store/upload").symlink_to(tmp_path / "elsewhere")
+    assert "directories" in one.faults()
+    one.loop.deliver(signal.SIGHUP)
+    assert "directories" not in one.faults()
 
 
 def test_without_a_file_a_reload_gives_the_same_settings_anew(service: Make) -> None:

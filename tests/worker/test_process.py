@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from hmacfs.config import Settings
 
+# By a thread: a worker ignores the signal of the other way.
+pytestmark = pytest.mark.timeout(60, method="thread")
+
 
 @pytest.fixture(autouse=True)
 def own_signals() -> Iterator[None]:

@@ -352,14 +352,14 @@ def test_a_worker_does_not_end_while_a_client_is_on_its_way_in(bench: Make) -> N
     one.begin()
     one.sockets.gate = one.loop.create_future()
     one.say(Drain(20.0))
-    one.loop.advance(TICK_S)
+    one.loop.advance(TICK_S, 10)
     assert not one.serving.done()  # what the kernel has queued is being accepted
     one.acceptor.busy = True
     one.sockets.gate.set_result(None)
-    one.loop.advance(TICK_S)
+    one.loop.advance(TICK_S, 10)
     assert not one.serving.done()  # a handshake is being made
     one.acceptor.busy = False
-    one.loop.advance(TICK_S)
+    one.loop.advance(TICK_S, 10)
     assert one.serving.done()
 
 
@@ -377,11 +377,11 @@ def test_an_answer_under_way_is_waited_for_before_its_store_closes(bench: Make) 
     answer: Any = Commit()
     one.context.tasks.add(answer)
     one.say(Drain(20.0))
-    one.loop.turn(5)
+    one.loop.turn(10)
     assert not one.serving.done()
     assert one.count("store.close") == 0
     committed.set_result(None)
-    one.loop.turn(5)
+    one.loop.turn(10)
     assert one.serving.done()
     assert one.count("store.close") == 1
 
