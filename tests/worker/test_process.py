@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hmacfs.config import Settings
 
 # By a thread: a worker ignores the signal of the other way.
-pytestmark = pytest.mark.timeout(60, method="thread")
+pytestmark = pytest.mark.timeout(method="thread")
 
 
 @pytest.fixture(autouse=True)
