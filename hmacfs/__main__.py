@@ -26,9 +26,9 @@ def _worker(control_fd: int) -> int:
     # The terminal's Ctrl-C and a SIGHUP to the group are for the supervisor, also while we import.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    from hmacfs import worker
+    from hmacfs.worker import process
 
-    return worker.run(control_fd)
+    return process.run(control_fd)
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ from hmacfs.model import MiB
 from hmacfs.policy import buffers
 from hmacfs.policy import hot_limits as bounds
 from hmacfs.policy.trusted_proxies import Trusted
-from hmacfs.store import READING, ProfileDatabase, Store
-from hmacfs.worker import head_limits, memory_share, rules
+from hmacfs.store import READING, ProfileDatabase, Rules, Store
+from hmacfs.worker.build import head_limits, memory_share
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +104,7 @@ class Workbench:
         self.row = metrics.CounterRow(memoryview(bytearray(metrics.memory_bytes(1))), 0)
         self.log_path = where / "log"
         self.log = log.Log(path=str(self.log_path), style="json")
-        self.store = Store.open(self.settings.server.storage_path, rules(self.settings))
+        self.store = Store.open(self.settings.server.storage_path, Rules.of(self.settings))
         self._without_threads(self.store)
         self.threads = HeldThreads()
         self.underway = ActiveUploads()

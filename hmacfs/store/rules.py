@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 if TYPE_CHECKING:
+    from hmacfs.config.settings import Settings
     from hmacfs.model import Durability
 
 
@@ -32,6 +33,24 @@ class Rules:
     """Whether it is tried again after ever longer waits of chance, or after equal ones."""
     circuit_breaker: bool
     """Whether uploads are refused at once while what they need keeps failing."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return what of `settings` the store goes by."""
+        server = settings.server
+        return cls(
+            min_free_bytes=server.min_free_bytes,
+            durability=server.durability,
+            file_ttl_s=server.file_ttl,
+            file_mode=server.file_mode,
+            directory_mode=server.directory_mode,
+            session_s=settings.uploads.sessiontimeout_s,
+            most_unfinished=settings.uploads.max_unfinished,
+            directories=frozenset(endpoint.directory for endpoint in settings.endpoints),
+            automatic_retry=settings.streaming.automatic_retry,
+            exponential_backoff=settings.streaming.exponential_backoff,
+            circuit_breaker=settings.streaming.circuit_breaker,
+        )
 
 
 class FileMetadata(NamedTuple):

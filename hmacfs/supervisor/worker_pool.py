@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import socket
-import subprocess
-import sys
 from multiprocessing.connection import Connection as Pipe
 from typing import TYPE_CHECKING, Final
 
-from hmacfs import ipc, metrics, systemd, worker
+from hmacfs import ipc, metrics, worker
 from hmacfs.supervisor import cores
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from hmacfs.config.settings import Settings
+    from hmacfs.listeners import Listener
     from hmacfs.log import Log
     from hmacfs.model import Dependency
-    from hmacfs.supervisor.listeners import Listener
+    from hmacfs.supervisor.spawning import Spawn, WorkerProcess
 
 # A worker that lived this long did not die of its start: the next one is started at once.
 HEALTHY_S: Final = 10.0
@@ -44,7 +41,7 @@ class WorkerSlot:
     def __init__(self, slot: int) -> None:
         """Nobody is in `slot` yet."""
         self.slot = slot
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: WorkerProcess | None = None
         self.pipe: Pipe | None = None
         self.told = 0  # version of the settings that it was given last
         self.serves = 0  # version that it said it serves; 0 before it said anything
@@ -71,6 +68,7 @@ class WorkerPool:
         listeners: Sequence[Listener],
         counters: int,
         stuck_s: float,
+        spawn: Spawn,
         changed: Callable[[], None],
     ) -> None:
         """Make `slots` empty slots; `counters` is the descriptor of the shared rows."""
@@ -79,6 +77,7 @@ class WorkerPool:
         self._settings = settings
         self._version = 1
         self._stuck_s = stuck_s
+        self._spawn_process = spawn
         self._listeners = listeners
         self._counters = counters
         self._buffer = metrics.attach(counters)
@@ -195,19 +194,13 @@ class WorkerPool:
         member.started = self._loop.time()
         try:
             ours, theirs = socket.socketpair()
-            with theirs, held_back(worker.OF_THE_SUPERVISOR | {worker.REOPEN}):
-                # A fresh interpreter, never a fork: a loop that has run does not survive one.
-                # -P: nothing is imported from the current directory, which may well hold uploads.
-                member.process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "hmacfs", "worker", str(theirs.fileno())],
-                    pass_fds=(theirs.fileno(), self._counters, *listeners, *fds.descriptors),
-                    stdin=subprocess.DEVNULL,
-                    env={k: v for k, v in os.environ.items() if k not in systemd.VARIABLES},
-                )
+            with ours, theirs:
+                inherited = (self._counters, *listeners, *fds.descriptors)
+                member.process = self._spawn_process(theirs, inherited)
+                member.pipe = Pipe(ours.detach())
         except OSError as error:  # EAGAIN, ENOMEM or EMFILE: what there is serves on meanwhile
             self._try_again(member, error.strerror or repr(error))
             return
-        member.pipe = Pipe(ours.detach())
         member.told = self._version
         self._log.event("info", "worker-started", slot=member.slot, pid=member.process.pid)
         boot = worker.WorkerConfig(
@@ -226,7 +219,7 @@ class WorkerPool:
     def _send(member: WorkerSlot, message: object) -> None:
         if member.pipe is None:
             return  # it is just ending
-        with contextlib.suppress(OSError):  # it has just died; `_hear` is about to learn of it
+        with contextlib.suppress(OSError):  # it has just died; `_on_message` is about to learn of it
             member.pipe.send(message)
 
     def _on_message(self, member: WorkerSlot) -> None:
@@ -277,16 +270,6 @@ class WorkerPool:
             "error", "worker-died", slot=member.slot, error=why, restart_in_s=member.delay_s, **fields
         )
         self._loop.call_later(member.delay_s, self._spawn, member)
-
-
-@contextlib.contextmanager
-def held_back(signals: frozenset[int]) -> Iterator[None]:
-    """Keep `signals` waiting meanwhile, in this process and in those that it starts."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def slots_for(workers: int) -> int:

@@ -7,15 +7,12 @@ what it must not (github.com/python/cpython, issue 106052). Behind one character
 from __future__ import annotations
 
 import importlib
-import pkgutil
 import re
 from typing import Any
 
 import pytest
+from arch import modules
 
-import hmacfs
-
-MODULES = [module.name for module in pkgutil.walk_packages(hmacfs.__path__, "hmacfs.")]
 PARSER: Any = importlib.import_module("re._parser")
 SINGLE = {"LITERAL", "NOT_LITERAL", "IN", "ANY"}
 
@@ -30,7 +27,7 @@ def is_unsound(parsed: Any) -> bool:
     return isinstance(parts, (tuple, list)) and any(is_unsound(part) for part in parts)
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__main__")])
+@pytest.mark.parametrize("name", modules.IMPORTABLE)
 def test_no_group_is_possessive(name: str) -> None:
     values = vars(importlib.import_module(name)).values()
     patterns = [value for value in values if isinstance(value, re.Pattern)]

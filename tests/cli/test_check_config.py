@@ -17,7 +17,7 @@ import pytest
 import serving
 
 from hmacfs import config
-from hmacfs.supervisor import trial
+from hmacfs.cli import trial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

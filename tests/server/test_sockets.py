@@ -6,24 +6,22 @@ import contextlib
 import grp
 import itertools
 import os
+import queue
 import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import loopback
 import pytest
 import selfsigned
 import serving
 from serving import PATIENCE_S, Server
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 GET = serving.head("GET", "/health", None)
 
@@ -220,53 +218,61 @@ def test_variables_of_a_manager_that_are_no_good(tmp_path: Path, monkeypatch: py
     assert "WATCHDOG_USEC" in refused(tmp_path, serving.configuration(tmp_path / "store"))
 
 
-@contextlib.contextmanager
-def manager(path: Path) -> Iterator[socket.socket]:
-    """Be a service manager's notification socket."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.bind(str(path))
-        sock.settimeout(PATIENCE_S)
-        yield sock
+class Manager:
+    """A service manager's notification socket. It always reads: what it has no room for is lost."""
 
+    def __init__(self, path: Path) -> None:
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sock.bind(str(path))
+        self._messages: queue.SimpleQueue[tuple[float, dict[str, str]]] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
 
-def hear(sock: socket.socket, wanted: str) -> dict[str, str]:
-    """Return the next message that sets `wanted`, as a table."""
-    while True:
-        message = dict(line.split("=", 1) for line in sock.recv(4096).decode().splitlines())
-        if wanted in message:
-            return message
+    def _read(self) -> None:
+        while data := self._sock.recv(4096):
+            message = dict(line.split("=", 1) for line in data.decode().splitlines())
+            self._messages.put((time.monotonic(), message))
+
+    def hear(self, wanted: str) -> tuple[float, dict[str, str]]:
+        """Return when the next message came that sets `wanted`, and the message as a table."""
+        while True:
+            came, message = self._messages.get(timeout=PATIENCE_S)
+            if wanted in message:
+                return came, message
+
+    def close(self) -> None:
+        self._sock.shutdown(socket.SHUT_RD)
+        self._reader.join()
+        self._sock.close()
 
 
 def test_the_service_manager_hears_of_everything(tmp_path: Path) -> None:
     path = tmp_path / "notify"
-    with manager(path) as sock:
+    with contextlib.closing(Manager(path)) as manager:
         environ = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "1000000"}
         text = serving.configuration(tmp_path / "store", workers=2)
         with serving.start(tmp_path, text, environ=environ, provokes={"reload-refused"}) as server:
-            assert hear(sock, "READY")["READY"] == "1"
-            beats = []
-            for _ in range(4):
-                hear(sock, "WATCHDOG")
-                beats.append(time.monotonic())
+            assert manager.hear("READY")[1]["READY"] == "1"
+            beats = [manager.hear("WATCHDOG")[0] for _ in range(4)]
             # All of them are too long apart if the interval is; one is if the machine has other work.
             assert min(b - a for a, b in itertools.pairwise(beats)) < 1, "within the interval"
             before_us = time.monotonic_ns() // 1000
             server.signal(signal.SIGHUP)
-            said = hear(sock, "RELOADING")
+            _, said = manager.hear("RELOADING")
             assert before_us <= int(said["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
-            assert hear(sock, "READY")["STATUS"] == "reloaded"
+            assert manager.hear("READY")[1]["STATUS"] == "reloaded"
             server.config.write_text("nonsense")
             server.signal(signal.SIGHUP)
-            hear(sock, "RELOADING")
-            assert "refused" in hear(sock, "READY")["STATUS"]
+            manager.hear("RELOADING")
+            assert "refused" in manager.hear("READY")[1]["STATUS"]
             server.signal(signal.SIGTERM)
-            assert hear(sock, "STOPPING")["STOPPING"] == "1"
+            assert manager.hear("STOPPING")[1]["STOPPING"] == "1"
             assert server.process.wait(PATIENCE_S) == 0
 
 
 def test_workers_do_not_speak_to_the_service_manager(tmp_path: Path) -> None:
     path = tmp_path / "notify"
-    with manager(path):
+    with contextlib.closing(Manager(path)):
         environ = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "1000000"}
         with serving.start(tmp_path, serving.configuration(tmp_path / "store"), environ=environ) as server:
             for pid in server.workers:

@@ -17,7 +17,6 @@ from hmacfs import unixsocket
 from hmacfs.config import addresses
 from hmacfs.config.addresses import Tcp, Unix
 from hmacfs.http.target import authority
-from hmacfs.worker import BACKLOG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 # A family, and host and port as that family has them.
 Place: TypeAlias = tuple[int, tuple[Any, ...]]
 
+BACKLOG: Final = 4096
+"""Connections that the kernel queues for each socket; whoever has the loop accept must name it again."""
 # What a machine without IPv6 says of it.
 _NO_IPV6: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 # How often another port is asked for until both families have the same.

@@ -15,10 +15,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from hmacfs import unixsocket
+from hmacfs import listeners, unixsocket
 from hmacfs.config import addresses
 from hmacfs.config.addresses import Unix
-from hmacfs.supervisor import listeners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
