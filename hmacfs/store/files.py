@@ -17,7 +17,8 @@ from hmacfs import _core, _drafts, errors
 from hmacfs._descriptor import Descriptor
 from hmacfs.errors import Refused
 from hmacfs.model import File
-from hmacfs.store import faults, locks
+from hmacfs.policy import os_errors
+from hmacfs.store import locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -162,12 +163,12 @@ class Tree:
             if cached and error.errno == errno.EAGAIN:
                 raise
             self.note_denial(key, error)
-            raise faults.reading(error) from None
+            raise os_errors.reading(error) from None
         try:
             found = os.fstat(fd)
         except OSError as error:
             os.close(fd)
-            raise faults.reading(error) from None
+            raise os_errors.reading(error) from None
         if not stat.S_ISREG(found.st_mode):
             os.close(fd)
             raise Refused(errors.NOT_FOUND)
@@ -175,7 +176,7 @@ class Tree:
 
     def note_denial(self, key: str, error: OSError) -> None:
         """Tell of a file that may not be read: to the public it is not there."""
-        if error.errno in faults.DENIED:
+        if error.errno in os_errors.DENIED:
             self.denied(key, error.strerror or str(error))
 
     def look(self, key: str, *, cached: bool = False) -> os.stat_result | None:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.model import Durability
+from hmacfs.policy import os_errors
 from hmacfs.store import faults
 from hmacfs.store.directories import SYNC_THREADS, Directories
 from hmacfs.store.files import path_of
@@ -338,7 +339,7 @@ class Publisher:
         self, upload: PendingPublication, error: OSError, delays: Iterator[float] | None
     ) -> OSError | None:
         """Try again what may pass by itself; give the error that stays."""
-        while error.errno in faults.PASSING:
+        while error.errno in os_errors.PASSING:
             if delays is None:
                 raise _WouldBlock
             if (delay_s := next(delays, None)) is None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, ParamSpec, Self, TypeVar
 from hmacfs import errors
 from hmacfs._descriptor import Descriptor
 from hmacfs.errors import Refused
-from hmacfs.policy import loop_gate
+from hmacfs.policy import loop_gate, os_errors
 from hmacfs.store import faults, indexes, metadata_cache, reconcile, start, state_file, sweep
 from hmacfs.store import part as parts
 from hmacfs.store.condition import Condition, index_path
@@ -230,7 +230,7 @@ class Store:
                 found = await self._run(self._opening, self._tree.look, key)
         except OSError as error:
             self._tree.note_denial(key, error)
-            raise faults.reading(error) from None
+            raise os_errors.reading(error) from None
         return None if found is None else found.st_size
 
     def cached_metadata(self, key: str, file: File) -> FileMetadata | None:
@@ -292,7 +292,7 @@ class Store:
         except sqlite3.Error as error:
             raise faults.indexing(error) from error
         except OSError as error:
-            raise faults.writing(error) from error
+            raise os_errors.writing(error) from error
         return found
 
     async def begin(self, slot: Slot | None, length: int, *, announced: bool = True) -> Part:
@@ -352,7 +352,7 @@ class Store:
         try:
             return await self._run(self._upkeep, self.sessions.sweep, self._stop)
         except OSError as error:
-            raise faults.writing(error) from error
+            raise os_errors.writing(error) from error
 
     async def reconcile(self) -> Reconciled | None:
         """Make index and tree agree; None if another process is at it. Raises Refused."""
@@ -420,14 +420,14 @@ class Store:
     async def _try_again(self, error: OSError, slot: Slot | None, length: int, *, announced: bool) -> Draft:
         """Reserve after that has failed, if it may pass by itself. Raises Refused."""
         for delay_s in self._resilience.delays():
-            if error.errno not in faults.PASSING:
+            if error.errno not in os_errors.PASSING:
                 break
             await asyncio.sleep(delay_s)
             try:
                 return await self._reserve_aside(slot, length, announced=announced)
             except OSError as again:
                 error = again
-        refused = faults.writing(error)
+        refused = os_errors.writing(error)
         self._resilience.fail(refused)
         raise refused
 
@@ -483,7 +483,7 @@ class Store:
             # Synced whatever the durability: a file that comes back has lost its signed expiry.
             self._tree.sync_directory(self._tree.prune(slot.key, self._rules.directories))
         except OSError as error:
-            raise faults.writing(error) from None
+            raise os_errors.writing(error) from None
         return Identity(slot.key, removed.st_mtime_ns)
 
     def _drop(self, file: Descriptor) -> None:
@@ -508,7 +508,7 @@ class Store:
         except sqlite3.Error as error:
             raise faults.indexing(error) from error
         except OSError as error:
-            raise faults.writing(error) from error
+            raise os_errors.writing(error) from error
 
     @staticmethod
     async def _run(pool: ThreadPoolExecutor, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from hmacfs.policy import os_errors
 from hmacfs.store import faults
 from hmacfs.store.index import Identity
 from hmacfs.store.metadata_cache import CachedMetadata
@@ -117,7 +118,7 @@ class PendingPublication:
         """Close the file and keep the reason for `tell`."""
         self.close()
         if isinstance(error, OSError):
-            error = faults.writing(error)
+            error = os_errors.writing(error)
         elif isinstance(error, sqlite3.Error):
             error = faults.indexing(error)
         self.fault = error

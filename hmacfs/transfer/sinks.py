@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 from typing import TYPE_CHECKING, Final, Protocol
 
 from blake3 import blake3
 
 from hmacfs import _core, errors
 from hmacfs.errors import Refused
-from hmacfs.model import Dependency
-from hmacfs.policy import breaker, buffers, disk_latency
+from hmacfs.policy import buffers, disk_latency, os_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from hmacfs.model import Plan
 
 NANO: Final = 1_000_000_000
-FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _UNGUARDED: Final = contextlib.nullcontext(enter_result=True)
 _NOT_NOW: Final = contextlib.nullcontext(enter_result=False)
 
@@ -106,13 +103,6 @@ class BodySource(Protocol):
 
         Refused if it breaks off.
         """
-
-
-def refused(error: OSError) -> Refused:
-    """Return the refusal that a failed write of a body amounts to."""
-    full = error.errno in FULL
-    broken = Dependency.STORAGE if error.errno in breaker.STORAGE_FAULTS else None
-    return Refused(errors.DISK_FULL if full else errors.STORAGE_FAILED, error.strerror or "", broken=broken)
 
 
 class Unguarded:
@@ -213,7 +203,7 @@ class FileSink(Unguarded):
             try:
                 stored = self._intake.take(piece, patience_ns and max(patience_ns - self._waited_ns, 1))
             except OSError as error:
-                raise refused(error) from error
+                raise os_errors.writing(error) from error
             finally:
                 self._waited_ns += self._intake.waited_ns
             for digest in self._digests:
@@ -228,7 +218,7 @@ class FileSink(Unguarded):
         try:
             room.reach(end)
         except OSError as error:
-            raise refused(error) from error
+            raise os_errors.writing(error) from error
 
     async def whole(self, poured: asyncio.Future[None]) -> bytes:
         """Wait for a body that is being poured in here, all of the file; give its BLAKE3 digest.
@@ -281,7 +271,7 @@ class SharedSink(FileSink):
                 self._guarded = held
                 yield held
         except OSError as error:
-            raise refused(error) from error
+            raise os_errors.writing(error) from error
         finally:
             self._guarded = False
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from hmacfs.errors import Refused
 from hmacfs.model import Durability
-from hmacfs.store import faults
+from hmacfs.policy import os_errors
 from hmacfs.store.files import CLOSED
 from hmacfs.store.paced import Paced
 from hmacfs.store.sessions.completion import Completion
@@ -290,7 +290,7 @@ class Sessions:
         try:
             return await asyncio.wrap_future(self._pool.submit(work, *args, **kwargs))
         except OSError as error:
-            refused = faults.writing(error)
+            refused = os_errors.writing(error)
             self._resilience.fail(refused)
             raise refused from error
         except Refused as refused:
