@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 import hmacfs
 from hmacfs import interrupts
 from hmacfs.client import options as client_options
+from hmacfs.model import PROTOCOLS, TUS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from hmacfs.config import Loaded, Settings
     from hmacfs.model import Endpoint
 
-TUS: Final = "tus"  # `auth.TUS`, not imported before a command needs it
 SIGN_TTL_S: Final = 600.0  # Prosody 13's own validity of a slot
 PASS_TTL_S: Final = 86400.0  # each request of an upload shows it; an unfinished one is kept so long
 
@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     sign.add_argument("--config", metavar="FILE", help="whose secret to use; else the embedded default")
     sign.add_argument(
         "--protocol",
-        choices=client_options.PROTOCOLS,
+        choices=PROTOCOLS,
         default="v2",
         help="token dialect (default: v2)",
     )

@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 from hmacfs.auth import jose, metronome, original, prosody, query, share, text
 from hmacfs.errors import JWT_MISSING, JWT_WRONG, METHOD_NOT_ALLOWED, TOKEN_MISSING, Refused
+from hmacfs.model import XMPP_DIALECTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hmacfs.model import Endpoint, Grant, Head, Slot
 
-DIALECTS: Final[tuple[str, ...]] = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt")
-"""Every dialect of tokens for one upload that an endpoint may enable."""
-
-_BY_QUERY: Final = frozenset({"v2", "v", "token", "v3"})
+_BY_QUERY: Final = frozenset({*XMPP_DIALECTS, "v3"})
 _BY_FIELD: Final = ("jwt", "bearer", "gojwt")
 _FORM_NAME: Final = "upload"  # last segment of the path that takes forms
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from hmacfs.auth import jose, text
 from hmacfs.errors import JWT_WRONG, LENGTH_REQUIRED, SIZE_MISMATCH, Refused
-from hmacfs.model import Grant
+from hmacfs.model import JWT_ALGORITHM, Grant
 
 if TYPE_CHECKING:
     from hmacfs.model import Head, Secret, Slot
-
-_ALGORITHMS: Final = ("HS256",)
-"""All that Prosody signs with."""
 
 
 def verify(head: Head, slot: Slot, token: str, *, now: float) -> Grant:
@@ -22,7 +19,7 @@ def verify(head: Head, slot: Slot, token: str, *, now: float) -> Grant:
     LENGTH_REQUIRED if a body was granted and none is framed. Of a chunked body the caller
     compares the bytes received with `Grant.size`.
     """
-    claims = jose.verified(token, slot.endpoint.secrets, _ALGORITHMS, now=now)
+    claims = jose.verified(token, slot.endpoint.secrets, (JWT_ALGORITHM,), now=now)
     first, _, rest = slot.rel.partition("/")
     if jose.string(claims, "slot") != first:
         raise Refused(JWT_WRONG, "the claim slot is not the path's first segment")

@@ -31,7 +31,7 @@ from hmacfs.http import head as heads
 from hmacfs.http import preface
 from hmacfs.http import reply as replies
 from hmacfs.http.target import authority, host_of
-from hmacfs.model import Facts, Reply
+from hmacfs.model import BODY_METHODS, Facts, Reply
 from hmacfs.policy import buffers
 from hmacfs.policy.trusted_proxies import UNIX
 
@@ -57,7 +57,6 @@ CROWD_FROM: Final = 8
 NEVER: Final = float("inf")
 GONE: Final = "gone"
 """The word for the peer of a TCP socket that was reset before it could be asked about."""
-BODY_METHODS: Final = frozenset({"PUT", "POST", "PATCH"})
 
 
 class HttpProtocol(_front.Front, asyncio.BufferedProtocol):

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from hmacfs.metrics import catalogue
-from hmacfs.model import KiB
+from hmacfs.model import BODY_METHODS, KiB
 
 if TYPE_CHECKING:
     from hmacfs.metrics.columns import Histogram
     from hmacfs.metrics.rows import CounterRow
 
 FIRST_ERROR: Final = 400
-RECEIVING: Final = frozenset({"PUT", "POST", "PATCH"})
 SENDING: Final = frozenset({"GET", "HEAD"})
 # Below it a transfer's time is that of a round trip. `_hot`, which observes no rate, sends no more at once.
 RATED_FROM_BYTES: Final = 256 * KiB
@@ -48,7 +47,7 @@ def request(  # noqa: PLR0913 - each is a different fact of the request
             _rate(row, catalogue.DOWNLOAD_THROUGHPUT, sent, elapsed_s)
         if code == "partial":
             row.add(catalogue.RANGE_REQUESTS)
-    elif method in RECEIVING:
+    elif method in BODY_METHODS:
         if status >= FIRST_ERROR:
             row.add(catalogue.UPLOAD_ERRORS[code])
         else:

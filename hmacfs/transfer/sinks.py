@@ -10,6 +10,7 @@ from blake3 import blake3
 
 from hmacfs import _core, errors
 from hmacfs.errors import Refused
+from hmacfs.model import NANOSECONDS
 from hmacfs.policy import buffers, disk_latency, os_errors
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from hmacfs._descriptor import Descriptor
     from hmacfs.model import Plan
 
-NANO: Final = 1_000_000_000
 _UNGUARDED: Final = contextlib.nullcontext(enter_result=True)
 _NOT_NOW: Final = contextlib.nullcontext(enter_result=False)
 
@@ -163,7 +163,7 @@ class FileSink(Unguarded):
     @property
     def waited_s(self) -> float:
         """How long the last write was waiting."""
-        return self._waited_ns / NANO
+        return self._waited_ns / NANOSECONDS
 
     def guard(self, count: int = 0, *, wait: bool) -> contextlib.AbstractContextManager[bool]:
         """Return the context of a write: nobody else has this file, but it may need more room first."""
@@ -178,7 +178,7 @@ class FileSink(Unguarded):
 
         Raises as `take`.
         """
-        return self._take(data, int(disk_latency.ALARM_S * NANO))
+        return self._take(data, int(disk_latency.ALARM_S * NANOSECONDS))
 
     @property
     def fits(self) -> int:

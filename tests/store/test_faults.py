@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-
 def sql_error(connection: sqlite3.Connection, statement: str) -> sqlite3.Error:
     with pytest.raises(sqlite3.Error) as caught:
         connection.execute(statement)
