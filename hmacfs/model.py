@@ -221,28 +221,28 @@ class Durability(enum.StrEnum):
     """They are in the page cache: they survive a crash of the server, not of the machine."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """What the index knows of one published file."""
+@dataclass(slots=True, kw_only=True)
+class StoredFile:
+    """What is known of one file beside its bytes, from its upload on: a row of the index."""
 
     key: str
     """Path below the storage path."""
-    mtime_ns: int
-    """Modification time: with the key it names one upload, whatever is renamed or restored."""
     size: int
     """Bytes."""
-    content_type: str | None
+    content_type: str | None = None
     """The signed type, or None if nothing was signed."""
-    owner: str
+    owner: str = ""
     """Uploader, or ""."""
-    digest: bytes | None
-    """BLAKE3 of the content; None for a file that this server did not receive."""
-    created: float
-    """Wall-clock time of publication."""
-    expires: float | None
+    expires: float | None = None
     """Wall-clock time at which the file must be gone; None: file_ttl decides."""
+    digest: bytes | None = None
+    """BLAKE3 of the content; None for a file that this server did not receive."""
     sha256: bytes | None = None
     """SHA-256 of the content; None unless its uploader told it, and it was found right."""
+    mtime_ns: int = 0
+    """Modification time, set as it is published: with the key it names one upload, whatever is restored."""
+    created: float = 0.0
+    """Wall-clock time of publication."""
 
 
 @dataclass(slots=True, kw_only=True)

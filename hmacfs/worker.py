@@ -40,7 +40,7 @@ from hmacfs.ipc import Peers
 from hmacfs.policy import buffer_classes, buffer_memory, buffers
 from hmacfs.policy import hot_limits as bounds
 from hmacfs.policy.trusted_proxies import Trusted
-from hmacfs.store import READING, ProfileDatabase, Rules, StorageError, Store
+from hmacfs.store import READING, ProfileDatabase, Rules, StorageError, Store, StoreObserver
 
 if TYPE_CHECKING:
     import ssl
@@ -193,9 +193,7 @@ class Worker:
         self._store = Store.open(
             boot.settings.server.storage_path,
             rules(boot.settings),
-            tell=self._on_breaker,
-            barred=self._on_barred,
-            denied=self._on_denied,
+            observer=StoreObserver(self._on_breaker, self._on_barred, self._on_denied),
         )
         self._ended = loop.create_future()
         self._sockets = [socket.socket(fileno=fd) for fd in boot.listeners]

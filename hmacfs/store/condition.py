@@ -15,7 +15,8 @@ from hmacfs.policy import os_errors
 from hmacfs.store import index as indices
 from hmacfs.store import indexes, start
 from hmacfs.store.faults import StorageError
-from hmacfs.store.files import CLOSED, PRIVATE
+from hmacfs.store.files import CLOSED
+from hmacfs.store.keys import PRIVATE
 
 if TYPE_CHECKING:
     import sqlite3

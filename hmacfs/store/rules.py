@@ -1,9 +1,9 @@
-"""What the store goes by, and what it tells of a file."""
+"""What the store goes by."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hmacfs.model import Durability
@@ -32,14 +32,3 @@ class Rules:
     """Whether it is tried again after ever longer waits of chance, or after equal ones."""
     circuit_breaker: bool
     """Whether uploads are refused at once while what they need keeps failing."""
-
-
-class FileMetadata(NamedTuple):
-    """What the index knows of a file that a reader may have."""
-
-    content_type: str | None
-    """The signed type; None if nothing was signed."""
-    expires: float | None
-    """Wall-clock time at which it will be gone; None: it stays."""
-    sha256: bytes | None
-    """SHA-256 of the content; None if that is not known."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 from hmacfs.policy import os_errors
 from hmacfs.store import reconcile, sweep
 from hmacfs.store.faults import StorageError
-from hmacfs.store.files import PRIVATE, REMOVE_LOCK, Tree, lent
+from hmacfs.store.files import REMOVE_LOCK, Tree, lent
+from hmacfs.store.keys import PRIVATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -85,6 +85,22 @@ class WriteGuard(Protocol):
         """
 
 
+class SharedFile(Protocol):
+    """A file that newer requests may take over, as one request holds it."""
+
+    @property
+    def file(self) -> Descriptor:
+        """The open file."""
+
+    @property
+    def fence(self) -> WriteGuard:
+        """The request's right to write to it."""
+
+    @property
+    def room(self) -> SpaceReservation | None:
+        """What of the file may be written to; None: all of it."""
+
+
 class Digest(Protocol):
     """A digest under way, of hashlib or blake3."""
 
@@ -244,20 +260,11 @@ class SharedSink(FileSink):
 
     __slots__ = ("_fence", "_guarded")
 
-    def __init__(  # noqa: PLR0913 - what a file is written with
-        self,
-        file: Descriptor,
-        limit: int,
-        fence: WriteGuard,
-        *,
-        start: int,
-        digests: Sequence[Digest] = (),
-        room: SpaceReservation | None = None,
-    ) -> None:
-        """Write to `file` from `start` on, up to `limit`, behind `fence`."""
-        super().__init__(file, limit, start=start, room=room)
+    def __init__(self, shared: SharedFile, limit: int, *, start: int, digests: Sequence[Digest] = ()) -> None:
+        """Write to the file from `start` on, up to `limit`, behind its fence."""
+        super().__init__(shared.file, limit, start=start, room=shared.room)
         self._digests = digests
-        self._fence = fence
+        self._fence = shared.fence
         self._guarded = False
 
     @contextlib.contextmanager
