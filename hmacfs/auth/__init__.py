@@ -10,6 +10,7 @@ from hmacfs.auth.passes import Pass, fingerprint
 from hmacfs.auth.passes import sign as sign_pass
 from hmacfs.auth.passes import verify as uploader
 from hmacfs.auth.signing import Signed, sign
+from hmacfs.auth.slot_request import SlotRequest
 from hmacfs.model import DIALECTS, TUS
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "TUS",
     "Pass",
     "Signed",
+    "SlotRequest",
     "delete",
     "fingerprint",
     "form",

@@ -40,7 +40,7 @@ def upload(head: Head, slot: Slot, *, now: float) -> Grant:
         return share.verify(head, slot, token, now=now)
     if dialect == "gojwt":
         return original.verify_jwt(slot.endpoint, token, head.body_length, now=now)
-    return original.verify_bearer(head, slot.endpoint, slot.name, token, given, now=now)
+    return original.verify_bearer(head, slot.endpoint, slot.name, original.BearerMac(token, given), now=now)
 
 
 def slot_dialects(head: Head) -> frozenset[str]:
@@ -78,7 +78,7 @@ def form(head: Head, endpoint: Endpoint, *, now: float) -> Grant:
         return original.verify_jwt(endpoint, token, None, now=now)
     if dialect == "jwt":  # a slot's token: it is for a PUT
         raise Refused(JWT_WRONG)
-    grant = original.verify_bearer(head, endpoint, _FORM_NAME, token, given, now=now)
+    grant = original.verify_bearer(head, endpoint, _FORM_NAME, original.BearerMac(token, given), now=now)
     # The signed size is the whole form's, not the file's.
     return replace(grant, size=None)
 

@@ -9,6 +9,7 @@ from hmacfs.errors import JWT_WRONG, LENGTH_REQUIRED, SIZE_MISMATCH, Refused
 from hmacfs.model import JWT_ALGORITHM, Grant
 
 if TYPE_CHECKING:
+    from hmacfs.auth.slot_request import SlotRequest
     from hmacfs.model import Head, Secret, Slot
 
 
@@ -48,18 +49,16 @@ def owner(claims: dict[str, Any]) -> str:
     return subject
 
 
-def sign(  # noqa: PLR0913 - the claims are what they are
-    secret: Secret, rel: str, size: int, content_type: str, *, now: float, ttl_s: float
-) -> str:
-    """Return the token that lets `rel` ("SLOT/NAME") be uploaded up to `now` + `ttl_s`."""
-    slot, _, name = rel.partition("/")
+def sign(secret: Secret, request: SlotRequest, *, now: float, ttl_s: float) -> str:
+    """Return the token that lets a file ("SLOT/NAME") be uploaded up to `now` + `ttl_s`."""
+    slot, _, name = request.rel.partition("/")
     claims: dict[str, object] = {
         "iat": int(now),
         "exp": int(now + ttl_s),
         "slot": slot,
         "filename": name,
-        "filesize": size,
-        "filetype": content_type or "application/octet-stream",
+        "filesize": request.size,
+        "filetype": request.content_type or "application/octet-stream",
     }
     return jose.sign(claims, secret)
 
