@@ -319,3 +319,30 @@ class Reply:
     def length(self) -> int:
         """Bytes of the body: what Content-Length says."""
         return sum(p.length if isinstance(p, Span) else len(p) for p in self.pieces)
+
+
+@dataclass(slots=True, kw_only=True)
+class FinishedRequest:
+    """A request whose reply is out, or never will be: what is counted and logged of it."""
+
+    request_id: str
+    client: str
+    """Address of the client, as the log shows it."""
+    method: str
+    """One of METHODS; "other" of a head that could not be read."""
+    target: bytes
+    """The request target as it came; b"" of such a head."""
+    status: int
+    code: str
+    received: int
+    """Bytes on the wire, the head included."""
+    sent: int
+    """Bytes on the wire, the head included."""
+    elapsed_s: float
+    stored: int = 0
+    """The body's part of what was received."""
+    dialect: str = ""
+    broken: str = ""
+    """Why the reply is not out whole; "" if it is."""
+    detail: str = ""
+    """What the log says beyond the code."""
