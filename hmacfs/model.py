@@ -23,8 +23,8 @@ TiB: Final = 1024 * GiB
 NANOSECONDS: Final = 1_000_000_000
 """Those of a second."""
 
-# Tuples of text and no enumerations: all of these come as text, from the wire or from TOML, and are compared
-# with text at once. `UploadProtocol` is one, since it is what a request was read as.
+# Text and no enumerations: it comes as text, from the wire or from TOML, and is compared for each request
+# (docs/decisions.md).
 METHODS: Final = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS")
 """The methods of HTTP that are implemented (RFC 9110 9.3, RFC 5789)."""
 BODY_METHODS: Final = frozenset({"PUT", "POST", "PATCH"})
