@@ -26,7 +26,7 @@ from hmacfs.store.lookup import Lookup
 from hmacfs.store.resilience import Resilience, untold
 from hmacfs.store.sessions import Sessions
 from hmacfs.store.sweep import Due
-from hmacfs.store.uploads import Uploads
+from hmacfs.store.uploads import UploadScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -74,7 +74,7 @@ class Store:
         self._clock_ns = clock_ns
         self._resilience = Resilience(rules, observer.tell)
         self._lookup = Lookup(tree, clock_ns, rules.file_ttl_s, self._shut)
-        self._uploads = Uploads(tree, rules, clock_ns, self._lookup, self._resilience)
+        self._uploads = UploadScheduler(tree, rules, clock_ns, self._lookup, self._resilience)
         self._upkeep = ThreadPoolExecutor(1, "hmacfs-upkeep")
         self._attending = ThreadPoolExecutor(1, "hmacfs-attend")
         self._stop = threading.Event()

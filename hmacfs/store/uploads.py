@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 THREADS: Final = 8
 
 
-class Uploads:
+class UploadScheduler:
     """The uploads of one worker. Its coroutines belong to one event loop."""
 
     def __init__(
