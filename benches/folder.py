@@ -144,7 +144,7 @@ def uploads(served: Path, host: str, size: int, count: int, *, signed: bool) -> 
         rel = f"{run}{number:08x}/file.bin"
         query = ""
         if signed:
-            token = auth.sign("v2", endpoint, rel, size, CONTENT_TYPE, now=now, ttl_s=300)
+            token = auth.sign("v2", endpoint, auth.SlotRequest(rel, size, CONTENT_TYPE), now=now, ttl_s=300)
             query = f"?{token.query}"
         head = (
             f"PUT {PREFIX}{rel}{query} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {CONTENT_TYPE}\r\n"

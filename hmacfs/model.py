@@ -20,6 +20,43 @@ KiB: Final = 1024
 MiB: Final = 1024 * KiB
 GiB: Final = 1024 * MiB
 TiB: Final = 1024 * GiB
+NANOSECONDS: Final = 1_000_000_000
+"""Those of a second."""
+
+# Text and no enumerations: it comes as text, from the wire or from TOML, and is compared for each request
+# (docs/decisions.md).
+METHODS: Final = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS")
+"""The methods of HTTP that are implemented (RFC 9110 9.3, RFC 5789)."""
+BODY_METHODS: Final = frozenset({"PUT", "POST", "PATCH"})
+"""Those that bring a body."""
+DIALECTS: Final = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt")
+"""Every dialect of tokens for one upload that an endpoint may enable."""
+XMPP_DIALECTS: Final = ("v2", "v", "token")
+"""Those in which XMPP servers sign a URL's query."""
+TUS: Final = "tus"
+"""What an endpoint names to take resumable uploads at its prefix."""
+PROTOCOLS: Final = (*DIALECTS, TUS)
+"""All that an endpoint may name."""
+JWT_ALGORITHM: Final = "HS256"
+"""What JWTs are signed with here, and by Prosody (RFC 7518 3.2)."""
+
+# Below the first a read costs more than it copies; above the last nothing was gained on any machine seen.
+# docs/configuration.md says the same of the keys.
+BUFFER_CLASSES: Final = tuple(16 * KiB << step for step in range(11))
+"""The sizes that a buffer may have, in bytes."""
+
+
+class UploadProtocol(enum.StrEnum):
+    """The language of a request of a resumable upload; the value is a label in log and metrics."""
+
+    TUS = TUS
+    """tus resumable upload protocol 1.0.0."""
+    IETF = "ietf"
+    """Resumable Uploads for HTTP, draft-ietf-httpbis-resumable-upload, interop versions 6 to 8."""
+    RANGE = "range"
+    """PUT with Content-Range (RFC 9110 14.5) to a slot."""
+    CHUNKED = "chunked"
+    """The Go server's /chunked-upload."""
 
 
 class Dependency(enum.StrEnum):
@@ -97,7 +134,7 @@ class Endpoint:
     directory: str
     """Where its files lie below the storage path: "" or "a/b", no outer slashes."""
     protocols: tuple[str, ...]
-    """Token dialects accepted, of `hmacfs.auth.DIALECTS`."""
+    """What it accepts, of PROTOCOLS."""
     secrets: tuple[Secret, ...]
     """Keys that verify a token; the first one also signs. Never empty."""
     delete_secret: Secret | None = None
@@ -112,7 +149,7 @@ class Head:
     """
 
     method: str
-    """One of GET, HEAD, PUT, PATCH, POST, DELETE, OPTIONS."""
+    """One of METHODS."""
     target: bytes
     """The request target as it came, for the log, which escapes and redacts it."""
     path: str
@@ -164,7 +201,7 @@ class Grant:
     """What a verified token permits."""
 
     dialect: str
-    """Which dialect verified it, of `hmacfs.auth.DIALECTS`."""
+    """Which dialect verified it, of DIALECTS."""
     size: int | None
     """Exact bytes of the file; None where its end tells them: in a form, or chunked and not signed."""
     content_type: str | None
@@ -184,28 +221,28 @@ class Durability(enum.StrEnum):
     """They are in the page cache: they survive a crash of the server, not of the machine."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """What the index knows of one published file."""
+@dataclass(slots=True, kw_only=True)
+class StoredFile:
+    """What is known of one file beside its bytes, from its upload on: a row of the index."""
 
     key: str
     """Path below the storage path."""
-    mtime_ns: int
-    """Modification time: with the key it names one upload, whatever is renamed or restored."""
     size: int
     """Bytes."""
-    content_type: str | None
+    content_type: str | None = None
     """The signed type, or None if nothing was signed."""
-    owner: str
+    owner: str = ""
     """Uploader, or ""."""
-    digest: bytes | None
-    """BLAKE3 of the content; None for a file that this server did not receive."""
-    created: float
-    """Wall-clock time of publication."""
-    expires: float | None
+    expires: float | None = None
     """Wall-clock time at which the file must be gone; None: file_ttl decides."""
+    digest: bytes | None = None
+    """BLAKE3 of the content; None for a file that this server did not receive."""
     sha256: bytes | None = None
     """SHA-256 of the content; None unless its uploader told it, and it was found right."""
+    mtime_ns: int = 0
+    """Modification time, set as it is published: with the key it names one upload, whatever is restored."""
+    created: float = 0.0
+    """Wall-clock time of publication."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -282,3 +319,30 @@ class Reply:
     def length(self) -> int:
         """Bytes of the body: what Content-Length says."""
         return sum(p.length if isinstance(p, Span) else len(p) for p in self.pieces)
+
+
+@dataclass(slots=True, kw_only=True)
+class FinishedRequest:
+    """A request whose reply is out, or never will be: what is counted and logged of it."""
+
+    request_id: str
+    client: str
+    """Address of the client, as the log shows it."""
+    method: str
+    """One of METHODS; "other" of a head that could not be read."""
+    target: bytes
+    """The request target as it came; b"" of such a head."""
+    status: int
+    code: str
+    received: int
+    """Bytes on the wire, the head included."""
+    sent: int
+    """Bytes on the wire, the head included."""
+    elapsed_s: float
+    stored: int = 0
+    """The body's part of what was received."""
+    dialect: str = ""
+    broken: str = ""
+    """Why the reply is not out whole; "" if it is."""
+    detail: str = ""
+    """What the log says beyond the code."""

@@ -30,8 +30,8 @@ KINDS = (
     "send",
 )
 _SEED = struct.Struct("Q")
-_RULE = struct.Struct("4IQ")
-_COUNTS = struct.Struct("4Q")
+_RULE = struct.Struct("4I3Q")
+_COUNTS = struct.Struct("5Q")
 _PPM = 1_000_000
 
 
@@ -39,13 +39,17 @@ class Rule(NamedTuple):
     """What becomes of the calls of one kind."""
 
     fail: float = 0.0
-    """Share of them that fails, with an errno that the call is known to give."""
+    """Share of them that fails."""
     shorten: float = 0.0
     """Share of them that moves half of what it is asked to."""
     delay_s: tuple[float, float] = (0.0, 0.0)
     """How much longer they take: at least, at most."""
     delay_bytes: int = 0
     """Calls that move less are not delayed."""
+    fail_bytes: int = 0
+    """Calls that move less do not fail."""
+    error: int = 0
+    """The errno of those that fail; 0: one that the call is known to give."""
 
 
 class Counts(NamedTuple):
@@ -55,6 +59,8 @@ class Counts(NamedTuple):
     failed: int
     shortened: int
     delayed: int
+    aside: int
+    """How many of those that failed another thread had made than a process's first."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,8 @@ class Faults:
                 int(least_s * 1e6),
                 int((most_s - least_s) * 1e6),
                 rule.delay_bytes,
+                rule.fail_bytes,
+                rule.error,
             )
 
     def counts(self) -> dict[str, Counts]:

@@ -313,7 +313,9 @@ def signed(
     endpoint = Endpoint(
         prefix=prefix, directory="upload", protocols=auth.DIALECTS, secrets=(Secret(SECRET.encode()),)
     )
-    token = auth.sign(dialect, endpoint, rel, size, content_type, now=time.time(), ttl_s=TTL_S)
+    token = auth.sign(
+        dialect, endpoint, auth.SlotRequest(rel, size, content_type), now=time.time(), ttl_s=TTL_S
+    )
     return f"{prefix}{quote(rel)}?{token.query}"
 
 
@@ -330,7 +332,9 @@ def bearer(  # noqa: PLR0913 - what a token signs
     endpoint = Endpoint(
         prefix=prefix, directory="upload", protocols=auth.DIALECTS, secrets=(Secret(SECRET.encode()),)
     )
-    token = auth.sign(dialect, endpoint, rel, size, content_type, now=time.time(), ttl_s=ttl_s)
+    token = auth.sign(
+        dialect, endpoint, auth.SlotRequest(rel, size, content_type), now=time.time(), ttl_s=ttl_s
+    )
     query = f"?{token.query}" if token.query else ""
     return f"{prefix}{quote(rel)}{query}", dict(token.fields)["Authorization"]
 

@@ -80,7 +80,7 @@ class Stage:
         if slow:
             self.disk_threads.note(1.0)
         if steady:  # the verdict stays, however long a busy machine makes a write wait
-            self.disk_threads.note = lambda waited_s: None  # type: ignore[method-assign]
+            self.disk_threads.note = self._ignore  # type: ignore[method-assign]
         self.ours, self.theirs = tcp_pair() if tcp else socket.socketpair()
         for sock in (self.ours, self.theirs):
             sock.setblocking(False)
@@ -93,6 +93,9 @@ class Stage:
         self.left = length
         self.rate: float | None = None
         self.receiving = transfer.BodyTransfer(self.scheduler, self.sock, self, self.sink, first)
+
+    def _ignore(self, waited_s: float) -> None:
+        pass
 
     def advance(self, count: int) -> None:
         self.left -= count

@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from hmacfs.model import Durability, Endpoint, Secret, Slot
+from hmacfs.model import Durability, Endpoint, Secret, Slot, StoredFile
 from hmacfs.store import Rules
 from hmacfs.store.sessions import UploadInfo
 from hmacfs.transfer import SharedSink
@@ -15,7 +15,8 @@ from hmacfs.transfer import SharedSink
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hmacfs.store import PublishedFile, Store
+    from hmacfs.store import Store
+    from hmacfs.store.part import Part
     from hmacfs.store.sessions import Found, WriteLease
 
 NOW_NS = 1_800_000_000 * 10**9
@@ -68,16 +69,25 @@ async def put(
     *,
     expires: float | None = None,
     sha256: bytes | None = None,
-) -> PublishedFile:
+) -> StoredFile:
     with await store.begin(place, len(body)) as part:
         os.write(part.file.fileno(), body)
-        return await part.commit(
+        stored = StoredFile(
+            key=place.key,
+            size=len(body),
             content_type="text/plain",
             owner="a@example.org",
             expires=expires,
             digest=b"d" * 32,
             sha256=sha256,
         )
+        return await part.commit(stored)
+
+
+def plain(part: Part, size: int | None = None) -> StoredFile:
+    """Return what is known of a file of which nothing is."""
+    assert part.slot is not None
+    return StoredFile(key=part.slot.key, size=part.length if size is None else size)
 
 
 def names(root: Path) -> set[str]:
@@ -113,7 +123,7 @@ def mine(terms: UploadInfo, _length: int | None) -> bool:
 def write(writing: WriteLease, data: bytes) -> None:
     """Write what comes next, as a request's body is: behind the fence."""
     start = os.fstat(writing.fd).st_size if not writing.found.terms.chunk else writing.found.offset
-    sink = SharedSink(writing.file, start + len(data), writing.fence, start=start)
+    sink = SharedSink(writing, start + len(data), start=start)
     with sink.guard(wait=True):
         sink.take(memoryview(data))
 

@@ -114,13 +114,13 @@ def _begin(order: str, asked: int, tell: int) -> int:
 
 def _upload(root: str, durability: str) -> None:
     store = Store.open(root, storage.rules(durability=Durability(durability)))
-    pools = (store._publisher._syncs, store._publisher._writer)
+    pools = (store._uploads.publisher._syncs, store._uploads.publisher._writer)
     threads = [pool.submit(threading.get_native_id).result() for pool in pools]
     os.write(1, " ".join(map(str, (threading.get_native_id(), *threads))).encode() + b"\n")
     fds = _fds()
     os.read(0, 8192)  # until strace is attached
     asyncio.run(_put(store))
-    store._pool.submit(int).result()  # whatever is being closed is closed
+    store._uploads.pool.submit(int).result()  # whatever is being closed is closed
     if left := {fd for fd in _fds() - fds if os.path.exists(f"/proc/self/fd/{fd}")}:  # noqa: PTH110 - as _fds
         os.write(1, f"left open: {[os.readlink(f'/proc/self/fd/{fd}') for fd in left]}\n".encode())  # noqa: PTH115
     store.close()

@@ -113,11 +113,11 @@ class Workbench:
     @staticmethod
     def _without_threads(store: Store) -> None:
         for owner, name in (
-            (store, "_pool"),
-            (store, "_reading"),
+            (store._uploads, "pool"),
+            (store._lookup, "_reading"),
             (store.sessions, "_pool"),
-            (store._publisher, "_syncs"),
-            (store._publisher, "_writer"),
+            (store._uploads.publisher, "_syncs"),
+            (store._uploads.publisher, "_writer"),
         ):
             getattr(owner, name).shutdown()
             setattr(owner, name, NoThreads())

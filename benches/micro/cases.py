@@ -49,7 +49,7 @@ BROWSER: Final = (
 
 def _upload(dialect: str) -> Callable[[], object]:
     """Verify an upload's token."""
-    signed = auth.sign(dialect, ENDPOINT, REL, SIZE, TYPE, now=NOW, ttl_s=300)
+    signed = auth.sign(dialect, ENDPOINT, auth.SlotRequest(REL, SIZE, TYPE), now=NOW, ttl_s=300)
     query = f"?{signed.query}" if signed.query else ""
     fields = "".join(f"{name}: {value}\r\n" for name, value in signed.fields)
     raw = (
@@ -69,9 +69,8 @@ def _conditional() -> Callable[[], object]:
 def _reply() -> Callable[[], object]:
     """Render the head of an answer that carries a file."""
     parsed = head.parse(PLAIN, LIMITS)
-    fields = reply.file_fields(
-        "picture.jpg", TYPE, ETAG, conditional.last_modified(MTIME_NS), expires=None, now=NOW
-    )
+    validators = reply.unmodified_fields(ETAG, expires=None, now=NOW)
+    fields = reply.file_fields("picture.jpg", TYPE, conditional.last_modified(MTIME_NS), validators)
     made = Reply(status=200, code="ok", fields=fields, pieces=[Span(0, SIZE)])
     return lambda: reply.render(made, parsed, request_id="0123456789abcdef", date=DATE, keep_alive=True)
 

@@ -20,7 +20,7 @@ from hmacfs.app.uploads import SignedUploads
 from hmacfs.errors import Refused
 from hmacfs.http import cors
 from hmacfs.http import reply as replies
-from hmacfs.model import Reply
+from hmacfs.model import METHODS, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hmacfs.model import File, Grant, Head, Slot
     from hmacfs.store import FileMetadata, Store
 
-ALLOW: Final = "GET, HEAD, PUT, PATCH, POST, DELETE, OPTIONS"
+ALLOW: Final = ", ".join(METHODS)
 
 
 class ClientConnection(UploadLink, Protocol):

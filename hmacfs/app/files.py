@@ -39,9 +39,7 @@ class Representation:
 
     def fields(self) -> list[tuple[str, str]]:
         """Return the file's fields of a 200 or 206; Content-Type is the first."""
-        fields = replies.file_fields(
-            self.name, self.served_type, self.etag, self.modified, expires=self.expires, now=self.now
-        )
+        fields = replies.file_fields(self.name, self.served_type, self.modified, self.unmodified())
         return fields if self.ranges else [_without_ranges(*field) for field in fields]
 
     def unmodified(self) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from hmacfs.transfer import Unguarded
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hmacfs.model import Grant, Record, Slot
+    from hmacfs.model import Grant, Slot, StoredFile
     from hmacfs.store import Store
 
 WITHIN_S: Final = 600.0
@@ -34,7 +34,7 @@ class Repeats:
 
     async def find(
         self, slot: Slot, grant: Grant, content_type: str | None, size: int | None
-    ) -> Record | None:
+    ) -> StoredFile | None:
         """Return the record of the file at `slot`, if an upload of `size` bytes could be a repeat of its own.
 
         `content_type` is what would be stored with it; a `size` of None is not known yet.
@@ -79,7 +79,7 @@ class Comparison(Unguarded):
             raise Refused(errors.EXISTS)
         self._digest.update(data)
 
-    def check(self, record: Record) -> None:
+    def check(self, record: StoredFile) -> None:
         """Raise Refused EXISTS unless what has come is what stands there."""
         if self._left or self._digest.digest() != record.digest:
             raise Refused(errors.EXISTS)

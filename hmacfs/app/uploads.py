@@ -13,7 +13,7 @@ from hmacfs.app.repr_digest import DeclaredDigests
 from hmacfs.app.resumable import UploadConnection as ResumableLink
 from hmacfs.app.unmeasured import Allowance, Counted
 from hmacfs.errors import Refused
-from hmacfs.model import Facts, Reply
+from hmacfs.model import Facts, Reply, StoredFile
 from hmacfs.policy import buffers
 
 if TYPE_CHECKING:
@@ -265,12 +265,15 @@ class SignedUploads:
         ended = time.monotonic()
         try:
             await part.commit(
-                size=size,
-                content_type=content_type,
-                owner=grant.owner,
-                expires=grant.expires,
-                digest=digest,
-                sha256=sha256,
+                StoredFile(
+                    key=slot.key,
+                    size=part.length if size is None else size,
+                    content_type=content_type,
+                    owner=grant.owner,
+                    expires=grant.expires,
+                    digest=digest,
+                    sha256=sha256,
+                )
             )
         except Refused as refused:
             if refused.refusal is not errors.EXISTS or not await self._repeats.has(

@@ -5,18 +5,20 @@ One module per family of dialects; `grants` chooses among them, `signing` makes 
 
 from __future__ import annotations
 
-from hmacfs.auth.grants import DIALECTS, delete, form, slot_dialects, upload
-from hmacfs.auth.passes import PROTOCOL as TUS
+from hmacfs.auth.grants import delete, form, slot_dialects, upload
 from hmacfs.auth.passes import Pass, fingerprint
 from hmacfs.auth.passes import sign as sign_pass
 from hmacfs.auth.passes import verify as uploader
 from hmacfs.auth.signing import Signed, sign
+from hmacfs.auth.slot_request import SlotRequest
+from hmacfs.model import DIALECTS, TUS
 
 __all__ = [
     "DIALECTS",
     "TUS",
     "Pass",
     "Signed",
+    "SlotRequest",
     "delete",
     "fingerprint",
     "form",

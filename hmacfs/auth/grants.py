@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 from hmacfs.auth import jose, metronome, original, prosody, query, share, text
 from hmacfs.errors import JWT_MISSING, JWT_WRONG, METHOD_NOT_ALLOWED, TOKEN_MISSING, Refused
+from hmacfs.model import XMPP_DIALECTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hmacfs.model import Endpoint, Grant, Head, Slot
 
-DIALECTS: Final[tuple[str, ...]] = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt")
-"""Every dialect of tokens for one upload that an endpoint may enable."""
-
-_BY_QUERY: Final = frozenset({"v2", "v", "token", "v3"})
+_BY_QUERY: Final = frozenset({*XMPP_DIALECTS, "v3"})
 _BY_FIELD: Final = ("jwt", "bearer", "gojwt")
 _FORM_NAME: Final = "upload"  # last segment of the path that takes forms
 
@@ -42,7 +40,7 @@ def upload(head: Head, slot: Slot, *, now: float) -> Grant:
         return share.verify(head, slot, token, now=now)
     if dialect == "gojwt":
         return original.verify_jwt(slot.endpoint, token, head.body_length, now=now)
-    return original.verify_bearer(head, slot.endpoint, slot.name, token, given, now=now)
+    return original.verify_bearer(head, slot.endpoint, slot.name, original.BearerMac(token, given), now=now)
 
 
 def slot_dialects(head: Head) -> frozenset[str]:
@@ -80,7 +78,7 @@ def form(head: Head, endpoint: Endpoint, *, now: float) -> Grant:
         return original.verify_jwt(endpoint, token, None, now=now)
     if dialect == "jwt":  # a slot's token: it is for a PUT
         raise Refused(JWT_WRONG)
-    grant = original.verify_bearer(head, endpoint, _FORM_NAME, token, given, now=now)
+    grant = original.verify_bearer(head, endpoint, _FORM_NAME, original.BearerMac(token, given), now=now)
     # The signed size is the whole form's, not the file's.
     return replace(grant, size=None)
 

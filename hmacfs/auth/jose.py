@@ -17,7 +17,7 @@ from jwt.algorithms import HMACAlgorithm
 
 from hmacfs.auth import expiry
 from hmacfs.errors import JWT_WRONG, TOKEN_EXPIRED, Refused
-from hmacfs.model import Secret
+from hmacfs.model import JWT_ALGORITHM, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ class _Hmac(HMACAlgorithm):
 
 
 _MACS: Final = {
-    "HS256": _Hmac(HMACAlgorithm.SHA256),
+    JWT_ALGORITHM: _Hmac(HMACAlgorithm.SHA256),
     "HS384": _Hmac(HMACAlgorithm.SHA384),
     "HS512": _Hmac(HMACAlgorithm.SHA512),
 }
@@ -77,7 +77,7 @@ def has_shape(token: str) -> bool:
 def sign(claims: dict[str, Any], secret: Secret) -> str:
     """Return the HS256 token of `claims`, as Prosody's util.jwt makes it."""
     payload = json.dumps(claims, separators=(",", ":"), ensure_ascii=False).encode()
-    return _JWS.encode(payload, secret.reveal(), algorithm="HS256")
+    return _JWS.encode(payload, secret.reveal(), algorithm=JWT_ALGORITHM)
 
 
 def verified(

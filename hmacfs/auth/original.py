@@ -8,7 +8,7 @@ X-Signature, v3 without expires, bearer forms 2, 4 and 5, session recovery, grac
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hmacfs.auth import expiry, jose, keyring, prosody, share, text
 from hmacfs.errors import JWT_WRONG, TOKEN_EXPIRED, TOKEN_WRONG, Refused
@@ -56,19 +56,24 @@ def verify_v3(head: Head, slot: Slot, given: Mapping[str, str], *, now: float) -
     return Grant(dialect="v3", size=head.body_length, content_type=None)
 
 
-def verify_bearer(  # noqa: PLR0913 - the message is made of them
-    head: Head, endpoint: Endpoint, name: str, token: str, given: Mapping[str, str], *, now: float
-) -> Grant:
+class BearerMac(NamedTuple):
+    """A bearer token that is no JWT, and the parameters of the query that belong to it."""
+
+    token: str
+    given: Mapping[str, str]
+
+
+def verify_bearer(head: Head, endpoint: Endpoint, name: str, bearer: BearerMac, *, now: float) -> Grant:
     """Return the grant of a bearer MAC over user, `name` (last segment), Content-Length and time.
 
     Raises LENGTH_REQUIRED, JWT_WRONG or TOKEN_EXPIRED.
     """
     size = prosody.length(head)
-    user, until = given.get("user", ""), expiry.seconds(given.get("expiry", ""))
+    user, until = bearer.given.get("user", ""), expiry.seconds(bearer.given.get("expiry", ""))
     # A NUL in the user would shift the fields of the message.
     if not user or not text.is_plain(user) or until is None:
         raise Refused(JWT_WRONG)
-    mac = _from_base64(token)
+    mac = _from_base64(bearer.token)
     # Both forms are always computed: the time taken does not tell which one it was.
     daily = keyring.verifies(endpoint.secrets, message_resilient(user, name, size, until), mac)
     hourly = keyring.verifies(endpoint.secrets, message_standard(user, name, size, until), mac)

@@ -19,9 +19,6 @@ from hmacfs.errors import JWT_MISSING, JWT_WRONG, Refused
 if TYPE_CHECKING:
     from hmacfs.model import Endpoint, Head, Secret
 
-PROTOCOL: Final = "tus"
-"""What an endpoint names to take resumable uploads at its prefix."""
-
 _REMEMBERED: Final = 1024
 
 

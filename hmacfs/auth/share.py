@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from hmacfs.auth import jose, text
 from hmacfs.errors import JWT_WRONG, LENGTH_REQUIRED, SIZE_MISMATCH, Refused
-from hmacfs.model import Grant
+from hmacfs.model import JWT_ALGORITHM, Grant
 
 if TYPE_CHECKING:
+    from hmacfs.auth.slot_request import SlotRequest
     from hmacfs.model import Head, Secret, Slot
-
-_ALGORITHMS: Final = ("HS256",)
-"""All that Prosody signs with."""
 
 
 def verify(head: Head, slot: Slot, token: str, *, now: float) -> Grant:
@@ -22,7 +20,7 @@ def verify(head: Head, slot: Slot, token: str, *, now: float) -> Grant:
     LENGTH_REQUIRED if a body was granted and none is framed. Of a chunked body the caller
     compares the bytes received with `Grant.size`.
     """
-    claims = jose.verified(token, slot.endpoint.secrets, _ALGORITHMS, now=now)
+    claims = jose.verified(token, slot.endpoint.secrets, (JWT_ALGORITHM,), now=now)
     first, _, rest = slot.rel.partition("/")
     if jose.string(claims, "slot") != first:
         raise Refused(JWT_WRONG, "the claim slot is not the path's first segment")
@@ -51,18 +49,16 @@ def owner(claims: dict[str, Any]) -> str:
     return subject
 
 
-def sign(  # noqa: PLR0913 - the claims are what they are
-    secret: Secret, rel: str, size: int, content_type: str, *, now: float, ttl_s: float
-) -> str:
-    """Return the token that lets `rel` ("SLOT/NAME") be uploaded up to `now` + `ttl_s`."""
-    slot, _, name = rel.partition("/")
+def sign(secret: Secret, request: SlotRequest, *, now: float, ttl_s: float) -> str:
+    """Return the token that lets a file ("SLOT/NAME") be uploaded up to `now` + `ttl_s`."""
+    slot, _, name = request.rel.partition("/")
     claims: dict[str, object] = {
         "iat": int(now),
         "exp": int(now + ttl_s),
         "slot": slot,
         "filename": name,
-        "filesize": size,
-        "filetype": content_type or "application/octet-stream",
+        "filesize": request.size,
+        "filetype": request.content_type or "application/octet-stream",
     }
     return jose.sign(claims, secret)
 

@@ -10,6 +10,7 @@ from urllib import parse
 from hmacfs.auth import keyring, original, prosody, share, text
 
 if TYPE_CHECKING:
+    from hmacfs.auth.slot_request import SlotRequest
     from hmacfs.model import Endpoint, Secret
 
 _USER: Final = "hmacfs"
@@ -26,14 +27,13 @@ class Signed:
     """Header fields to send exactly so."""
 
 
-def sign(  # noqa: PLR0913 - these are the facts that tokens sign
-    dialect: str, endpoint: Endpoint, rel: str, size: int, content_type: str, *, now: float, ttl_s: float
-) -> Signed:
-    """Sign an upload of `size` bytes to `rel` with the endpoint's first secret.
+def sign(dialect: str, endpoint: Endpoint, request: SlotRequest, *, now: float, ttl_s: float) -> Signed:
+    """Sign the upload that is asked for with the endpoint's first secret.
 
     v, v2 and token never expire, so they ignore `ttl_s`; bearer ends within a day. Raises ValueError
     for an unknown dialect or what the dialect cannot sign, Refused BAD_PATH for a path that cannot be.
     """
+    rel, size, content_type = request
     text.demand_plain_path(rel)
     if not text.is_plain_type(content_type.encode()) or content_type.strip(" \t") != content_type:
         raise ValueError("a content type holds no control characters and no outer white space")
@@ -49,13 +49,13 @@ def sign(  # noqa: PLR0913 - these are the facts that tokens sign
             signed = _in_query("v3", secret, original.message_v3(rel, until), typed)
             return Signed(query=f"{signed.query}&expires={until}", fields=signed.fields)
         case "jwt":
-            token = share.sign(secret, rel, size, content_type, now=now, ttl_s=ttl_s)
+            token = share.sign(secret, request, now=now, ttl_s=ttl_s)
             return Signed(query="", fields=[("Authorization", f"Bearer {token}"), *typed])
         case "gojwt":
             token = original.sign_jwt(secret, now=now, ttl_s=ttl_s)
             return Signed(query="", fields=[("Authorization", f"Bearer {token}"), *typed])
         case "bearer":
-            return _bearer(secret, rel, size, typed, now=now, ttl_s=ttl_s)
+            return _bearer(secret, request, typed, now=now, ttl_s=ttl_s)
         case _:
             raise ValueError(f"{dialect!r} is no token dialect")
 
@@ -64,13 +64,13 @@ def _in_query(name: str, secret: Secret, message: bytes, fields: list[tuple[str,
     return Signed(query=f"{name}={keyring.sign(secret, message).hex()}", fields=fields)
 
 
-def _bearer(  # noqa: PLR0913 - as above
-    secret: Secret, rel: str, size: int, fields: list[tuple[str, str]], *, now: float, ttl_s: float
+def _bearer(
+    secret: Secret, request: SlotRequest, fields: list[tuple[str, str]], *, now: float, ttl_s: float
 ) -> Signed:
     if ttl_s > original.DAY_S:
         raise ValueError("a bearer token lasts a day at most")
-    name, until = rel.rpartition("/")[2], int(now + ttl_s)
+    name, until = request.rel.rpartition("/")[2], int(now + ttl_s)
     form = original.message_standard if ttl_s <= original.HOUR_S else original.message_resilient
-    mac = base64.b64encode(keyring.sign(secret, form(_USER, name, size, until))).decode()
+    mac = base64.b64encode(keyring.sign(secret, form(_USER, name, request.size, until))).decode()
     query = parse.urlencode({"user": _USER, "expiry": until})
     return Signed(query=query, fields=[("Authorization", f"Bearer {mac}"), *fields])

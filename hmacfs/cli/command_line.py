@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import hmacfs
 from hmacfs.cli import serving, storage, transferring
 from hmacfs.client import options as client_options
+from hmacfs.model import PROTOCOLS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     sign.add_argument("--config", metavar="FILE", help="whose secret to use; else the embedded default")
     sign.add_argument(
         "--protocol",
-        choices=client_options.PROTOCOLS,
+        choices=PROTOCOLS,
         default="v2",
         help="token dialect (default: v2)",
     )

@@ -10,22 +10,23 @@ from urllib.parse import quote, urlsplit
 
 from hmacfs import interrupts
 from hmacfs.cli import loading
+from hmacfs.model import TUS
 
 if TYPE_CHECKING:
     import argparse
 
-    from hmacfs.auth.signing import Signed
+    from hmacfs.auth import Signed, SlotRequest
     from hmacfs.client.destination import Destination
     from hmacfs.config import Settings
     from hmacfs.model import Endpoint
 
-TUS: Final = "tus"  # `auth.TUS`, not imported before a command needs it
 SIGN_TTL_S: Final = 600.0  # Prosody 13's own validity of a slot
 PASS_TTL_S: Final = 86400.0  # each request of an upload shows it; an unfinished one is kept so long
 
 
 def put(options: argparse.Namespace) -> int:
     """Upload files; return the exit status."""
+    from hmacfs import auth
     from hmacfs.client import command
     from hmacfs.client.destination import Destination
     from hmacfs.client.problem import Failed
@@ -38,11 +39,12 @@ def put(options: argparse.Namespace) -> int:
         return 1
 
     def destination(name: str, size: int, kind: str) -> Destination:
+        asked = auth.SlotRequest(name, size, kind)
         try:
             if options.protocol == TUS:
-                url, bearer = _pass(options, loaded.settings, name, size, kind, PASS_TTL_S)
+                url, bearer = _pass(options, loaded.settings, asked, PASS_TTL_S)
                 return Destination(url=url, fields={"Authorization": bearer}, content_type=kind)
-            url, signed = _slot(options, loaded.settings, name, size, kind)
+            url, signed = _slot(options, loaded.settings, asked)
         except ValueError as error:
             raise Failed(str(error)) from error
         # The client says of each request itself how long and of what type it is.
@@ -68,7 +70,7 @@ def sign(options: argparse.Namespace) -> int:
     try:
         if options.protocol == TUS:
             return _sign_pass(options, loaded.settings)
-        url, signed = _slot(options, loaded.settings, options.name, options.size, options.type)
+        url, signed = _slot(options, loaded.settings, _asked(options))
     except ValueError as error:
         loading.say(f"hmacfs: {error}")
         return 1
@@ -83,7 +85,7 @@ def sign(options: argparse.Namespace) -> int:
 def _sign_pass(options: argparse.Namespace, settings: Settings) -> int:
     """Print what lets a client begin an upload at an endpoint of protocol tus. Raises ValueError."""
     name = options.name.rpartition("/")[2]
-    base, bearer = _pass(options, settings, name, options.size, options.type, SIGN_TTL_S)
+    base, bearer = _pass(options, settings, _asked(options)._replace(rel=name), SIGN_TTL_S)
     bearer = f"Authorization: {bearer}"
     print(base)
     print(bearer)
@@ -99,22 +101,26 @@ def _sign_pass(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _pass(  # noqa: PLR0913, PLR0917 - what is signed
-    options: argparse.Namespace, settings: Settings, name: str, size: int, kind: str, ttl_s: float
+def _asked(options: argparse.Namespace) -> SlotRequest:
+    from hmacfs import auth
+
+    return auth.SlotRequest(options.name, options.size, options.type)
+
+
+def _pass(
+    options: argparse.Namespace, settings: Settings, asked: SlotRequest, ttl_s: float
 ) -> tuple[str, str]:
     """Return the URL of an endpoint of protocol tus, and the Authorization for a file. Raises ValueError."""
     from hmacfs import auth
 
     base = options.base_url if options.base_url.endswith("/") else f"{options.base_url}/"
     endpoint = _able(settings, base, TUS)
-    claims = {"max_size": size, "name": name, "type": kind}
+    claims = {"max_size": asked.size, "name": asked.rel, "type": asked.content_type}
     token = auth.sign_pass(endpoint.secrets[0], "hmacfs", now=time.time(), ttl_s=ttl_s, **claims)
     return base, f"Bearer {token}"
 
 
-def _slot(
-    options: argparse.Namespace, settings: Settings, name: str, size: int, kind: str
-) -> tuple[str, Signed]:
+def _slot(options: argparse.Namespace, settings: Settings, asked: SlotRequest) -> tuple[str, Signed]:
     """Return the upload URL of a file, and what signs it. Raises ValueError, whose text says why not."""
     from hmacfs import auth
     from hmacfs.app import routing
@@ -123,12 +129,13 @@ def _slot(
 
     base = options.base_url if options.base_url.endswith("/") else f"{options.base_url}/"
     endpoint = _able(settings, base, options.protocol)
-    rel = name if "/" in name else f"{secrets.token_urlsafe(18)}/{name}"
+    rel = asked.rel if "/" in asked.rel else f"{secrets.token_urlsafe(18)}/{asked.rel}"
     try:
         # What the server would not take is not signed either.
         path = target.decode_path(quote(endpoint.prefix + rel).encode())
         routing.find(path, (endpoint,))
-        signed = auth.sign(options.protocol, endpoint, rel, size, kind, now=time.time(), ttl_s=SIGN_TTL_S)
+        request = asked._replace(rel=rel)
+        signed = auth.sign(options.protocol, endpoint, request, now=time.time(), ttl_s=SIGN_TTL_S)
     except Refused as refused:
         raise ValueError(f"{rel!r} cannot be uploaded: {refused.refusal.words}") from refused
     return base + quote(rel, safe="/-._~") + (f"?{signed.query}" if signed.query else ""), signed

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from hmacfs.client import response as answers
 from hmacfs.client.problem import Failed, TransientError
@@ -27,6 +28,16 @@ Who asks again before that makes it begin anew. A slow disk does each of the thr
 """
 
 
+class Piece(NamedTuple):
+    """What of the file one request brings."""
+
+    start: int
+    stop: int
+    """One past its last byte."""
+    moved: Callable[[int], None]
+    """Told the place after each block that has gone."""
+
+
 class UploadClient:
     """One connection's requests, in the name of the user and of the place."""
 
@@ -36,7 +47,7 @@ class UploadClient:
         source: Source,
         place: Destination,
         retry_policy: RetryPolicy,
-        language: Mapping[str, str],
+        language: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Ask by `transport` about `source` at `place`; `language` are the fields of each request."""
         self._transport = transport
@@ -44,6 +55,10 @@ class UploadClient:
         self.place = place
         self.retry_policy = retry_policy
         self._language = language
+
+    def speaking(self, language: Mapping[str, str]) -> UploadClient:
+        """Return the same in another language."""
+        return UploadClient(self._transport, self.source, self.place, self.retry_policy, language)
 
     def another(self) -> UploadClient:
         """Return the same for another connection, which has a patience of its own."""
@@ -63,21 +78,11 @@ class UploadClient:
         """Ask what stands at `url`, and for its digest, as anybody who downloads. Raises as `ask`."""
         return await self._transport.ask("HEAD", url, answers.WANTED)
 
-    async def send(  # noqa: PLR0913 - what a request consists of
-        self,
-        method: str,
-        url: str,
-        fields: Mapping[str, str],
-        span: tuple[int, int],
-        moved: Callable[[int], None],
-        *,
-        last: bool = False,
+    async def send(
+        self, method: str, url: str, fields: Mapping[str, str], piece: Piece, *, last: bool = False
     ) -> Response:
-        """Make one with the file's bytes of `span`; `moved` is told the place after each block.
-
-        Raises as `ask` does.
-        """
-        start, stop = span
+        """Make one with a piece of the file. Raises as `ask` does."""
+        start, stop, moved = piece
         named = {**self._language, **self.place.fields, **fields, "Content-Length": str(stop - start)}
         body = self.source.blocks(start, stop, moved)
         return await self._transport.ask(method, url, named, body, work_s=self._work_s(last))

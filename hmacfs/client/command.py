@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from hmacfs import interrupts
 from hmacfs.client import download, options, outcome, source
+from hmacfs.client.calls import UploadClient
 from hmacfs.client.destination import Destination
 from hmacfs.client.download import Download
 from hmacfs.client.outcome import End, Outcome
@@ -212,13 +213,12 @@ async def _put(batch: Batch, transport: Transport, file: str, place: Sign, conne
             bar.show(size, body.size)
 
         chunk = batch.chosen.chunk
-        joined = ParallelUpload(
-            transport, body, there, retry_policy, connections=connections, chunk=chunk, moved=moved
-        )
+        client = UploadClient(transport, body, there, retry_policy)
+        joined = ParallelUpload(client, connections=connections, chunk=chunk, moved=moved)
         upload: Upload | ParallelUpload = joined
         try:
             if not await joined.begin():
-                upload = Upload(transport, body, there, retry_policy, chunk=chunk, moved=moved)
+                upload = Upload(client, chunk=chunk, moved=moved)
             record.url = await upload.run()
             record.sha256 = (await body.digest()).hex()
         except (GaveUp, asyncio.CancelledError):

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from hmacfs.client import urls
-
-PROTOCOLS: Final = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt", "tus")
-"""Token dialects that can be signed, the usual one first."""
+from hmacfs.model import PROTOCOLS
 
 # With the waits of `retry`: three minutes at most, half of that on average; a train's longest tunnel.
 RETRIES: Final = 8

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Final
 
 from hmacfs.client import calls as askings
 from hmacfs.client import response as answers
-from hmacfs.client.calls import UploadClient
 from hmacfs.client.partial import GONE, Partial
 from hmacfs.client.problem import Failed, GaveUp, TransientError
 from hmacfs.model import MiB
@@ -29,11 +28,8 @@ from hmacfs.model import MiB
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from hmacfs.client.destination import Destination
+    from hmacfs.client.calls import UploadClient
     from hmacfs.client.response import Response
-    from hmacfs.client.retry import RetryPolicy
-    from hmacfs.client.source import Source
-    from hmacfs.client.transport import Transport
 
 LANGUAGE: Final = {"Tus-Resumable": "1.0.0"}
 PART_BYTES: Final = 4 * MiB
@@ -50,19 +46,11 @@ def count_parts(size: int, connections: int) -> int:
 class ParallelUpload:
     """One file on its way in parts."""
 
-    def __init__(  # noqa: PLR0913 - what an upload consists of
-        self,
-        transport: Transport,
-        source: Source,
-        place: Destination,
-        retry_policy: RetryPolicy,
-        *,
-        connections: int,
-        chunk: int | None,
-        moved: Callable[[int], None],
+    def __init__(
+        self, client: UploadClient, *, connections: int, chunk: int | None, moved: Callable[[int], None]
     ) -> None:
-        """Upload `source` to the endpoint `place` over `connections`; else as `Upload`."""
-        self._asking = UploadClient(transport, source, place, retry_policy, LANGUAGE)
+        """Upload to an endpoint over `connections`; else as `Upload`."""
+        self._asking = client.speaking(LANGUAGE)
         self._connections = connections
         self._chunk = chunk
         self._moved = moved

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from hmacfs.client import calls as askings
+from hmacfs.client.calls import Piece
 from hmacfs.client.problem import Failed, TransientError
 
 if TYPE_CHECKING:
@@ -103,11 +104,11 @@ class Partial:
     async def _append(self, resource: str, offset: int) -> None:
         stop = min(offset + self._most, self._length)
         fields = {"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
-        span = (self._start + offset, self._start + stop)
-        self._offset = None  # until the answer says more
-        answer = await self._asking.send(
-            "PATCH", resource, fields, span, lambda place: self._moved(place - self._start)
+        piece = Piece(
+            self._start + offset, self._start + stop, lambda place: self._moved(place - self._start)
         )
+        self._offset = None  # until the answer says more
+        answer = await self._asking.send("PATCH", resource, fields, piece)
         if answer.status in GONE:
             self._forget()
             raise TransientError("the server has forgotten a part of the upload")

@@ -19,18 +19,14 @@ from urllib.parse import quote, urlsplit
 
 from hmacfs.client import calls as askings
 from hmacfs.client import response as answers
-from hmacfs.client.calls import UploadClient
+from hmacfs.client.calls import Piece, UploadClient
 from hmacfs.client.problem import Failed, TransientError
 from hmacfs.model import MiB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hmacfs.client.destination import Destination
     from hmacfs.client.response import Response
-    from hmacfs.client.retry import RetryPolicy
-    from hmacfs.client.source import Source
-    from hmacfs.client.transport import Transport
 
 LANGUAGE: Final = {"Upload-Draft-Interop-Version": "8", **answers.WANTED}
 FIRST_BYTES: Final = 8 * MiB
@@ -43,24 +39,15 @@ _STORED_BY_PARTS: Final = _STORED | {HTTPStatus.NO_CONTENT}
 class Upload:
     """One file on its way."""
 
-    def __init__(  # noqa: PLR0913 - what an upload consists of
-        self,
-        transport: Transport,
-        source: Source,
-        place: Destination,
-        retry_policy: RetryPolicy,
-        *,
-        chunk: int | None,
-        moved: Callable[[int], None],
-    ) -> None:
-        """Upload `source` to `place`.
+    def __init__(self, client: UploadClient, *, chunk: int | None, moved: Callable[[int], None]) -> None:
+        """Upload the source of `client` to its place.
 
         `chunk` are the bytes of a request, None to follow the server's advice; `moved` is told how much of
         the file has gone, which may become less again.
         """
-        self._asking = UploadClient(transport, source, place, retry_policy, LANGUAGE)
-        self._source = source
-        self._place = place
+        self._asking = client.speaking(LANGUAGE)
+        self._source = client.source
+        self._place = place = client.place
         self._chunk = chunk
         self._moved = moved
         self._limits: dict[str, int] | None = None  # None: nothing says that it can be resumed
@@ -171,7 +158,7 @@ class Upload:
             fields["Repr-Digest"] = answers.digest_field(await self._source.digest())
         tried, self._sent_whole = self._sent_whole, self._sent_whole or ends
         self._lost = True  # until the answer says more
-        answer = await self._asking.send(method, url, fields, span, self._moved, last=ends)
+        answer = await self._asking.send(method, url, fields, Piece(start, stop, self._moved), last=ends)
         if not answer.ok:
             return await self._refused(answer, stop - start, tried=tried)
         self._limits = answer.limits or self._limits

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from hmacfs.config import keyring, keys, values
 from hmacfs.config.report import show, spell
 from hmacfs.config.settings import EndpointTable
-from hmacfs.model import ANY_HOST, Endpoint
+from hmacfs.model import ANY_HOST, XMPP_DIALECTS, Endpoint
 
 if TYPE_CHECKING:
     from hmacfs.config.keyring import Keyring
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _ENTRIES: Final = {entry.name: entry for entry in keys.entries(EndpointTable)}
 _PRIVATE: Final = ".hmacfs"
-_OF_XMPP: Final = frozenset({"v", "v2", "token"})
+_OF_XMPP: Final = frozenset(XMPP_DIALECTS)
 
 
 def read(table: dict[str, object], path: KeyPath, security: Security, ring: Keyring) -> Endpoint | None:

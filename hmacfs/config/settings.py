@@ -12,12 +12,9 @@ from typing import Final
 
 from hmacfs.config.keys import ValueKind, setting
 from hmacfs.config.tuning import Performance, Streaming
-from hmacfs.model import Durability, Endpoint, GiB, KiB, MiB, Secret
+from hmacfs.model import PROTOCOLS, XMPP_DIALECTS, Durability, Endpoint, GiB, KiB, MiB, Secret
 
-PROTOCOLS: Final = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt", "tus")
-"""What an endpoint may name: `hmacfs.auth.DIALECTS` and `TUS`, which may not be imported here."""
-
-DEFAULT_PROTOCOLS: Final = ("v2", "v", "token")
+DEFAULT_PROTOCOLS: Final = XMPP_DIALECTS
 """What an endpoint accepts that does not say."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from hmacfs.config.fates import ConfigForm, KeyFate, honoured, ignored, later, moved, rows, same
+from hmacfs.model import JWT_ALGORITHM
 
 NO_CACHE: Final = ignored("nothing is loaded before it is asked for; the page cache keeps what is")
 NO_COMPRESSION: Final = ignored("files are stored and served as they are")
@@ -80,7 +81,7 @@ STRUCT: Final[dict[str, dict[str, KeyFate]]] = {
             'protocol "gojwt" of the default endpoint, if jwtsecret is the only secret', ConfigForm.FLAG
         ),
         "jwtsecret": honoured('the secret of protocol "gojwt", if enablejwt is true', ConfigForm.TEXT),
-        "jwtalgorithm": honoured("only HS256 is verified", ConfigForm.TEXT),
+        "jwtalgorithm": honoured(f"only {JWT_ALGORITHM} is verified", ConfigForm.TEXT),
         **rows(_NO_TIME, text="jwtexpiration"),
         **rows(
             NO_SESSION,

@@ -12,6 +12,7 @@ from hmacfs.config import go_config, sizes
 from hmacfs.config.go_config import Cell
 from hmacfs.config.report import show, spell
 from hmacfs.config.settings import DEFAULT_PROTOCOLS
+from hmacfs.model import JWT_ALGORITHM
 
 if TYPE_CHECKING:
     from hmacfs.config.go_config import Adopted
@@ -245,8 +246,9 @@ def _jwt(adopted: Adopted, report: Report) -> None:
     for cell in switches:
         report.notice(cell.path, "honoured: see jwtsecret")
     if algorithm is not None:
-        plain = algorithm.value in ("", "HS256")
-        report.notice(algorithm.path, "honoured" if plain else "not honoured: only HS256 is verified")
+        plain = algorithm.value in ("", JWT_ALGORITHM)
+        not_honoured = f"not honoured: only {JWT_ALGORITHM} is verified"
+        report.notice(algorithm.path, "honoured" if plain else not_honoured)
     security = adopted.tables["security"]
     if adopted.endpoints or "secret" in security or "secret_file" in security:
         # One endpoint's secrets verify all of its protocols, so mixing the two would let either key sign

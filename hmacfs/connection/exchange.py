@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hmacfs import errors
 from hmacfs.metrics import tally
+from hmacfs.model import FinishedRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,33 +87,22 @@ class Exchange:
         head = self.head
         method = "other" if head is None else head.method
         body_bytes = 0 if self.body is None else self.body.received
-        received = self.head_bytes + body_bytes
-        elapsed_s = time.monotonic() - self.started
-        tally.request(
-            row,
-            method=method,
-            status=reply.status,
-            code=reply.code,
-            dialect=self.dialect,
-            received=received,
-            stored=body_bytes,
-            sent=sent,
-            elapsed_s=elapsed_s,
-            broken=broken,
-        )
-        log.request(
+        finished = FinishedRequest(
             request_id=self.request_id,
             client=self.peer,
             method=method,
             target=b"" if head is None else head.target,
             status=reply.status,
             code=reply.code,
-            received=received,
+            received=self.head_bytes + body_bytes,
             sent=sent,
-            elapsed_s=elapsed_s,
+            elapsed_s=time.monotonic() - self.started,
+            stored=body_bytes,
             dialect=self.dialect,
             broken=broken,
             detail=reply.detail,
         )
+        tally.request(row, finished)
+        log.request(finished)
         if reply.code == errors.HTTP2_PREFACE.code:
             log.event("info", "http2-preface", request_id=self.request_id, client=self.peer)

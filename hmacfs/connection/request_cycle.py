@@ -6,7 +6,7 @@ gone by then.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from hmacfs import errors
 from hmacfs.connection.body import RequestBody
@@ -15,7 +15,7 @@ from hmacfs.connection.eager_task import EagerTask
 from hmacfs.errors import Refused
 from hmacfs.http import head as heads
 from hmacfs.http import reply as replies
-from hmacfs.model import Reply
+from hmacfs.model import BODY_METHODS, Reply
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from hmacfs.model import Plan
     from hmacfs.policy import chunks
     from hmacfs.transfer import BodySink
-
-BODY_METHODS: Final = frozenset({"PUT", "POST", "PATCH"})
 
 
 class RequestConnection(Protocol):

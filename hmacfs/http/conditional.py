@@ -12,10 +12,11 @@ import functools
 import re
 from typing import TYPE_CHECKING, Final
 
+from hmacfs.model import NANOSECONDS
+
 if TYPE_CHECKING:
     from hmacfs.model import Head
 
-_NS_PER_S: Final = 1_000_000_000
 _LAST_S: Final = 253_402_300_799
 """The last second that a date with a year of four digits can name."""
 _MONTHS: Final = {
@@ -145,7 +146,7 @@ def _lists(tags: bytes, etag: str, *, weakly: bool) -> bool:
 
 def _seconds(mtime_ns: int) -> int:
     """Return the second that Last-Modified names; one that no HTTP-date can name becomes the nearest."""
-    return min(max(0, mtime_ns // _NS_PER_S), _LAST_S)
+    return min(max(0, mtime_ns // NANOSECONDS), _LAST_S)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from hmacfs.model import METHODS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-METHODS: Final = "GET, HEAD, PUT, PATCH, POST, DELETE, OPTIONS"
+_METHODS: Final = ", ".join(METHODS)
 
 _ANY: Final = "*"
 _ORIGIN: Final = "Access-Control-Allow-Origin"
@@ -88,7 +90,7 @@ def preflight(
         return allowed
     return [
         *allowed,
-        ("Access-Control-Allow-Methods", METHODS),
+        ("Access-Control-Allow-Methods", _METHODS),
         ("Access-Control-Allow-Headers", ", ".join([_REQUEST_FIELDS, *_further(asked_fields or b"")])),
         ("Access-Control-Max-Age", str(max_age_s)),
     ]

@@ -31,7 +31,7 @@ from hmacfs.errors import (
 )
 from hmacfs.http import fields as field_lines
 from hmacfs.http import target as targets
-from hmacfs.model import Head, KiB
+from hmacfs.model import METHODS, Head, KiB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,9 +61,7 @@ _CONTROL: Final = re.compile(rb"[^\t\n\r -~\x80-\xff]")
 _NO_FIELD: Final = re.compile(rb"\n(?!\r)[%b]*(?:(?<=\n):|[^:%b])" % (_TCHAR, _TCHAR))
 
 # RFC 9110 9.1: a method that is not implemented gets 501, whether or not it is registered.
-_METHODS: Final = {
-    name.encode(): name for name in ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS")
-}
+_METHODS: Final = {name.encode(): name for name in METHODS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,19 +68,19 @@ STATIC_PLAYED: Final = (*_FILE_FIELDS, ("Content-Security-Policy", _CSP_PLAYED))
 """The same of one that it may play (see `media.played`)."""
 
 
-def file_fields(  # noqa: PLR0913 - each is one fact of the file; a noun for the six would live one line
-    name: str, content_type: str, etag: str, last_modified: str, *, expires: float | None, now: float
+def file_fields(
+    name: str, content_type: str, last_modified: str, validators: list[tuple[str, str]]
 ) -> list[tuple[str, str]]:
     """Return the fields of an answer that carries a file or a part of it; Content-Type is the first.
 
     `content_type` is the file's own, made by `media.safe_type`; a multipart answer replaces the first field.
-    `expires` is when the file goes, `now` the wall clock, both in seconds.
+    `validators` are those that its 304 has, of `unmodified_fields`.
     """
     return [
         ("Content-Type", content_type),
         ("Content-Disposition", media.disposition(name, content_type)),
         ("Last-Modified", last_modified),
-        *unmodified_fields(etag, expires=expires, now=now),
+        *validators,
         *_static(content_type),
     ]
 

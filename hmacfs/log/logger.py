@@ -20,6 +20,8 @@ from hmacfs.model import KiB, Secret
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from hmacfs.model import FinishedRequest
+
 FLUSH_BYTES: Final = 32 * KiB
 """Held lines that are written without waiting for the tick."""
 HELD_LIMIT_BYTES: Final = 1024 * KiB
@@ -96,30 +98,19 @@ class Log:
         if weight >= _WARN:
             self.flush()
 
-    def request(  # noqa: PLR0913 - a line's fields
-        self,
-        *,
-        request_id: str,
-        client: str,
-        method: str,
-        target: bytes,
-        status: int,
-        code: str,
-        received: int,
-        sent: int,
-        elapsed_s: float,
-        dialect: str = "",
-        broken: str = "",
-        detail: str = "",
-    ) -> None:
-        """Log one answered request; `received` and `sent` are bytes. REQUEST_FIELDS tells the meanings.
+    def request(self, finished: FinishedRequest) -> None:
+        """Log one answered request. REQUEST_FIELDS tells the meanings.
 
         500 and 507 weigh as warnings, everything else as information; none is flushed at once, since a disk
         in trouble makes many.
         """
+        status, target = finished.status, finished.target
         level = "warn" if status in _GRAVE else "info"
         if LEVELS[level] < self._least:
             return
+        request_id, client, method = finished.request_id, finished.client, finished.method
+        code, dialect = finished.code, finished.dialect
+        received, sent, elapsed_s = finished.received, finished.sent, finished.elapsed_s
         if not (target and ordinary(f"{request_id}{client}{method}{code}{dialect}")):
             fields = (
                 ("request_id", request_id),
@@ -132,8 +123,8 @@ class Log:
                 ("out", sent),
                 ("ms", round(elapsed_s * 1000, 3)),
                 ("dialect", dialect or None),
-                ("broken", broken or None),
-                ("detail", detail or None),
+                ("broken", finished.broken or None),
+                ("detail", finished.detail or None),
             )
             self._keep(self._line(level, "request", fields).encode("ascii"))
             return
@@ -155,10 +146,10 @@ class Log:
                 f" method={method} target={shown} status={status} code={code} in={received} out={sent}"
                 f" ms={elapsed_s * 1000:.3f}{tail}"
             )
-        if broken:
-            line += self._field("broken", broken)
-        if detail:
-            line += self._field("detail", detail)
+        if finished.broken:
+            line += self._field("broken", finished.broken)
+        if finished.detail:
+            line += self._field("detail", finished.detail)
         self._keep((f"{line}}}\n" if self._json else f"{line}\n").encode("ascii"))
 
     def line_template(self) -> tuple[bytes, ...]:

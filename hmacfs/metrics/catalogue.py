@@ -8,40 +8,23 @@ from __future__ import annotations
 
 from typing import Final
 
-from hmacfs import errors
+from hmacfs import errors, model
 from hmacfs.metrics.columns import Families, Metric, MetricKind
-from hmacfs.model import Dependency, GiB, KiB, MiB
+from hmacfs.model import NANOSECONDS, Dependency, GiB, KiB, MiB
 
 OTHER: Final = "other"
 """Label value of everything that is on no list."""
-METHODS: Final = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS", OTHER)
+METHODS: Final = (*model.METHODS, OTHER)
 SUCCESSES: Final = ("ok", "created", "partial", "not_modified", "no_content", "temporary_redirect")
 REFUSALS: Final = (*dict.fromkeys(refusal.code for refusal in errors.CATALOGUE), OTHER)
 CODES: Final = (*SUCCESSES, *REFUSALS)
-RESUMABLE: Final = ("tus", "ietf", "range", "chunked")
+RESUMABLE: Final = tuple(protocol.value for protocol in model.UploadProtocol)
 """Languages of resumable uploads: their requests are not uploads each."""
-DIALECTS: Final = (
-    "v2",
-    "v",
-    "token",
-    "jwt",
-    "v3",
-    "bearer",
-    "gojwt",
-    "tus",
-    "ietf",
-    "range",
-    "chunked",
-    OTHER,
-)
+DIALECTS: Final = (*model.DIALECTS, *RESUMABLE, OTHER)
 CHANGES: Final = ("up", "down", "site")
-BUFFER_CLASSES: Final = tuple(16 * KiB << step for step in range(11))
-"""Sizes that buffers may have; equal to those of `policy.buffer_classes`, which may not be imported here."""
+BUFFER_CLASSES: Final = model.BUFFER_CLASSES
 
-NANOSECONDS: Final = 1_000_000_000
-"""A row holds integers: sums of seconds are kept in nanoseconds, enough for 292 years."""
-
-
+# A row holds integers: sums of seconds are kept in nanoseconds, enough for 292 years.
 _FAMILIES = Families()
 
 # From an avatar on a good line to 10 GiB on a bad one.

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from hmacfs.model import KiB, MiB
+from hmacfs.model import BUFFER_CLASSES
 
-# Below it a read costs more than it copies; above it nothing was gained on any machine seen.
-# docs/configuration.md says the same of the keys.
-LEAST_BYTES: Final = 16 * KiB
-MOST_BYTES: Final = 16 * MiB
+LEAST_BYTES: Final = BUFFER_CLASSES[0]
+MOST_BYTES: Final = BUFFER_CLASSES[-1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,10 +12,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from hmacfs.http import cors
+from hmacfs.model import UploadProtocol
 from hmacfs.resume import chunked, ietf, media, metadata, ranges, structured, tus
 from hmacfs.resume.ietf import interim
 from hmacfs.resume.refusals import checksum_wrong, length_wrong, offset_wrong, too_large
-from hmacfs.resume.requests import Action, Checksum, UploadLimits, UploadProtocol, UploadRequest, UploadState
+from hmacfs.resume.requests import Action, Checksum, UploadLimits, UploadRequest, UploadState
 from hmacfs.resume.structured import limit
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from hmacfs import errors
 from hmacfs.errors import Refused
-from hmacfs.model import Reply, Span
+from hmacfs.model import Reply, Span, UploadProtocol
 from hmacfs.resume import counts
-from hmacfs.resume.requests import Action, UploadProtocol, UploadRequest
+from hmacfs.resume.requests import Action, UploadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.http import lines
-from hmacfs.model import Reply
+from hmacfs.model import Reply, UploadProtocol
 from hmacfs.resume import counts, media, metadata, structured
-from hmacfs.resume.requests import Action, UploadProtocol, UploadRequest
+from hmacfs.resume.requests import Action, UploadRequest
 
 if TYPE_CHECKING:
     from hmacfs.model import Head

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from hmacfs import errors
 from hmacfs.errors import Refused
+from hmacfs.model import UploadProtocol
 from hmacfs.resume import structured
-from hmacfs.resume.requests import UploadProtocol
 
 if TYPE_CHECKING:
     from hmacfs.resume.requests import UploadLimits, UploadRequest, UploadState

@@ -8,19 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hmacfs.errors import Refused
-
-
-class UploadProtocol(enum.StrEnum):
-    """The language a request is written in; the value is a label in log and metrics."""
-
-    TUS = "tus"
-    """tus resumable upload protocol 1.0.0."""
-    IETF = "ietf"
-    """Resumable Uploads for HTTP, draft-ietf-httpbis-resumable-upload, interop versions 6 to 8."""
-    RANGE = "range"
-    """PUT with Content-Range (RFC 9110 14.5) to a slot."""
-    CHUNKED = "chunked"
-    """The Go server's /chunked-upload."""
+    from hmacfs.model import UploadProtocol
 
 
 class Action(enum.Enum):

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 
 from hmacfs import errors
 from hmacfs.errors import Refused
-from hmacfs.model import Reply
+from hmacfs.model import Reply, UploadProtocol
 from hmacfs.resume import counts, media, metadata, structured
-from hmacfs.resume.requests import Action, Checksum, UploadProtocol, UploadRequest
+from hmacfs.resume.requests import Action, Checksum, UploadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

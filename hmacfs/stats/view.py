@@ -8,7 +8,7 @@ from rich.columns import Columns
 from rich.console import Group
 from rich.table import Table
 
-from hmacfs.model import GiB, KiB, MiB
+from hmacfs.model import GiB, KiB, MiB, TiB
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from hmacfs.stats.figures import Bucket, Buffer, Count, Figures
 
 BAR_WIDTH: Final = 20
-TiB: Final = 1024 * GiB
 
 
 def render(figures: Figures, console: Console) -> RenderableType:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from hmacfs.store.faults import StorageError
 from hmacfs.store.files import READING
 from hmacfs.store.health import Health, HealthCheck
+from hmacfs.store.metadata_cache import FileMetadata
 from hmacfs.store.part import Part
 from hmacfs.store.profile_database import ProfileDatabase
 from hmacfs.store.reconcile import printable
-from hmacfs.store.rules import FileMetadata, Rules
-from hmacfs.store.store import Store
+from hmacfs.store.rules import Rules
+from hmacfs.store.store import Store, StoreObserver
 from hmacfs.store.upkeep import expire, list_expired
-from hmacfs.store.upload import PublishedFile
 from hmacfs.store.verify import FileVerdict, verify
 
 __all__ = [
@@ -26,10 +26,10 @@ __all__ = [
     "HealthCheck",
     "Part",
     "ProfileDatabase",
-    "PublishedFile",
     "Rules",
     "StorageError",
     "Store",
+    "StoreObserver",
     "expire",
     "list_expired",
     "printable",

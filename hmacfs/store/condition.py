@@ -11,10 +11,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from hmacfs.store import faults, indexes, start
+from hmacfs.policy import os_errors
 from hmacfs.store import index as indices
+from hmacfs.store import indexes, start
 from hmacfs.store.faults import StorageError
-from hmacfs.store.files import CLOSED, PRIVATE
+from hmacfs.store.files import CLOSED
+from hmacfs.store.keys import PRIVATE
 
 if TYPE_CHECKING:
     import sqlite3
@@ -97,7 +99,7 @@ class Condition:
                     connections.close()
                     raise
         except OSError as error:
-            full = error.errno in faults.FULL
+            full = error.errno in os_errors.FULL
             raise StorageError(
                 f"the storage {self._path} cannot be used: {start.words(error)}", full=full
             ) from error

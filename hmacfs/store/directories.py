@@ -37,7 +37,7 @@ class Directories:
 
     def settle(self, uploads: Sequence[PendingPublication]) -> dict[str, OSError]:
         """Sync what `uploads` need, each directory once; give the keys whose sync failed."""
-        own = {upload.slot.key.rpartition("/")[0] for upload in uploads}
+        own = {upload.stored.key.rpartition("/")[0] for upload in uploads}
         # A directory per upload is the rule. One after another, eight take a quarter longer.
         sync = self._pool.map if len(own) > 1 else map
         done = dict(zip(own, sync(self._sync, own), strict=True))
@@ -45,7 +45,7 @@ class Directories:
         for upload in uploads:
             error = self._settle(upload.slot, done)
             if error is not None:
-                failures[upload.slot.key] = error
+                failures[upload.stored.key] = error
         return failures
 
     def settle_one(self, slot: Slot) -> OSError | None:

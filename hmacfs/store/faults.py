@@ -1,51 +1,14 @@
-"""What the system said, turned into what the client is told: the border where errors become refusals."""
+"""What the index said, turned into what the client is told; and why a storage cannot be used."""
 
 from __future__ import annotations
 
-import errno
-import os
 import sqlite3
 from typing import Final
 
 from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.model import Dependency
-from hmacfs.policy import breaker
 
-# What nobody may read is not there: a storage's own "lost+found" must not answer 500 to a probe.
-READING: Final = {
-    errno.ENOENT: errors.NOT_FOUND,
-    errno.ENOTDIR: errors.NOT_FOUND,
-    errno.ELOOP: errors.NOT_FOUND,  # a symbolic link on the way: RESOLVE_NO_SYMLINKS
-    errno.EXDEV: errors.NOT_FOUND,  # out of the tree: RESOLVE_BENEATH
-    errno.EISDIR: errors.NOT_FOUND,
-    errno.ENXIO: errors.NOT_FOUND,  # a UNIX socket, or a device without a driver
-    errno.ENODEV: errors.NOT_FOUND,
-    errno.EACCES: errors.NOT_FOUND,
-    errno.EPERM: errors.NOT_FOUND,
-    errno.ENAMETOOLONG: errors.NAME_TOO_LONG,
-    errno.EMFILE: errors.BUSY,
-    errno.ENFILE: errors.BUSY,
-    errno.ENOMEM: errors.BUSY,
-    errno.EAGAIN: errors.BUSY,  # openat2 could not rule out that a rename led it astray
-}
-WRITING: Final = {
-    errno.EEXIST: errors.EXISTS,
-    errno.ENOTDIR: errors.EXISTS,  # a file where the name needs a directory
-    errno.ELOOP: errors.NOT_FOUND,  # a symbolic link on the way
-    errno.ENAMETOOLONG: errors.NAME_TOO_LONG,
-    errno.ENOSPC: errors.DISK_FULL,
-    errno.EDQUOT: errors.DISK_FULL,
-    errno.EFBIG: errors.DISK_FULL,
-    errno.EMFILE: errors.BUSY,
-    errno.ENFILE: errors.BUSY,
-    errno.ENOMEM: errors.BUSY,
-    errno.EAGAIN: errors.BUSY,
-    errno.EBUSY: errors.BUSY,
-    errno.EINTR: errors.BUSY,
-}
-PASSING: Final = frozenset({errno.EAGAIN, errno.EBUSY, errno.EINTR})
-"""What may pass by itself within a moment, so that the same step is worth another try."""
 INDEX: Final = {
     sqlite3.SQLITE_BUSY: errors.BUSY,
     sqlite3.SQLITE_LOCKED: errors.BUSY,
@@ -64,11 +27,6 @@ INDEX_FAULTS: Final = DAMAGE | {
 }
 """What says that the index is broken."""
 
-
-FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""What says that there is no room."""
-DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
-"""What is there, and may not be read by the server's user."""
 LASTING: Final = INDEX_FAULTS - {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 """What says that the index will not answer the next time either."""
 
@@ -80,19 +38,6 @@ class StorageError(Exception):
         """Say `words`; `full`: there is no room, so that an upload is 507 and not 503."""
         super().__init__(words)
         self.full = full
-
-
-def reading(error: OSError) -> Refused:
-    """Return the refusal for a failed open or look-up."""
-    return _refused(error, READING)
-
-
-def writing(error: OSError) -> Refused:
-    """Return the refusal for a failed reservation, publication or removal."""
-    refused = _refused(error, WRITING)
-    if error.errno in breaker.STORAGE_FAULTS:
-        refused.broken = Dependency.STORAGE
-    return refused
 
 
 def indexing(error: sqlite3.Error) -> Refused:
@@ -108,11 +53,3 @@ def primary(error: sqlite3.Error) -> int:
     """Return SQLite's primary result code; 0 for errors that Python itself raised."""
     code: int = getattr(error, "sqlite_errorcode", 0)  # set by SQLite's own errors only
     return code & 0xFF
-
-
-def _refused(error: OSError, table: dict[int, errors.Refusal]) -> Refused:
-    refusal = table.get(error.errno or 0, errors.STORAGE_FAILED)
-    if refusal is errors.NOT_FOUND or error.errno is None:
-        return Refused(refusal)
-    # The words of the error only: a path would tell the client where the storage lies.
-    return Refused(refusal, os.strerror(error.errno))

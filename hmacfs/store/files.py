@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import os
-import re
 import stat
 from typing import TYPE_CHECKING, Final
 
@@ -17,21 +15,19 @@ from hmacfs import _core, _drafts, errors
 from hmacfs._descriptor import Descriptor
 from hmacfs.errors import Refused
 from hmacfs.model import File
-from hmacfs.store import faults, locks
+from hmacfs.policy import os_errors
+from hmacfs.store import locks
+from hmacfs.store.keys import PRIVATE, bytes_of, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-PRIVATE: Final = ".hmacfs"
 PRIVATE_MODE: Final = 0o700
 CLOSED: Final = -1
-# An empty, "." or ".." segment, or NUL. Heads are checked long before; this guards every other caller.
-_NO_KEY: Final = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)|\0")
 
 READING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 """How a file is opened to be served: a FIFO must not hang the loop."""
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_EDGES: Final = frozenset(("", ".", "/"))  # what a doubtful key begins with
 _PIECE_BYTES: Final = 8 << 20  # copied by one system call
 
 _PLACE: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -162,12 +158,12 @@ class Tree:
             if cached and error.errno == errno.EAGAIN:
                 raise
             self.note_denial(key, error)
-            raise faults.reading(error) from None
+            raise os_errors.reading(error) from None
         try:
             found = os.fstat(fd)
         except OSError as error:
             os.close(fd)
-            raise faults.reading(error) from None
+            raise os_errors.reading(error) from None
         if not stat.S_ISREG(found.st_mode):
             os.close(fd)
             raise Refused(errors.NOT_FOUND)
@@ -175,7 +171,7 @@ class Tree:
 
     def note_denial(self, key: str, error: OSError) -> None:
         """Tell of a file that may not be read: to the public it is not there."""
-        if error.errno in faults.DENIED:
+        if error.errno in os_errors.DENIED:
             self.denied(key, error.strerror or str(error))
 
     def look(self, key: str, *, cached: bool = False) -> os.stat_result | None:
@@ -374,33 +370,3 @@ def lent(fd: int) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
-
-
-@functools.lru_cache(maxsize=256)  # an upload asks at its beginning and at its end
-def path_of(key: str) -> bytes:
-    """Return the path that `key` names, the only way to make one. Refused NOT_FOUND if it names none.
-
-    The private directory is compared without regard to case, for storage that has none.
-    """
-    # Only what can be a fault is searched for one, character by character.
-    doubtful = "/." in key or "//" in key or "\0" in key or key[:1] in _EDGES or key.endswith("/")
-    if doubtful and (_NO_KEY.search(key) or key[: len(PRIVATE)].casefold() == PRIVATE):
-        raise Refused(errors.NOT_FOUND)
-    try:
-        return key.encode()
-    except UnicodeEncodeError:  # a lone surrogate
-        raise Refused(errors.NOT_FOUND) from None
-
-
-def bytes_of(key: str) -> bytes:
-    """Return the path of a key that the index or a walk has told, which no request can name: any bytes.
-
-    What is not UTF-8 stands in the key as os.fsdecode has it. FileNotFoundError if it names nothing here.
-    """
-    try:
-        path = os.fsencode(key)
-    except UnicodeEncodeError:
-        path = b""
-    if _NO_KEY.search(key) or not path or key.partition("/")[0] == PRIVATE:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    return path

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from hmacfs.store import index as indices
 from hmacfs.store import indexes, start
 from hmacfs.store.condition import index_path
-from hmacfs.store.files import PRIVATE, lent
+from hmacfs.store.files import lent
+from hmacfs.store.keys import PRIVATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

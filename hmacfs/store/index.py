@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 from urllib.parse import quote
 
-from hmacfs.model import Durability, KiB, Record
+from hmacfs.model import Durability, KiB, StoredFile
 from hmacfs.store import faults, schema
 from hmacfs.store.faults import StorageError
 
@@ -148,39 +148,35 @@ class Index:
         self._connection.execute("PRAGMA busy_timeout = 0")
         self._connection.execute("PRAGMA wal_autocheckpoint = 0")
 
-    def add(self, records: Iterable[Record]) -> list[bool]:
+    def add(self, records: Iterable[StoredFile]) -> list[bool]:
         """Add all in one transaction; give for each whether it is new. One of the same identity stays."""
-        return self.add_rows(map(row_of, records))
-
-    def add_rows(self, rows: Iterable[Sequence[object]]) -> list[bool]:
-        """Do as `add` does with what `row_of` gives."""
         with _Writing(self._connection):
             execute = self._connection.execute
-            return [execute(_ADD, row).rowcount == 1 for row in rows]
+            return [execute(_ADD, _row(record)).rowcount == 1 for record in records]
 
     def drop(self, identities: Iterable[Identity]) -> None:
         """Remove all in one transaction; what is not there does not matter."""
         with _Writing(self._connection):
             self._connection.executemany(_DROP, ((_bound(key), mtime_ns) for key, mtime_ns in identities))
 
-    def lookup(self, key: str, mtime_ns: int) -> Record | None:
+    def lookup(self, key: str, mtime_ns: int) -> StoredFile | None:
         """Return what is known of one file; None if nothing is."""
         row = self._connection.execute(_LOOKUP, (_bound(key), mtime_ns)).fetchone()
         return None if row is None else _record(row)
 
-    def missing(self, records: Iterable[Record]) -> list[Record]:
+    def missing(self, records: Iterable[StoredFile]) -> list[StoredFile]:
         """Return those of `records` that the index does not hold."""
         return [record for record in records if self.lookup(record.key, record.mtime_ns) is None]
 
-    def page(self, after: Identity, limit: int) -> list[Record]:
+    def page(self, after: Identity, limit: int) -> list[StoredFile]:
         """Return the next records behind `after` in the order of their keys."""
         return [_record(row) for row in self._connection.execute(_PAGE, (*_bound_all(after), limit))]
 
-    def expired(self, now: float, after: Cursor, limit: int) -> list[Record]:
+    def expired(self, now: float, after: Cursor, limit: int) -> list[StoredFile]:
         """Return the next records whose own expiry has come, oldest first."""
         return [_record(row) for row in self._connection.execute(_EXPIRED, (now, *_bound_all(after), limit))]
 
-    def aged(self, created: float, after: Cursor, limit: int) -> list[Record]:
+    def aged(self, created: float, after: Cursor, limit: int) -> list[StoredFile]:
         """Return the next records without an expiry of their own that were made at `created` or before."""
         return [_record(row) for row in self._connection.execute(_AGED, (created, *_bound_all(after), limit))]
 
@@ -206,8 +202,8 @@ class _Writing:
                 self._connection.execute("ROLLBACK")
 
 
-def row_of(record: Record) -> Sequence[object]:
-    """Return a record as the index keeps it."""
+def _row(record: StoredFile) -> Sequence[object]:
+    """Return the row of a file."""
     return (
         _bound(record.key),
         record.mtime_ns,
@@ -221,9 +217,9 @@ def row_of(record: Record) -> Sequence[object]:
     )
 
 
-def _record(row: tuple[Any, ...]) -> Record:
+def _record(row: tuple[Any, ...]) -> StoredFile:
     key, mtime_ns, size, content_type, owner, digest, created, expires, sha256 = row
-    return Record(
+    return StoredFile(
         key=key if isinstance(key, str) else os.fsdecode(key),
         mtime_ns=mtime_ns,
         size=size,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from hmacfs._descriptor import Descriptor
 from hmacfs.errors import Refused
@@ -11,13 +11,11 @@ from hmacfs.store.room import Room
 from hmacfs.store.upload import PendingPublication
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
     from types import TracebackType
     from typing import Self
 
-    from hmacfs.model import Slot
+    from hmacfs.model import Slot, StoredFile
     from hmacfs.store.files import Tree
-    from hmacfs.store.upload import PublishedFile
 
 
 class Draft(NamedTuple):
@@ -47,6 +45,19 @@ def reserve(
     return Draft(file, None if room.end == length else room)
 
 
+class PartOwner(Protocol):
+    """What a part is given back to, in one way or another."""
+
+    async def publish(self, upload: PendingPublication) -> StoredFile:
+        """Publish a whole file, and close it. Raises Refused."""
+
+    def drop(self, file: Descriptor) -> None:
+        """Close a file that is not to be published."""
+
+    def fail(self, refused: Refused) -> None:
+        """Take into account why an upload was refused."""
+
+
 class Part:
     """The unnamed file of one upload; `file` is open for reading and writing, and empty.
 
@@ -54,24 +65,15 @@ class Part:
     it unless it was committed. `slot` may be set as long as it is None.
     """
 
-    def __init__(  # noqa: PLR0913 - only the store makes one
-        self,
-        draft: Draft,
-        slot: Slot | None,
-        length: int,
-        *,
-        publish: Callable[[PendingPublication], Awaitable[PublishedFile]],
-        drop: Callable[[Descriptor], None],
-        refused: Callable[[Refused], None],
-    ) -> None:
-        """Own `draft`; `publish` takes its file over, or `drop` closes it. `refused` hears of a refusal."""
+    __slots__ = ("_given_up", "_owner", "file", "length", "room", "slot")
+
+    def __init__(self, draft: Draft, slot: Slot | None, length: int, owner: PartOwner) -> None:
+        """Own `draft`, until `owner` gets its file to publish or to drop."""
         self.file, self.room = draft
         self._given_up = False
         self.slot = slot
         self.length = length
-        self._publish = publish
-        self._drop = drop
-        self._refused = refused
+        self._owner = owner
 
     def __enter__(self) -> Self:
         """Return the part itself."""
@@ -83,49 +85,27 @@ class Part:
         """Drop the file if it was not committed."""
         self.close()
         if isinstance(error, Refused):
-            self._refused(error)
+            self._owner.fail(error)
 
     def close(self) -> None:
         """Drop the file if it was not committed; may be called again."""
         if not self._given_up:
-            self._drop(self._give_up())
+            self._owner.drop(self._give_up())
 
-    async def commit(  # noqa: PLR0913 - what is known of a file
-        self,
-        *,
-        content_type: str | None,
-        owner: str = "",
-        expires: float | None = None,
-        digest: bytes | None = None,
-        sha256: bytes | None = None,
-        size: int | None = None,
-    ) -> PublishedFile:
-        """Publish the file and wait until that lasts as long as the site's durability promises.
+    async def commit(self, stored: StoredFile) -> StoredFile:
+        """Publish the file as `stored` says; wait until that lasts as long as the site's durability promises.
 
-        `size` is the file's size where only a bound was known at the beginning; the default is
-        `length`. `expires` is wall-clock time, `digest` the content's BLAKE3.
-        Raises Refused: SIZE_MISMATCH if the file is of another size, EXISTS if the name is taken,
-        DISK_FULL, BUSY, STORAGE_FAILED. Refused or cancelled, the file is dropped; a cancellation
-        that comes too late leaves it whole.
+        Return `stored`, with the time of its publication. Raises Refused: SIZE_MISMATCH if the file is of
+        another size, EXISTS if the name is taken, DISK_FULL, BUSY, STORAGE_FAILED. Refused or cancelled, the
+        file is dropped; a cancellation that comes too late leaves it whole.
         """
         if self._given_up:
             raise ValueError("this part has been committed or dropped already")
         if self.slot is None:
             raise ValueError("this part needs a slot first")
-        size = self.length if size is None else size
-        upload = PendingPublication(
-            self._give_up(),
-            self.slot,
-            size=size,
-            reserved=self.length,
-            content_type=content_type,
-            owner=owner,
-            expires=expires,
-            digest=digest,
-            sha256=sha256,
-            answer=asyncio.get_running_loop().create_future(),
-        )
-        return await self._publish(upload)
+        answer = asyncio.get_running_loop().create_future()
+        upload = PendingPublication(self._give_up(), self.slot, stored, self.length, answer)
+        return await self._owner.publish(upload)
 
     def _give_up(self) -> Descriptor:
         self._given_up = True

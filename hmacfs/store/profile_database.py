@@ -11,7 +11,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from hmacfs.store.files import PRIVATE
+from hmacfs.store.keys import PRIVATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

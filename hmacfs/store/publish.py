@@ -19,14 +19,15 @@ import sqlite3
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.model import Durability
+from hmacfs.policy import os_errors
 from hmacfs.store import faults
 from hmacfs.store.directories import SYNC_THREADS, Directories
-from hmacfs.store.files import path_of
+from hmacfs.store.keys import path_of
 from hmacfs.store.upload import FailPending
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from hmacfs.model import Slot
     from hmacfs.store.files import Tree
     from hmacfs.store.index import Identity, Index
+    from hmacfs.store.indexes import Connections
     from hmacfs.store.upload import PendingPublication
 
 # Bounds how long the first of a batch waits for the last.
@@ -57,36 +59,36 @@ class _Left(NamedTuple):
     """Files that lie on another file system than their name; they have not ended."""
 
 
+class PublisherContext(Protocol):
+    """What a publisher asks of its store, on its threads."""
+
+    def delays(self) -> Iterator[float]:
+        """Return the waits before each further try of what may pass by itself."""
+
+    def copy(self, file: Descriptor, key: str, length: int) -> Descriptor:
+        """Return an unnamed copy of an open file on the file system of `key`. Raises Refused, OSError."""
+
+    def note_aside(self, seconds: float) -> None:
+        """Note how long rows and names took that the loop could have added and given."""
+
+
 class Publisher:
     """The threads that publish, and the only writers of this process's index."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - only the store makes one
+    def __init__(
         self,
         tree: Tree,
-        index: Index,
-        quick: Index,
+        connections: Connections,
         durability: Durability,
         clock_ns: Callable[[], int],
-        delays: Callable[[], Iterator[float]],
-        *,
-        copy: Callable[[Descriptor, str, int], Descriptor],
-        waited: Callable[[float], None],
+        context: PublisherContext,
     ) -> None:
-        """Publish into `tree` and `index`; `quick` is the loop's own connection, which never waits.
-
-        The publisher closes both, not the tree. `delays` gives the waits before each further try of
-        what may pass by itself. `copy` gives an unnamed copy of an open file of so many bytes on the file
-        system of a key; it raises Refused or OSError. `waited` is told, by a thread, how long rows and
-        names took there that the loop could have added and given.
-        """
+        """Publish into `tree` and by two of the `connections`, which the publisher closes, not the tree."""
         self._tree = tree
-        self._index = index
-        self._quick = quick
+        self._index, self._quick, _ = connections
         self._durability = durability
         self._clock_ns = clock_ns
-        self._delays = delays
-        self._copy = copy
-        self._waited = waited
+        self._context = context
         self._directories = Directories(tree)
         self._syncs = ThreadPoolExecutor(SYNC_THREADS, "hmacfs-sync")
         self._writer = ThreadPoolExecutor(1, "hmacfs-index")
@@ -107,11 +109,11 @@ class Publisher:
         self._durability = durability
         return self._writer.submit(self._index.set_durability, durability)
 
-    def use(self, index: Index, quick: Index) -> None:
+    def use(self, connections: Connections) -> None:
         """Write by other connections from now on, and close those before; on the event loop."""
         self._quick.close()
-        self._quick = quick
-        self._writer.submit(self._use, index)
+        self._quick = connections.quick
+        self._writer.submit(self._use, connections.writer)
 
     def _use(self, index: Index) -> None:
         self._index.close()
@@ -137,12 +139,12 @@ class Publisher:
 
     def seal(self, upload: PendingPublication) -> None:
         """Make one file whole and, if it must be, durable. Raises Refused or OSError."""
-        path_of(upload.slot.key)
+        path_of(upload.stored.key)
         fd = upload.file.fileno()
-        if upload.size < upload.reserved:
-            if os.fstat(fd).st_size != upload.size:
+        if upload.stored.size < upload.reserved:
+            if os.fstat(fd).st_size != upload.stored.size:
                 raise Refused(errors.SIZE_MISMATCH)
-            os.ftruncate(fd, upload.size)  # gives the surplus reservation back
+            os.ftruncate(fd, upload.stored.size)  # gives the surplus reservation back
         now_ns = self._clock_ns()
         os.utime(fd, ns=(now_ns, now_ns))
         if self.syncs:
@@ -150,10 +152,9 @@ class Publisher:
             # a new file both cost the same, since its size must be written either way.
             os.fsync(fd)
         found = os.fstat(fd)
-        if found.st_size != upload.size:
+        if found.st_size != upload.stored.size:
             raise Refused(errors.SIZE_MISMATCH)
-        upload.mtime_ns = found.st_mtime_ns  # as coarse as this filesystem keeps it
-        upload.inode = found.st_ino
+        upload.seal(found.st_mtime_ns, found.st_ino)  # as coarse as this filesystem keeps it
 
     def publish_on_loop(self, batch: list[PendingPublication], is_quick: Callable[[float], bool]) -> None:
         """Publish sealed files that need no sync, on the event loop, and tell whoever waits for them.
@@ -191,7 +192,7 @@ class Publisher:
     def _add_quickly(self, batch: list[PendingPublication]) -> list[bool] | None:
         """Return for each upload whether its row is new; None if another writer is at it."""
         try:
-            added = self._quick.add_rows(upload.row() for upload in batch)
+            added = self._quick.add(upload.stored for upload in batch)
         except sqlite3.OperationalError as error:
             if faults.primary(error) != sqlite3.SQLITE_BUSY:
                 raise
@@ -240,13 +241,13 @@ class Publisher:
         system than the endpoint's directory; and one during which another was mounted there.
         """
         with FailPending((upload,)):
-            copy = self._copy(upload.file, upload.slot.key, upload.size)
+            copy = self._context.copy(upload.file, upload.stored.key, upload.stored.size)
             first = upload.carry_over(copy)
             try:
                 self._writer.submit(self._index.drop, [upload.identity]).result()
                 self.seal(upload)
                 # So that a request after a crash knows the file that it finds under the name for its own.
-                os.utime(first.fileno(), ns=(upload.mtime_ns, upload.mtime_ns))
+                os.utime(first.fileno(), ns=(upload.stored.mtime_ns, upload.stored.mtime_ns))
                 if self.syncs:
                     os.fsync(first.fileno())
             finally:
@@ -271,10 +272,10 @@ class Publisher:
         began = time.monotonic()
         with FailPending(batch):
             if added is None:
-                added = self._index.add_rows(upload.row() for upload in batch)
-            left = self._name(batch, added, self._delays(), _Left([], []), full=full)
+                added = self._index.add(upload.stored for upload in batch)
+            left = self._name(batch, added, self._context.delays(), _Left([], []), full=full)
         if not full:
-            self._waited((time.monotonic() - began) / len(batch))
+            self._context.note_aside((time.monotonic() - began) / len(batch))
         _tell([upload for upload in batch if upload not in left.misplaced])
         for upload in left.misplaced:
             self._carry_soon(upload)
@@ -314,7 +315,7 @@ class Publisher:
                 left.rows.append(upload.identity)
         failures = self._directories.settle(linked) if full else {}
         for upload in linked:
-            if (error := failures.get(upload.slot.key)) is None:
+            if (error := failures.get(upload.stored.key)) is None:
                 upload.close()
             else:
                 if self._withdraw(upload):
@@ -324,7 +325,7 @@ class Publisher:
 
     def _link(self, upload: PendingPublication, delays: Iterator[float] | None) -> Exception | None:
         try:
-            self._tree.link(upload.file.fileno(), upload.slot.key, wait=delays is not None)
+            self._tree.link(upload.file.fileno(), upload.stored.key, wait=delays is not None)
         except Refused as refused:
             return refused
         except OSError as error:
@@ -338,14 +339,14 @@ class Publisher:
         self, upload: PendingPublication, error: OSError, delays: Iterator[float] | None
     ) -> OSError | None:
         """Try again what may pass by itself; give the error that stays."""
-        while error.errno in faults.PASSING:
+        while error.errno in os_errors.PASSING:
             if delays is None:
                 raise _WouldBlock
             if (delay_s := next(delays, None)) is None:
                 break
             time.sleep(delay_s)
             try:
-                self._tree.link(upload.file.fileno(), upload.slot.key)
+                self._tree.link(upload.file.fileno(), upload.stored.key)
             except OSError as another:
                 error = another
             else:
@@ -355,7 +356,7 @@ class Publisher:
     def _withdraw(self, upload: PendingPublication) -> bool:
         """Take the name away again; whether it is gone, for a file that stays must keep its row."""
         try:
-            self._tree.unlink(upload.slot.key, mtime_ns=upload.mtime_ns)
+            self._tree.unlink(upload.stored.key, mtime_ns=upload.stored.mtime_ns)
         except (OSError, Refused):  # a broken disk; the upload has not been acknowledged
             return False
         self._prune(upload.slot)

@@ -16,10 +16,9 @@ from urllib.parse import quote
 
 from hmacfs.errors import Refused
 from hmacfs.http import target
-from hmacfs.model import Record
-from hmacfs.store import files
+from hmacfs.model import NANOSECONDS, StoredFile
+from hmacfs.store import files, keys
 from hmacfs.store.index import Identity
-from hmacfs.store.upload import NANO
 
 if TYPE_CHECKING:
     import threading
@@ -87,7 +86,7 @@ def _drop_stale(tree: Tree, index: Index, before: float, stop: threading.Event) 
     return dropped
 
 
-def _stands(tree: Tree, record: Record) -> bool:
+def _stands(tree: Tree, record: StoredFile) -> bool:
     """Tell whether the file of a record is in its place; in doubt it is."""
     try:
         found = tree.look(record.key)
@@ -105,7 +104,7 @@ def _adopt(index: Index, walk: _Walk, stop: threading.Event) -> int:
     """Return a row to each file that has none."""
     added = 0
     began = time.monotonic()
-    batch: list[Record] = []
+    batch: list[StoredFile] = []
     with contextlib.closing(walk.files()) as found:
         for record in found:
             batch.append(record)
@@ -119,7 +118,7 @@ def _adopt(index: Index, walk: _Walk, stop: threading.Event) -> int:
     return added + _add(index, batch)
 
 
-def _add(index: Index, batch: list[Record]) -> int:
+def _add(index: Index, batch: list[StoredFile]) -> int:
     missing = index.missing(batch)
     return sum(index.add(missing)) if missing else 0
 
@@ -133,7 +132,7 @@ class _Walk:
         self.unserved = 0
         self.unserved_names: list[str] = []
 
-    def files(self, directory: str = "", depth: int = 0) -> Generator[Record, None, None]:
+    def files(self, directory: str = "", depth: int = 0) -> Generator[StoredFile, None, None]:
         """Return a record for each regular file; created is its mtime, since nobody knows better."""
         try:
             fd = self._tree.directory(os.fsencode(directory))
@@ -142,14 +141,14 @@ class _Walk:
             return
         with files.lent(fd), os.scandir(fd) as entries:
             for entry in entries:
-                if not directory and entry.name == files.PRIVATE:
+                if not directory and entry.name == keys.PRIVATE:
                     continue
                 key = f"{directory}/{entry.name}" if directory else entry.name
                 try:
                     found = self._look(key, entry)
                 except FileNotFoundError:
                     continue  # removed since it was listed
-                if isinstance(found, Record):
+                if isinstance(found, StoredFile):
                     self._count(key)
                     yield found
                 elif found and depth < MAX_DEPTH:
@@ -157,22 +156,18 @@ class _Walk:
                 else:
                     self.skipped += 1
 
-    def _look(self, key: str, entry: os.DirEntry[str]) -> Record | bool:
+    def _look(self, key: str, entry: os.DirEntry[str]) -> StoredFile | bool:
         """Return a file's record; else whether it is a directory to be walked."""
         if entry.is_dir(follow_symlinks=False) or self._tree.follows(key):
             return True
         found = entry.stat(follow_symlinks=False)
         if not stat.S_ISREG(found.st_mode):
             return False
-        return Record(
+        return StoredFile(
             key=key,
             mtime_ns=found.st_mtime_ns,
             size=found.st_size,
-            content_type=None,
-            owner="",
-            digest=None,
-            created=found.st_mtime_ns / NANO,
-            expires=None,
+            created=found.st_mtime_ns / NANOSECONDS,
         )
 
     def _count(self, key: str) -> None:
@@ -180,7 +175,7 @@ class _Walk:
         path = os.fsencode(key)
         try:
             target.decode_path(b"/" + quote(path).encode())
-            files.path_of(key)
+            keys.path_of(key)
         except Refused:
             self.unserved += 1
             if len(self.unserved_names) < NAMED:

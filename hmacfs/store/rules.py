@@ -1,9 +1,9 @@
-"""What the store goes by, and what it tells of a file."""
+"""What the store goes by."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from hmacfs.config.settings import Settings
@@ -51,14 +51,3 @@ class Rules:
             exponential_backoff=settings.streaming.exponential_backoff,
             circuit_breaker=settings.streaming.circuit_breaker,
         )
-
-
-class FileMetadata(NamedTuple):
-    """What the index knows of a file that a reader may have."""
-
-    content_type: str | None
-    """The signed type; None if nothing was signed."""
-    expires: float | None
-    """Wall-clock time at which it will be gone; None: it stays."""
-    sha256: bytes | None
-    """SHA-256 of the content; None if that is not known."""

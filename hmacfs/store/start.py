@@ -9,9 +9,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from hmacfs.store import faults, reconcile, sweep
+from hmacfs.policy import os_errors
+from hmacfs.store import reconcile, sweep
 from hmacfs.store.faults import StorageError
-from hmacfs.store.files import PRIVATE, REMOVE_LOCK, Tree, lent
+from hmacfs.store.files import REMOVE_LOCK, Tree, lent
+from hmacfs.store.keys import PRIVATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -79,7 +81,7 @@ def prepare(tree: Tree, path: str) -> None:
     except OSError as error:
         kind = Unsuitable if error.errno in _NEVER else StorageError
         said = f"the private directory {path}/{PRIVATE} cannot be used: {words(error)}"
-        raise kind(said, full=error.errno in faults.FULL) from error
+        raise kind(said, full=error.errno in os_errors.FULL) from error
 
 
 def filesystem_of(path: str) -> str:
@@ -175,7 +177,7 @@ def _step(path: str, what: str, call: str) -> Iterator[None]:
     except FileExistsError:
         pass  # a file of that name is as good
     except OSError as error:
-        if error.errno in faults.FULL:
+        if error.errno in os_errors.FULL:
             raise _Full from error
         advice = ": use ext4, XFS, Btrfs or tmpfs" if error.errno in _UNSUPPORTED else ""
         kind = Unsuitable if error.errno in _NEVER else StorageError

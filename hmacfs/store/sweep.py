@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
 
-    from hmacfs.model import Record
+    from hmacfs.model import StoredFile
     from hmacfs.store.files import Tree
     from hmacfs.store.index import Index
 
@@ -24,6 +24,17 @@ LOCK: Final = "sweep.lock"
 BATCH_FILES: Final = 100
 # So that a day's files that expire together do not take the disk away from the clients.
 FILES_PER_S: Final = 1000.0
+
+
+class Due(NamedTuple):
+    """When files must be gone, and what is left of their directories."""
+
+    now: float
+    """Wall-clock time."""
+    ttl_s: float | None
+    """Age at which a file without an expiry of its own must be gone; None: never."""
+    keep: frozenset[str]
+    """The directories that stay even if they become empty: the endpoints'."""
 
 
 class Swept(NamedTuple):
@@ -37,7 +48,7 @@ class Swept(NamedTuple):
 
 def find_expired(
     index: Index, *, now: float, ttl_s: float | None, limit: int = BATCH_FILES
-) -> Iterator[list[Record]]:
+) -> Iterator[list[StoredFile]]:
     """Return batches of the records that must be gone at `now`: own expiry first, then older than the ttl."""
     after = BEGINNING
     while batch := index.expired(now, after, limit):
@@ -53,27 +64,19 @@ def find_expired(
         after = Cursor(last.created, last.key, last.mtime_ns)
 
 
-def sweep(  # noqa: PLR0913 - the two stores, the two clocks' values, the two limits
-    tree: Tree,
-    index: Index,
-    *,
-    now: float,
-    ttl_s: float | None,
-    keep: frozenset[str],
-    stop: threading.Event,
-    files_per_s: float = FILES_PER_S,
+def sweep(
+    tree: Tree, index: Index, due: Due, stop: threading.Event, *, files_per_s: float = FILES_PER_S
 ) -> Swept | None:
-    """Remove what has expired; None if another process is at it. Ends early when `stop` is set.
+    """Remove what is `due`; None if another process is at it. Ends early when `stop` is set.
 
-    `keep` names the directories that stay even if they become empty: the endpoints'.
     Raises sqlite3.Error if the index does not answer; a file that cannot be removed is counted.
     """
     removed = size_bytes = failed = 0
     with tree.locked(LOCK, wait=False) as held:
         if not held:
             return None
-        for batch in find_expired(index, now=now, ttl_s=ttl_s):
-            done = remove(tree, index, batch, keep)
+        for batch in find_expired(index, now=due.now, ttl_s=due.ttl_s):
+            done = remove(tree, index, batch, due.keep)
             removed += done.removed
             size_bytes += done.size_bytes
             failed += done.failed
@@ -83,14 +86,14 @@ def sweep(  # noqa: PLR0913 - the two stores, the two clocks' values, the two li
     return Swept(removed, size_bytes, failed)
 
 
-def remove(tree: Tree, index: Index, batch: list[Record], keep: frozenset[str]) -> Swept:
+def remove(tree: Tree, index: Index, batch: list[StoredFile], keep: frozenset[str]) -> Swept:
     """Remove files, sync their directories, then drop their rows.
 
     In that order: a file that came back after a power cut without its row would have lost the
     signed expiry, and would stay. A file with another mtime is a newer one and stays.
     """
     removed = size_bytes = failed = 0
-    gone: list[Record] = []
+    gone: list[StoredFile] = []
     directories: set[str] = set()
     for record in batch:
         try:

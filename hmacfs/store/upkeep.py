@@ -13,12 +13,12 @@ from hmacfs.store.index import Index
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hmacfs.model import Record
+    from hmacfs.model import StoredFile
     from hmacfs.store.rules import Rules
     from hmacfs.store.sweep import Swept
 
 
-def list_expired(path: str, rules: Rules, now: float) -> Iterator[Record]:
+def list_expired(path: str, rules: Rules, now: float) -> Iterator[StoredFile]:
     """Return the records of the files that must be gone at `now` (wall clock). Raises StorageError."""
     with contextlib.closing(Index.open(index_path(path), rules.durability)) as index:
         for batch in sweep.find_expired(index, now=now, ttl_s=rules.file_ttl_s):
@@ -37,11 +37,5 @@ def expire(path: str, rules: Rules, now: float) -> Swept | None:
         contextlib.closing(tree),
         contextlib.closing(Index.open(index_path(path), rules.durability)) as index,
     ):
-        return sweep.sweep(
-            tree,
-            index,
-            now=now,
-            ttl_s=rules.file_ttl_s,
-            keep=rules.directories,
-            stop=threading.Event(),
-        )
+        due = sweep.Due(now, rules.file_ttl_s, rules.directories)
+        return sweep.sweep(tree, index, due, threading.Event())

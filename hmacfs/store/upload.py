@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING
 
+from hmacfs.model import NANOSECONDS
+from hmacfs.policy import os_errors
 from hmacfs.store import faults
 from hmacfs.store.index import Identity
-from hmacfs.store.metadata_cache import CachedMetadata
 
 if TYPE_CHECKING:
     import asyncio
@@ -15,97 +16,50 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from hmacfs._descriptor import Descriptor
-    from hmacfs.model import Slot
-
-NANO: Final = 10**9
-
-
-class PublishedFile(NamedTuple):
-    """What a published file is from now on."""
-
-    key: str
-    mtime_ns: int
-    size: int
-    inode: int
+    from hmacfs.model import Slot, StoredFile
 
 
 class PendingPublication:
     """A whole file on the way to its name. It owns `file` from the moment it is made."""
 
-    __slots__ = (
-        "answer",
-        "carried",
-        "content_type",
-        "digest",
-        "expires",
-        "fault",
-        "file",
-        "inode",
-        "mtime_ns",
-        "owner",
-        "reserved",
-        "sha256",
-        "size",
-        "slot",
-    )
+    __slots__ = ("answer", "carried", "fault", "file", "inode", "reserved", "slot", "stored")
 
-    def __init__(  # noqa: PLR0913 - what is known of a file
+    def __init__(
         self,
         file: Descriptor,
         slot: Slot,
-        *,
-        size: int,
+        stored: StoredFile,
         reserved: int,
-        content_type: str | None,
-        owner: str,
-        expires: float | None,
-        digest: bytes | None,
-        sha256: bytes | None,
-        answer: asyncio.Future[PublishedFile],
+        answer: asyncio.Future[StoredFile],
     ) -> None:
-        """Take `file` over; `answer` belongs to the event loop and is told by `tell` only."""
+        """Take `file` over, whose bytes and room were `reserved`; `stored` is what the index will know of it.
+
+        `answer` belongs to the event loop and is told by `tell` only.
+        """
         self.file = file
         self.slot = slot
-        self.size = size
+        self.stored = stored
         self.reserved = reserved
-        self.content_type = content_type
-        self.owner = owner
-        self.expires = expires
-        self.digest = digest
-        self.sha256 = sha256
         self.answer = answer
         self.carried = False  # whether it was copied to the file system that its name is on
         self.fault: Exception | None = None
-        self.mtime_ns = 0
-        self.inode = 0
+        self.inode = 0  # until it is sealed
+
+    def seal(self, mtime_ns: int, inode: int) -> None:
+        """Take what the file system says of the file, now that nothing more will be written to it."""
+        self.inode = inode
+        self.stored.mtime_ns = mtime_ns
+        self.stored.created = mtime_ns / NANOSECONDS
 
     @property
     def identity(self) -> Identity:
         """What names this upload in the index."""
-        return Identity(self.slot.key, self.mtime_ns)
-
-    def row(self) -> Sequence[object]:
-        """Return the row that the index gets, as `index.row_of` would of a Record."""
-        return (
-            self.slot.key,
-            self.mtime_ns,
-            self.size,
-            self.content_type,
-            self.owner,
-            self.digest,
-            self.mtime_ns / NANO,
-            self.expires,
-            self.sha256,
-        )
-
-    def facts(self) -> CachedMetadata:
-        """Return what readers want to know of it."""
-        return CachedMetadata(self.content_type, self.expires, self.mtime_ns / NANO, self.sha256)
+        return Identity(self.stored.key, self.stored.mtime_ns)
 
     def carry_over(self, copy: Descriptor) -> Descriptor:
         """Take `copy` in the file's place; return the file, which is the caller's now."""
         first, self.file = self.file, copy
-        self.reserved = self.size
+        self.reserved = self.stored.size
         self.carried = True
         return first
 
@@ -117,7 +71,7 @@ class PendingPublication:
         """Close the file and keep the reason for `tell`."""
         self.close()
         if isinstance(error, OSError):
-            error = faults.writing(error)
+            error = os_errors.writing(error)
         elif isinstance(error, sqlite3.Error):
             error = faults.indexing(error)
         self.fault = error
@@ -127,7 +81,7 @@ class PendingPublication:
         if self.answer.done():  # cancelled
             return
         if self.fault is None:
-            self.answer.set_result(PublishedFile(self.slot.key, self.mtime_ns, self.size, self.inode))
+            self.answer.set_result(self.stored)
         else:
             self.answer.set_exception(self.fault)
 

@@ -22,7 +22,7 @@ from hmacfs.store.index import Identity, Index
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hmacfs.model import Record
+    from hmacfs.model import StoredFile
     from hmacfs.store.files import Tree
     from hmacfs.store.rules import Rules
 
@@ -48,7 +48,7 @@ class FileVerdict(enum.StrEnum):
 class Compared(NamedTuple):
     """One record, and what its comparison has shown."""
 
-    record: Record
+    record: StoredFile
     verdict: FileVerdict
 
 
@@ -74,7 +74,7 @@ def verify(path: str, rules: Rules) -> Iterator[Compared]:
             after = Identity(page[-1].key, page[-1].mtime_ns)
 
 
-def _compare(tree: Tree, record: Record) -> FileVerdict:
+def _compare(tree: Tree, record: StoredFile) -> FileVerdict:
     try:
         file = tree.open(record.key)
     except Refused as refused:

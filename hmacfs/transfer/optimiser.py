@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hmacfs import metrics
+from hmacfs.model import NANOSECONDS
 from hmacfs.policy import buffer_ranking
 from hmacfs.policy.buffer_ranking import Weight
 
@@ -49,7 +50,7 @@ class Optimiser:
         return {
             size: Weight(
                 sum(row.read(metrics.WEIGHED_BYTES[size]) for row in self._rows),
-                sum(row.read(metrics.WEIGHED_SECONDS[size]) for row in self._rows) / metrics.NANOSECONDS,
+                sum(row.read(metrics.WEIGHED_SECONDS[size]) for row in self._rows) / NANOSECONDS,
             )
             for size in self._classes.each()
         }

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 from typing import TYPE_CHECKING, Final, Protocol
 
 from blake3 import blake3
 
 from hmacfs import _core, errors
 from hmacfs.errors import Refused
-from hmacfs.model import Dependency
-from hmacfs.policy import breaker, buffers, disk_latency
+from hmacfs.model import NANOSECONDS
+from hmacfs.policy import buffers, disk_latency, os_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from hmacfs._descriptor import Descriptor
     from hmacfs.model import Plan
 
-NANO: Final = 1_000_000_000
-FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _UNGUARDED: Final = contextlib.nullcontext(enter_result=True)
 _NOT_NOW: Final = contextlib.nullcontext(enter_result=False)
 
@@ -88,6 +85,22 @@ class WriteGuard(Protocol):
         """
 
 
+class SharedFile(Protocol):
+    """A file that newer requests may take over, as one request holds it."""
+
+    @property
+    def file(self) -> Descriptor:
+        """The open file."""
+
+    @property
+    def fence(self) -> WriteGuard:
+        """The request's right to write to it."""
+
+    @property
+    def room(self) -> SpaceReservation | None:
+        """What of the file may be written to; None: all of it."""
+
+
 class Digest(Protocol):
     """A digest under way, of hashlib or blake3."""
 
@@ -106,13 +119,6 @@ class BodySource(Protocol):
 
         Refused if it breaks off.
         """
-
-
-def refused(error: OSError) -> Refused:
-    """Return the refusal that a failed write of a body amounts to."""
-    full = error.errno in FULL
-    broken = Dependency.STORAGE if error.errno in breaker.STORAGE_FAULTS else None
-    return Refused(errors.DISK_FULL if full else errors.STORAGE_FAILED, error.strerror or "", broken=broken)
 
 
 class Unguarded:
@@ -173,7 +179,7 @@ class FileSink(Unguarded):
     @property
     def waited_s(self) -> float:
         """How long the last write was waiting."""
-        return self._waited_ns / NANO
+        return self._waited_ns / NANOSECONDS
 
     def guard(self, count: int = 0, *, wait: bool) -> contextlib.AbstractContextManager[bool]:
         """Return the context of a write: nobody else has this file, but it may need more room first."""
@@ -188,7 +194,7 @@ class FileSink(Unguarded):
 
         Raises as `take`.
         """
-        return self._take(data, int(disk_latency.ALARM_S * NANO))
+        return self._take(data, int(disk_latency.ALARM_S * NANOSECONDS))
 
     @property
     def fits(self) -> int:
@@ -213,7 +219,7 @@ class FileSink(Unguarded):
             try:
                 stored = self._intake.take(piece, patience_ns and max(patience_ns - self._waited_ns, 1))
             except OSError as error:
-                raise refused(error) from error
+                raise os_errors.writing(error) from error
             finally:
                 self._waited_ns += self._intake.waited_ns
             for digest in self._digests:
@@ -228,7 +234,7 @@ class FileSink(Unguarded):
         try:
             room.reach(end)
         except OSError as error:
-            raise refused(error) from error
+            raise os_errors.writing(error) from error
 
     async def whole(self, poured: asyncio.Future[None]) -> bytes:
         """Wait for a body that is being poured in here, all of the file; give its BLAKE3 digest.
@@ -254,20 +260,11 @@ class SharedSink(FileSink):
 
     __slots__ = ("_fence", "_guarded")
 
-    def __init__(  # noqa: PLR0913 - what a file is written with
-        self,
-        file: Descriptor,
-        limit: int,
-        fence: WriteGuard,
-        *,
-        start: int,
-        digests: Sequence[Digest] = (),
-        room: SpaceReservation | None = None,
-    ) -> None:
-        """Write to `file` from `start` on, up to `limit`, behind `fence`."""
-        super().__init__(file, limit, start=start, room=room)
+    def __init__(self, shared: SharedFile, limit: int, *, start: int, digests: Sequence[Digest] = ()) -> None:
+        """Write to the file from `start` on, up to `limit`, behind its fence."""
+        super().__init__(shared.file, limit, start=start, room=shared.room)
         self._digests = digests
-        self._fence = fence
+        self._fence = shared.fence
         self._guarded = False
 
     @contextlib.contextmanager
@@ -281,7 +278,7 @@ class SharedSink(FileSink):
                 self._guarded = held
                 yield held
         except OSError as error:
-            raise refused(error) from error
+            raise os_errors.writing(error) from error
         finally:
             self._guarded = False
 

@@ -30,7 +30,7 @@ from hmacfs.http import reply as replies
 from hmacfs.ipc import Peers
 from hmacfs.policy import buffer_classes, buffer_memory, buffers, hot_limits
 from hmacfs.policy.trusted_proxies import Trusted
-from hmacfs.store import READING, ProfileDatabase, Rules, Store
+from hmacfs.store import READING, ProfileDatabase, Rules, Store, StoreObserver
 from hmacfs.worker.sockets import ListeningSockets
 from hmacfs.worker.storage_events import StorageEvents
 
@@ -101,9 +101,7 @@ def build(loop: asyncio.AbstractEventLoop, boot: WorkerConfig, send: Callable[[B
     store = Store.open(
         path,
         Rules.of(settings),
-        tell=events.on_breaker,
-        barred=events.on_barred,
-        denied=events.on_denied,
+        observer=StoreObserver(events.on_breaker, events.on_barred, events.on_denied),
     )
     share = memory_share(settings, len(rows))
     lent = _core.Slab(share.slab)

@@ -27,7 +27,7 @@ from hmacfs.http import head as heads
 from hmacfs.http import hints
 from hmacfs.http import reply as replies
 from hmacfs.log import Log
-from hmacfs.model import Endpoint, Reply, Secret
+from hmacfs.model import Endpoint, FinishedRequest, Reply, Secret
 from hmacfs.policy.trusted_proxies import Trusted
 from hmacfs.store import Store
 
@@ -203,7 +203,7 @@ class Server:
         replies.render(reply, head, request_id="1", date=DATE, keep_alive=True)
         if reply.file is not None:
             reply.file.descriptor.close()
-        self.log.request(
+        finished = FinishedRequest(
             request_id="1",
             client="a",
             method="GET",
@@ -215,6 +215,7 @@ class Server:
             elapsed_s=0.0,
             detail=reply.detail,
         )
+        self.log.request(finished)
         return reply.status
 
     def field_s(self, line: str, fields: dict[str, str], field: str, number: int) -> float:

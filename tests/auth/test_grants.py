@@ -404,7 +404,9 @@ KEYS = (KEY, OLD)
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("dialect", auth.DIALECTS)
 def test_while_a_secret_is_replaced_both_verify(dialect: str, key: bytes) -> None:
-    signed = auth.sign(dialect, endpoint(dialect, keys=(key,)), REL, 12, "text/plain", now=NOW, ttl_s=300)
+    signed = auth.sign(
+        dialect, endpoint(dialect, keys=(key,)), auth.SlotRequest(REL, 12, "text/plain"), now=NOW, ttl_s=300
+    )
     request = head(query=signed.query)
     request.fields = {name.lower().encode(): value.encode() for name, value in signed.fields}
     assert upload(request, endpoint(dialect, keys=KEYS)).size == 12
@@ -417,7 +419,7 @@ def test_while_a_secret_is_replaced_both_verify(dialect: str, key: bytes) -> Non
 
 
 def test_the_newest_secret_signs() -> None:
-    signed = auth.sign("v", endpoint("v", keys=KEYS), REL, 12, "", now=NOW, ttl_s=300)
+    signed = auth.sign("v", endpoint("v", keys=KEYS), auth.SlotRequest(REL, 12, ""), now=NOW, ttl_s=300)
     assert signed.query == V
 
 

@@ -41,7 +41,7 @@ def ask(endpoint: Endpoint, door: str, key: Secret) -> None:
         token = auth.sign_pass(key, "romeo", now=NOW, ttl_s=300)
         fields = {b"authorization": f"Bearer {token}".encode()}
     else:
-        made = auth.sign(door, signing, REL, 12, "text/plain", now=NOW, ttl_s=300)
+        made = auth.sign(door, signing, auth.SlotRequest(REL, 12, "text/plain"), now=NOW, ttl_s=300)
         query = made.query
         fields = {name.lower().encode(): value.encode() for name, value in made.fields}
     head = Head(

@@ -50,7 +50,7 @@ def put(rel: str, size: int, query: str, fields: Mapping[bytes, bytes]) -> Head:
 
 
 def signed(dialect: str, rel: str, size: int, content_type: str, *, ttl_s: float = 300) -> Head:
-    made = auth.sign(dialect, ENDPOINT, rel, size, content_type, now=NOW, ttl_s=ttl_s)
+    made = auth.sign(dialect, ENDPOINT, auth.SlotRequest(rel, size, content_type), now=NOW, ttl_s=ttl_s)
     return put(rel, size, made.query, {name.lower().encode(): value.encode() for name, value in made.fields})
 
 
@@ -184,7 +184,7 @@ def test_a_path_that_cannot_be_signed(rel: str, size: int, control: str, at: int
     broken = rel[:at] + control + rel[at:]
     for dialect in auth.DIALECTS:
         with pytest.raises(Refused) as refused:
-            auth.sign(dialect, ENDPOINT, broken, size, "", now=NOW, ttl_s=300)
+            auth.sign(dialect, ENDPOINT, auth.SlotRequest(broken, size, ""), now=NOW, ttl_s=300)
         assert refused.value.refusal.code == "bad_path"
 
 
@@ -203,4 +203,4 @@ def test_a_signed_token_lasts_as_long_as_asked(dialect: str, ttl_s: int) -> None
 )
 def test_what_no_dialect_can_sign(dialect: str, content_type: str, ttl_s: int) -> None:
     with pytest.raises(ValueError, match=r"dialect|content type|day"):
-        auth.sign(dialect, ENDPOINT, "S1/hi.txt", 12, content_type, now=NOW, ttl_s=ttl_s)
+        auth.sign(dialect, ENDPOINT, auth.SlotRequest("S1/hi.txt", 12, content_type), now=NOW, ttl_s=ttl_s)

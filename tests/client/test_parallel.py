@@ -11,7 +11,7 @@ import pytest
 from client.joining import JOIN, Joining
 from client.standin import Cut, Forget, Lose, Mute, Say, Stall
 
-from hmacfs.client.calls import SLOWEST_RATE
+from hmacfs.client.calls import SLOWEST_RATE, UploadClient
 from hmacfs.client.destination import Destination
 from hmacfs.client.parallel import MOST_PARTS, PART_BYTES, ParallelUpload, count_parts
 from hmacfs.client.problem import Failed, GaveUp, TransientError
@@ -65,10 +65,7 @@ class Run:
         async with Transport({}, timeout_s=self.timeout_s) as transport:
             with Source(file) as source:
                 joined = ParallelUpload(
-                    transport,
-                    source,
-                    place,
-                    patience,
+                    UploadClient(transport, source, place, patience),
                     connections=self.connections,
                     chunk=self.chunk,
                     moved=self.moved.append,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from client.standin import Begun, Cut, Forget, Mute, Say, Stall
 
+from hmacfs.client.calls import UploadClient
 from hmacfs.client.destination import Destination
 from hmacfs.client.problem import Failed, GaveUp
 from hmacfs.client.retry import RetryPolicy
@@ -56,7 +57,8 @@ class Run:
         place = Destination(url=f"{self.server.url}{self.path}", content_type="text/plain")
         async with Transport({}, timeout_s=self.timeout_s) as transport:
             with Source(file) as source:
-                upload = Upload(transport, source, place, patience, chunk=self.chunk, moved=self.moved.append)
+                client = UploadClient(transport, source, place, patience)
+                upload = Upload(client, chunk=self.chunk, moved=self.moved.append)
                 return await upload.run()
 
 

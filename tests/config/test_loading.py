@@ -10,9 +10,9 @@ import tomli
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmacfs import auth, config
+from hmacfs import config
 from hmacfs.config import keys, render
-from hmacfs.config.settings import PROTOCOLS, TABLES, Settings
+from hmacfs.config.settings import TABLES, Settings
 from hmacfs.model import Durability, Endpoint, GiB, MiB, Secret
 
 if TYPE_CHECKING:
@@ -512,10 +512,6 @@ def attempt(text: str) -> Any:
     for one in said:
         assert str(one).isprintable(), str(one)
         assert 0 <= one.line <= text.count("\n") + 1
-
-
-def test_the_protocols_are_those_of_the_auth_room() -> None:
-    assert (*auth.DIALECTS, auth.TUS) == PROTOCOLS
 
 
 def test_settings_travel_to_a_worker() -> None:

@@ -395,7 +395,7 @@ def test_a_commit_goes_on_when_its_client_leaves(make_bench: Callable[..., Workb
     client = connected(bench)
     syncs = HeldThreads()
     for name in ("_syncs", "_writer"):
-        setattr(bench.store._publisher, name, syncs)
+        setattr(bench.store._uploads.publisher, name, syncs)
     client.send(put(b"x" * 100, rel))
     assert syncs.jobs
     client.call(client.transport.abort)

@@ -117,7 +117,7 @@ def site(  # noqa: PLR0913, PLR0917 - fixtures
 def target_for(name: str, size: int, content_type: str = "image/png") -> tuple[str, str]:
     """Return the path of a new slot and the query that lets a client upload to it."""
     rel = f"{secrets.token_hex(8)}/{name}"
-    signed = auth.sign("v2", ENDPOINT, rel, size, content_type, now=time.time(), ttl_s=3600)
+    signed = auth.sign("v2", ENDPOINT, auth.SlotRequest(rel, size, content_type), now=time.time(), ttl_s=3600)
     return f"/upload/{quote(rel)}", signed.query
 
 

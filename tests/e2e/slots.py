@@ -30,7 +30,9 @@ def grant(address: str, kind: str, name: str, size: int, content_type: str) -> S
         prefix=f"/{folder}/", directory=folder, protocols=(dialect,), secrets=(Secret(secret.encode()),)
     )
     rel = f"{secrets.token_hex(8)}/{name}"
-    signed = auth.sign(dialect, endpoint, rel, size, content_type, now=time.time(), ttl_s=300)
+    signed = auth.sign(
+        dialect, endpoint, auth.SlotRequest(rel, size, content_type), now=time.time(), ttl_s=300
+    )
     get = f"http://{address}/{folder}/{quote(rel)}"
     put = f"{get}?{signed.query}" if signed.query else get
     return Slot(put=put, get=get, fields=dict(signed.fields))

@@ -26,7 +26,7 @@ from hmacfs.errors import Refused
 from hmacfs.http import head as heads
 from hmacfs.http import reply as replies
 from hmacfs.log import Log
-from hmacfs.model import Endpoint, Head, KiB, MiB, Reply, Secret, Span
+from hmacfs.model import Endpoint, FinishedRequest, Head, KiB, MiB, Reply, Secret, Span
 from hmacfs.policy.hot_limits import SPAN_BYTES
 from hmacfs.store import READING, Rules, Store
 
@@ -637,7 +637,7 @@ def test_lines_are_those_of_the_log(paths: Paths, tmp_path: Path) -> None:
             assert used
             paths.lines.clear()
             paths.hot.flush()
-            journal.request(
+            finished = FinishedRequest(
                 request_id=paths.hot.last_id(),
                 client="127.0.0.1:5000",
                 method="GET",
@@ -648,6 +648,7 @@ def test_lines_are_those_of_the_log(paths: Paths, tmp_path: Path) -> None:
                 sent=len(answer),
                 elapsed_s=0.0,
             )
+            journal.request(finished)
             journal.flush()
             file.seek(0)
             cold, (hot,) = file.read(), paths.lines

@@ -204,7 +204,8 @@ def test_no_accept_field_breaks_a_refusal(accept: bytes) -> None:
 
 def file_fields(content_type: str, expires: float | None = None) -> dict[str, str]:
     tag, date = conditional.etag(1, 2), conditional.last_modified(2)
-    found = reply.file_fields("a.x", content_type, tag, date, expires=expires, now=1000.0)
+    validators = reply.unmodified_fields(tag, expires=expires, now=1000.0)
+    found = reply.file_fields("a.x", content_type, date, validators)
     assert found[0] == ("Content-Type", content_type)
     assert len(dict(found)) == len(found)
     return dict(found)

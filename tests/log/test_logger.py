@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import hmacfs
 from hmacfs.log import EVENTS, REQUEST_FIELDS, Log, clean, logger, open_log, reference
-from hmacfs.model import Secret
+from hmacfs.model import FinishedRequest, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,13 +138,9 @@ WORD = st.text(st.characters(), max_size=30) | st.sampled_from(["GET", "ok", "19
 def test_every_request_parses_back(style: str, target: bytes, words: tuple[str, ...], status: int) -> None:
     made = Stream(style)
     names = ("request_id", "client", "method", "code", "dialect", "broken", "detail")
+    named: dict[str, Any] = dict(zip(names, words, strict=True))
     made.log.request(
-        **dict(zip(names, words, strict=True)),
-        target=target,
-        status=status,
-        received=1,
-        sent=2,
-        elapsed_s=0.5,
+        FinishedRequest(**named, target=target, status=status, received=1, sent=2, elapsed_s=0.5)
     )
     (line,) = made.lines()
     made.close()
@@ -159,7 +155,7 @@ def test_every_request_parses_back(style: str, target: bytes, words: tuple[str, 
 
 
 def test_a_request_line_in_full(stream: Stream) -> None:
-    stream.log.request(**REQUEST, dialect="v", broken="client gone")
+    stream.log.request(FinishedRequest(**REQUEST, dialect="v", broken="client gone"))
     want = (
         "ts=2023-11-14T22:13:20.500Z level=info event=request request_id=r1 client=192.0.2.1 method=PUT "
         'target="/upload/u/a?v=-redacted-" status=201 code=created in=5 out=0 ms=12.500 dialect=v '
@@ -184,7 +180,7 @@ def test_levels(level: str, want: int) -> None:
     made = Stream(level=level)
     for name in ("debug", "info", "warn", "error"):
         made.log.event(name, "sweep-done")
-    made.log.request(**{**REQUEST, "status": 507})
+    made.log.request(FinishedRequest(**{**REQUEST, "status": 507}))
     assert len(made.lines()) == want
     made.close()
 
@@ -198,7 +194,7 @@ def test_warnings_are_written_at_once_and_the_rest_is_held(stream: Stream) -> No
 
 def test_many_lines_are_not_held_until_the_tick(stream: Stream) -> None:
     for _ in range(1 + logger.FLUSH_BYTES // 100):
-        stream.log.request(**REQUEST)
+        stream.log.request(FinishedRequest(**REQUEST))
     assert stream.take().count(b"\n") > 100
 
 

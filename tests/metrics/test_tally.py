@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from hmacfs import metrics
 from hmacfs.metrics import tally
-from hmacfs.model import KiB, MiB
+from hmacfs.model import FinishedRequest, KiB, MiB
 
 UPLOAD = "hmacfs_upload_throughput_bytes_per_second"
 DOWNLOAD = "hmacfs_download_throughput_bytes_per_second"
@@ -15,7 +17,10 @@ DOWNLOAD = "hmacfs_download_throughput_bytes_per_second"
 def counted(**facts: object) -> dict[str, float]:
     """Tally one transfer of 2 s; give the samples of both histograms that are not 0."""
     buffer = memoryview(bytearray(metrics.memory_bytes(1)))
-    told: dict[str, object] = {
+    told: dict[str, Any] = {
+        "request_id": "1",
+        "client": "a",
+        "target": b"/a",
         "method": "GET",
         "status": 200,
         "code": "ok",
@@ -26,7 +31,7 @@ def counted(**facts: object) -> dict[str, float]:
         "elapsed_s": 2.0,
         "broken": "",
     }
-    tally.request(metrics.CounterRow(buffer, 0), **(told | facts))  # type: ignore[arg-type] # facts by name
+    tally.request(metrics.CounterRow(buffer, 0), FinishedRequest(**(told | facts)))
     lines = metrics.render(metrics.Collector(buffer, 1)).decode().splitlines()
     pairs = [line.rsplit(" ", 1) for line in lines if line.startswith((UPLOAD, DOWNLOAD))]
     return {name: float(value) for name, value in pairs if float(value)}

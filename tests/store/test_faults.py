@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import errno
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -13,55 +12,6 @@ from hmacfs.store import faults
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from hmacfs.errors import Refusal
-
-
-@pytest.mark.parametrize(
-    ("number", "reading", "writing"),
-    [
-        (errno.ENOENT, errors.NOT_FOUND, errors.STORAGE_FAILED),
-        (errno.ENOTDIR, errors.NOT_FOUND, errors.EXISTS),
-        (errno.EEXIST, errors.STORAGE_FAILED, errors.EXISTS),
-        (errno.EACCES, errors.NOT_FOUND, errors.STORAGE_FAILED),
-        (errno.ELOOP, errors.NOT_FOUND, errors.NOT_FOUND),
-        (errno.EXDEV, errors.NOT_FOUND, errors.STORAGE_FAILED),
-        (errno.ENAMETOOLONG, errors.NAME_TOO_LONG, errors.NAME_TOO_LONG),
-        (errno.ENOSPC, errors.STORAGE_FAILED, errors.DISK_FULL),
-        (errno.EDQUOT, errors.STORAGE_FAILED, errors.DISK_FULL),
-        (errno.EFBIG, errors.STORAGE_FAILED, errors.DISK_FULL),
-        (errno.EMFILE, errors.BUSY, errors.BUSY),
-        (errno.ENFILE, errors.BUSY, errors.BUSY),
-        (errno.ENOMEM, errors.BUSY, errors.BUSY),
-        (errno.EIO, errors.STORAGE_FAILED, errors.STORAGE_FAILED),
-        (errno.EROFS, errors.STORAGE_FAILED, errors.STORAGE_FAILED),
-        (errno.EBADF, errors.STORAGE_FAILED, errors.STORAGE_FAILED),
-    ],
-)
-def test_what_the_system_says_becomes_a_refusal(number: int, reading: Refusal, writing: Refusal) -> None:
-    error = OSError(number, "words", "/srv/secret/place")
-    assert faults.reading(error).refusal is reading
-    assert faults.writing(error).refusal is writing
-    assert "secret" not in faults.reading(error).detail + faults.writing(error).detail
-
-
-@pytest.mark.parametrize(
-    "number", [errno.EIO, errno.EROFS, errno.EUCLEAN, errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT]
-)
-def test_what_says_that_the_storage_is_broken(number: int) -> None:
-    assert faults.writing(OSError(number, "")).broken is Dependency.STORAGE
-    assert faults.reading(OSError(number, "")).broken is None
-
-
-@pytest.mark.parametrize(
-    "number", [errno.ENOSPC, errno.EDQUOT, errno.EEXIST, errno.ENAMETOOLONG, errno.EMFILE, errno.EBUSY]
-)
-def test_what_says_nothing_of_the_storage(number: int) -> None:
-    assert faults.writing(OSError(number, "")).broken is None
-
-
-def test_an_error_without_a_number_is_a_failure() -> None:
-    assert faults.writing(OSError("words")).refusal is errors.STORAGE_FAILED
 
 
 def sql_error(connection: sqlite3.Connection, statement: str) -> sqlite3.Error:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from hmacfs import errors
 from hmacfs.errors import Refusal, Refused
-from hmacfs.store import files
+from hmacfs.store import keys
 from hmacfs.store.files import Tree
 
 if TYPE_CHECKING:
@@ -141,9 +141,9 @@ def test_a_key_is_taken_as_it_is_or_refused(key: str) -> None:
     bad = "\0" in key or any(s in {"", ".", ".."} for s in segments) or key.casefold().startswith(".hmacfs")
     if bad:
         with pytest.raises(Refused):
-            files.path_of(key)
+            keys.path_of(key)
     else:
-        assert files.path_of(key) == key.encode()
+        assert keys.path_of(key) == key.encode()
 
 
 def test_modes_are_exact_whatever_the_umask(tree: Tree, tmp_path: Path) -> None:

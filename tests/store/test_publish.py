@@ -50,7 +50,7 @@ def test_a_committed_file_is_there(
     async def main() -> None:
         stored = await put(store, place, body)
         file = store.open_file(place.key)
-        assert (file.size, file.mtime_ns, file.inode) == (len(body), stored.mtime_ns, stored.inode)
+        assert (file.size, file.mtime_ns) == (len(body), stored.mtime_ns)
         known = store.cached_metadata(place.key, file)
         assert known is not None
         assert known.content_type == "text/plain"
@@ -97,7 +97,7 @@ def test_a_refused_upload_leaves_nothing(
         with await store.begin(None if late else slot(rel), 4) as part:
             os.write(part.file.fileno(), body)
             part.slot = slot(rel)
-            await part.commit(content_type=None)
+            await part.commit(storage.plain(part))
 
     with pytest.raises(Refused) as caught:
         asyncio.run(main())
@@ -117,7 +117,7 @@ def test_a_part_that_is_not_committed_vanishes(root: Path) -> None:
             os.write(part.file.fileno(), b"1234")
         part.close()
         with pytest.raises(ValueError, match="already"):
-            await part.commit(content_type=None)
+            await part.commit(storage.plain(part))
 
     asyncio.run(main())
     store.close()
@@ -153,7 +153,7 @@ def test_surplus_space_is_given_back(store: Store, root: Path) -> None:
             assert part.room is not None
             part.room.reach(3 * MiB)
             assert os.fstat(part.file.fileno()).st_blocks * 512 >= 3 * MiB
-            await part.commit(content_type=None, size=5)
+            await part.commit(storage.plain(part, 5))
 
     asyncio.run(main())
     assert (root / "upload/U/it").stat().st_blocks * 512 <= 8192
@@ -208,7 +208,7 @@ def test_no_inode_left_at_publication_leaves_nothing(small_disk: Path) -> None:
             for number in range(os.statvfs(small_disk).f_ffree):
                 (small_disk / f"{number}.fill").write_bytes(b"")
             with pytest.raises(Refused) as caught:
-                await part.commit(content_type=None)
+                await part.commit(storage.plain(part))
             assert caught.value.refusal is errors.DISK_FULL
 
     asyncio.run(main())
@@ -245,15 +245,15 @@ def test_one_name_goes_to_one_of_many(root: Path) -> None:
 def test_uploads_at_once_share_their_syncs(root: Path) -> None:
     store = Store.open(str(root), rules())
     commits: list[str] = []
-    store._publisher._index._connection.set_trace_callback(commits.append)
+    store._uploads.publisher._index._connection.set_trace_callback(commits.append)
 
     async def main() -> None:
         # While the writer is held up, all others gather behind it.
         gate = threading.Event()
-        store._publisher._writer.submit(gate.wait)
+        store._uploads.publisher._writer.submit(gate.wait)
         uploads = [asyncio.create_task(put(store, slot(f"{n}/it"))) for n in range(50)]
         await asyncio.sleep(0)
-        while len(store._publisher._waiting) < 50:  # noqa: ASYNC110 - other threads fill it
+        while len(store._uploads.publisher._waiting) < 50:  # noqa: ASYNC110 - other threads fill it
             await asyncio.sleep(0)
         gate.set()
         await asyncio.gather(*uploads)
@@ -267,7 +267,7 @@ def test_uploads_at_once_share_their_syncs(root: Path) -> None:
 @pytest.mark.usefixtures("no_fd_leak")
 def test_a_busy_index_is_503(root: Path) -> None:
     store = Store.open(str(root), rules())
-    store._publisher._index._connection.execute("PRAGMA busy_timeout = 50")
+    store._uploads.publisher._index._connection.execute("PRAGMA busy_timeout = 50")
     asyncio.run(put(store, slot("before/it")))
     other = sqlite3.connect(root / ".hmacfs/index.db", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
@@ -277,7 +277,7 @@ def test_a_busy_index_is_503(root: Path) -> None:
             await put(store, slot("U/it"))
         assert caught.value.refusal is errors.BUSY
         file = store.open_file("upload/before/it")  # readers are not held up
-        store._recent._facts.clear()
+        store._lookup._cache._files.clear()
         known = await store.fetch_metadata("upload/before/it", file)
         file.descriptor.close()
         assert known.content_type == "text/plain"
@@ -468,14 +468,14 @@ def test_other_rules_hold_from_the_next_request_on(store: Store, root: Path) -> 
 
 
 def test_only_so_many_files_are_remembered(store: Store) -> None:
-    store._recent._capacity = 3
+    store._lookup._cache._capacity = 3
 
     async def main() -> None:
         for number in range(10):
             await put(store, slot(f"{number}/it"))
 
     asyncio.run(main())
-    assert [key for key, _, _ in store._recent._facts] == [f"upload/{n}/it" for n in (7, 8, 9)]
+    assert [key for key, _, _ in store._lookup._cache._files] == [f"upload/{n}/it" for n in (7, 8, 9)]
 
 
 RACER = """

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from storage import NANO, NOW_NS, names, put, rows, rules, slot
 
-from hmacfs.model import Durability, Record
+from hmacfs.model import Durability, StoredFile
 from hmacfs.store import Store, condition, reconcile, sweep
 from hmacfs.store.files import Tree
 from hmacfs.store.index import Identity, Index
@@ -40,8 +40,8 @@ def index(tree: Tree, root: Path) -> Iterator[Index]:
     opened.close()
 
 
-def row(key: str, mtime_ns: int, *, age_s: float) -> Record:
-    return Record(
+def row(key: str, mtime_ns: int, *, age_s: float) -> StoredFile:
+    return StoredFile(
         key=key,
         mtime_ns=mtime_ns,
         size=0,
@@ -102,9 +102,8 @@ def test_every_name_that_a_file_system_can_hold_expires(names: list[tuple[bytes,
         assert run(tree, index) == done._replace(added=0)
         listed = list(sweep.find_expired(index, now=NOW, ttl_s=5.0, limit=3))
         assert {os.fsencode(record.key) for batch in listed for record in batch} == wanted
-        swept = sweep.sweep(
-            tree, index, now=NOW, ttl_s=5.0, keep=frozenset(), stop=threading.Event(), files_per_s=math.inf
-        )
+        due = sweep.Due(NOW, 5.0, frozenset())
+        swept = sweep.sweep(tree, index, due, threading.Event(), files_per_s=math.inf)
         assert swept is not None
         assert (swept.removed, swept.failed) == (len(wanted), 0)
         assert [entry.name for entry in Path(place).iterdir()] == [".hmacfs"]
@@ -143,7 +142,7 @@ def test_rows_below_what_is_not_mounted_are_kept(index: Index, root: Path) -> No
     (root / "upload").mkdir()
     index.add([row("upload/U/it", 5, age_s=10**6), row("other/U/it", 5, age_s=10**6)])
     assert run(tree, index) == reconcile.Reconciled(dropped=0, added=0, skipped=0)
-    swept = sweep.sweep(tree, index, now=NOW, ttl_s=5.0, keep=frozenset({"upload"}), stop=threading.Event())
+    swept = sweep.sweep(tree, index, sweep.Due(NOW, 5.0, frozenset({"upload"})), threading.Event())
     assert swept == sweep.Swept(0, 0, 0)
     assert len(rows(root)) == 2
     (root / "upload/lost+found").mkdir()  # as it is on a disk

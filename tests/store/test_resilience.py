@@ -12,14 +12,14 @@ import storage
 from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.model import Dependency
-from hmacfs.policy import backoff, breaker
+from hmacfs.policy import backoff, breaker, os_errors
 from hmacfs.store import faults
 from hmacfs.store.resilience import Resilience
 
 if TYPE_CHECKING:
     from hmacfs.store import Rules
 
-BROKEN_DISK = faults.writing(OSError(5, "EIO"))
+BROKEN_DISK = os_errors.writing(OSError(5, "EIO"))
 SPREAD_S = 0.1
 
 
@@ -92,11 +92,11 @@ def test_a_probe_that_fails_is_told_once_and_waited_for_longer() -> None:
 @pytest.mark.parametrize(
     "refused",
     [
-        *(faults.writing(OSError(number, "")) for number in (17, 28, 36, 24, 12, 11, 13)),
+        *(os_errors.writing(OSError(number, "")) for number in (17, 28, 36, 24, 12, 11, 13)),
         Refused(errors.BODY_INCOMPLETE),
         Refused(errors.DISK_FULL),
         faults.indexing(sqlite3.ProgrammingError("ours")),
-        faults.reading(OSError(5, "EIO")),
+        os_errors.reading(OSError(5, "EIO")),
     ],
     ids=str,
 )

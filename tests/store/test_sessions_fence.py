@@ -21,7 +21,8 @@ from hmacfs.store import Store
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from hmacfs.store import PublishedFile
+    from hmacfs._descriptor import Descriptor
+    from hmacfs.model import StoredFile
     from hmacfs.store.sessions import Sessions, WriteLease
     from hmacfs.store.upload import PendingPublication
 
@@ -191,13 +192,19 @@ class Slow:
 
     def __init__(self, sessions: Sessions) -> None:
         self.under_way, self.go = asyncio.Event(), asyncio.Event()
-        self._publish = sessions._publish
-        sessions._publish = self
+        self._owner = sessions._owner
+        sessions._owner = self
 
-    async def __call__(self, upload: PendingPublication) -> PublishedFile:
+    async def publish(self, upload: PendingPublication) -> StoredFile:
         self.under_way.set()
         await self.go.wait()
-        return await self._publish(upload)
+        return await self._owner.publish(upload)
+
+    def drop(self, file: Descriptor) -> None:
+        self._owner.drop(file)
+
+    def fail(self, refused: Refused) -> None:
+        self._owner.fail(refused)
 
 
 @pytest.mark.usefixtures("no_fd_leak")

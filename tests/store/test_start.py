@@ -171,8 +171,8 @@ def test_an_index_that_another_program_holds_says_so(root: Path) -> None:
 @pytest.mark.parametrize(("durability", "level"), [(Durability.FULL, 2), (Durability.RELAXED, 1)])
 def test_the_index_is_synced_as_promised(root: Path, durability: Durability, level: int) -> None:
     store = Store.open(str(root), rules(durability=durability))
-    store._publisher._writer.submit(int).result()  # it has taken the connection over
-    connection = store._publisher._index._connection
+    store._uploads.publisher._writer.submit(int).result()  # it has taken the connection over
+    connection = store._uploads.publisher._index._connection
     assert connection.execute("PRAGMA synchronous").fetchone() == (level,)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     store.close()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from storage import NANO, NOW_NS, Clock, names, put, rows, rules, slot
 
-from hmacfs.model import Durability, Record
+from hmacfs.model import Durability, StoredFile
 from hmacfs.store import Store, condition, expire, list_expired, sweep
 from hmacfs.store.files import Tree
 from hmacfs.store.index import Index
@@ -38,13 +38,13 @@ def index(tree: Tree, root: Path) -> Iterator[Index]:
     opened.close()
 
 
-def make(root: Path, index: Index, key: str, *, age_s: int, expires: float | None = None) -> Record:
+def make(root: Path, index: Index, key: str, *, age_s: int, expires: float | None = None) -> StoredFile:
     """Put a file and its row there, as an upload `age_s` ago would have left them."""
     at_ns = NOW_NS - age_s * NANO
     (root / key).parent.mkdir(parents=True, exist_ok=True)
     (root / key).write_bytes(b"12345")
     os.utime(root / key, ns=(at_ns, at_ns))
-    record = Record(
+    record = StoredFile(
         key=key,
         mtime_ns=at_ns,
         size=5,
@@ -59,9 +59,7 @@ def make(root: Path, index: Index, key: str, *, age_s: int, expires: float | Non
 
 
 def run(tree: Tree, index: Index, *, ttl_s: float | None = None, now: float = NOW) -> sweep.Swept | None:
-    return sweep.sweep(
-        tree, index, now=now, ttl_s=ttl_s, keep=KEEP, stop=threading.Event(), files_per_s=math.inf
-    )
+    return sweep.sweep(tree, index, sweep.Due(now, ttl_s, KEEP), threading.Event(), files_per_s=math.inf)
 
 
 def test_what_has_expired_goes_and_the_rest_stays(tree: Tree, index: Index, root: Path) -> None:
@@ -128,7 +126,7 @@ def test_five_thousand_files_go_in_one_pass(tree: Tree, index: Index, root: Path
         path = root / f"upload/{number}"
         path.write_bytes(b"")
         records.append(
-            Record(
+            StoredFile(
                 key=f"upload/{number}",
                 mtime_ns=path.stat().st_mtime_ns,
                 size=0,
@@ -173,7 +171,7 @@ def test_a_stopped_sweep_ends_after_a_batch(tree: Tree, index: Index, root: Path
         make(root, index, f"upload/{number}", age_s=100, expires=NOW - 1)
     stop = threading.Event()
     stop.set()
-    swept = sweep.sweep(tree, index, now=NOW, ttl_s=None, keep=KEEP, stop=stop, files_per_s=0.001)
+    swept = sweep.sweep(tree, index, sweep.Due(NOW, None, KEEP), stop, files_per_s=0.001)
     assert swept == sweep.Swept(sweep.BATCH_FILES, 5 * sweep.BATCH_FILES, 0)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +14,6 @@ from hmacfs import errors, transfer
 from hmacfs._descriptor import Descriptor
 from hmacfs.errors import Refused
 from hmacfs.model import Plan
-from hmacfs.transfer import sinks
 
 if TYPE_CHECKING:
     from hmacfs.transfer import BodySink
@@ -118,20 +116,6 @@ def test_a_file_that_cannot_be_written_is_a_failed_storage() -> None:
         transfer.FileSink(Descriptor(fd, owned=False), 3).take(memoryview(b"abc"))
     assert caught.value.refusal is errors.STORAGE_FAILED
     os.close(fd)
-
-
-@pytest.mark.parametrize(
-    ("number", "refusal"),
-    [
-        (errno.ENOSPC, errors.DISK_FULL),
-        (errno.EDQUOT, errors.DISK_FULL),
-        (errno.EFBIG, errors.DISK_FULL),
-        (errno.EIO, errors.STORAGE_FAILED),
-        (errno.EROFS, errors.STORAGE_FAILED),
-    ],
-)
-def test_each_error_has_its_refusal(number: int, refusal: errors.Refusal) -> None:
-    assert sinks.refused(OSError(number, os.strerror(number))).refusal is refusal
 
 
 @pytest.mark.parametrize("boundary", ["", "a\nb"])

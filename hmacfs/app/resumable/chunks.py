@@ -90,7 +90,7 @@ class GoChunkedUploads:
         with writing:
             await sessions.declare_length(writing, found.length, span.length)
             link.authorize(ask.protocol)
-            sink = SharedSink(writing.file, span.stop, writing.fence, start=span.start, room=writing.room)
+            sink = SharedSink(writing, span.stop, start=span.start)
             try:
                 await _fill(sink, span, head, link)
             except Refused:

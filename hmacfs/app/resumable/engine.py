@@ -298,12 +298,7 @@ class Engine:
         if alone:
             digests[_BLAKE3] = blake3()
         sink = transfer.SharedSink(
-            writing.file,
-            _limit(ask, found),
-            writing.fence,
-            start=found.offset,
-            digests=[*digests.values()],
-            room=writing.room,
+            writing, _limit(ask, found), start=found.offset, digests=[*digests.values()]
         )
         checked = bool(sent) or ask.trailer
         if checked:  # of a body that breaks off nothing tells whether it is right

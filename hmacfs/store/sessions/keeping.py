@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from hmacfs.model import NANOSECONDS
 from hmacfs.store.room import Room
 from hmacfs.store.sessions.quota import Quota
 from hmacfs.store.sessions.session_file import Fence, SessionPhase
-from hmacfs.store.upload import NANO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,7 +101,7 @@ class Keeping:
 
     def is_over(self, used_s: float) -> bool:
         """Whether what was last used then has been out of use for too long."""
-        return used_s + self.lives_s <= self.clock_ns() / NANO
+        return used_s + self.lives_s <= self.clock_ns() / NANOSECONDS
 
     def is_abandoned(self, name: str, note: SessionFile) -> bool:
         """Whether nobody has used an upload for too long. While bytes come, only their file tells of it."""

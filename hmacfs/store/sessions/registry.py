@@ -73,7 +73,7 @@ class Registry:
                 file = self._keeping.bytes_of(name)
             undo.callback(file.close)
             found = Found(terms, 0, length, complete=False, used_s=note.used_s())
-            writing = WriteLease(name, note, file, fence, found, self._keeping.drop_file)
+            writing = WriteLease(name, fence, file, found, self._keeping.drop_file)
             self._progress.expect(writing, length, count)
             undo.pop_all()
         return writing
@@ -147,7 +147,7 @@ class Registry:
                 note.touch(self._keeping.clock_ns())
             found = Found.of(note, content, size)
             undo.pop_all()
-        return WriteLease(name, note, file, fence, found, self._keeping.drop_file)
+        return WriteLease(name, fence, file, found, self._keeping.drop_file)
 
     def resume(
         self, name: str, allowed: Allowed, check: Callable[[Found], None], body: IncomingRange
@@ -191,7 +191,7 @@ class Registry:
                 note.touch(self._keeping.clock_ns())
             found = Found.of(note, content, number * content.terms.chunk)
             undo.pop_all()
-        return WriteLease(name, note, file, fence, found, self._keeping.drop_file)
+        return WriteLease(name, fence, file, found, self._keeping.drop_file)
 
     def hold(self, names: Sequence[str], allowed: Allowed) -> list[WriteLease]:
         """Take several uploads over, and let nobody else join, publish or drop them while they are held.

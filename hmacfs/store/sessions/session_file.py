@@ -267,14 +267,14 @@ def _terms(text: bytes) -> UploadInfo:
 class Fence:
     """One writer's right to write: a nonce in a cell of the note, and the note's lock during each write."""
 
-    __slots__ = ("_at", "_nonce", "_note", "_paced")
+    __slots__ = ("_at", "_nonce", "_paced", "note")
 
     def __init__(self, note: SessionFile, at: int = _NONCE_AT, paced: Paced | None = None) -> None:
         """Prepare to claim the cell at `at` of `note`: that of the whole upload, or one chunk's.
 
         `paced` says whether the loop may hold it during a write.
         """
-        self._note = note
+        self.note = note
         self._paced = paced
         self._at = at
         self._nonce = _CELL.pack(secrets.randbits(63) | 1)  # never an empty cell, nor STORED
@@ -288,21 +288,21 @@ class Fence:
 
     def claim(self) -> None:
         """Take the cell: whoever had it may end the write that is under way, and no more."""
-        os.pwrite(self._note.fd, self._nonce, self._at)
+        os.pwrite(self.note.fd, self._nonce, self._at)
 
     @property
     def holds(self) -> bool:
         """Whether nobody has taken over since; under the lock that stays so."""
-        return os.pread(self._note.fd, _CELL.size, self._at) == self._nonce
+        return os.pread(self.note.fd, _CELL.size, self._at) == self._nonce
 
     @property
     def settled(self) -> bool:
         """Whether the chunk is stored."""
-        return os.pread(self._note.fd, _CELL.size, self._at) == _CELL.pack(_STORED)
+        return os.pread(self.note.fd, _CELL.size, self._at) == _CELL.pack(_STORED)
 
     def settle(self) -> None:
         """Note that the chunk is stored; under the lock."""
-        os.pwrite(self._note.fd, _CELL.pack(_STORED), self._at)
+        os.pwrite(self.note.fd, _CELL.pack(_STORED), self._at)
 
     @contextlib.contextmanager
     def guard(self, *, wait: bool) -> Iterator[bool]:
@@ -314,7 +314,7 @@ class Fence:
         if not wait and self._paced is not None and not self._paced.on_loop():
             yield False
             return
-        with self._note.file.use() as fd:
+        with self.note.file.use() as fd:
             began = time.monotonic()
             if wait:
                 locks.take(fd, locks.SHARED)

@@ -7,8 +7,8 @@ import contextlib
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from hmacfs.errors import Refused
-from hmacfs.model import Durability
-from hmacfs.store import faults
+from hmacfs.model import Durability, StoredFile
+from hmacfs.policy import os_errors
 from hmacfs.store.files import CLOSED
 from hmacfs.store.paced import Paced
 from hmacfs.store.sessions.completion import Completion
@@ -20,18 +20,16 @@ from hmacfs.store.upload import PendingPublication
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
     from concurrent.futures import ThreadPoolExecutor
 
-    from hmacfs._descriptor import Descriptor
     from hmacfs.model import Slot
     from hmacfs.store.files import Tree
-    from hmacfs.store.part import Part
+    from hmacfs.store.part import Part, PartOwner
     from hmacfs.store.resilience import Resilience
     from hmacfs.store.rules import Rules
     from hmacfs.store.sessions.session_file import UploadInfo
     from hmacfs.store.sessions.write_lease import Allowed, Found, IncomingRange, WriteLease
-    from hmacfs.store.upload import PublishedFile
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,29 +41,24 @@ class Sessions:
     All raise Refused: BUSY, STORAGE_FAILED, DISK_FULL, STORAGE_UNAVAILABLE, beside what they say.
     """
 
-    def __init__(  # noqa: PLR0913 - only the store makes one
+    def __init__(
         self,
         tree: Tree,
         clock_ns: Callable[[], int],
-        *,
         pool: ThreadPoolExecutor,
-        publish: Callable[[PendingPublication], Awaitable[PublishedFile]],
+        owner: PartOwner,
         resilience: Resilience,
-        drop: Callable[[Descriptor], None],
     ) -> None:
-        """Keep them below `tree`; `publish` gives a whole file its name.
-
-        `drop` closes a file that has no name any more.
-        """
+        """Keep them below `tree`; `owner` publishes a whole file, and drops one that has no name any more."""
         self._paced = Paced(pool)
         self.folder = Folder(tree)
         """Where they lie; whoever looks after the storage opens it."""
-        self._keeping = Keeping(self.folder, tree, clock_ns, paced=self._paced, drop_file=drop)
+        self._keeping = Keeping(self.folder, tree, clock_ns, paced=self._paced, drop_file=owner.drop)
         self._progress = Progress(self._keeping)
         self._completion = Completion(self._keeping)
         self._registry = Registry(self._keeping, self._progress, self._completion)
         self._pool = pool
-        self._publish = publish
+        self._owner = owner
         self._resilience = resilience
 
     def close(self) -> None:
@@ -224,20 +217,18 @@ class Sessions:
         if file is None:
             return
         terms, size = writing.found.terms, writing.found.offset
-        upload = PendingPublication(
-            file,
-            slot,
+        stored = StoredFile(
+            key=slot.key,
             size=size,
-            reserved=size,
             content_type=terms.content_type,
             owner=terms.uploader,
             expires=terms.expires,
             digest=digest,
             sha256=sha256,
-            answer=asyncio.get_running_loop().create_future(),
         )
+        upload = PendingPublication(file, slot, stored, size, asyncio.get_running_loop().create_future())
         try:
-            await self._publish(upload)
+            await self._owner.publish(upload)
         except Refused:
             if upload.fault is not None and not upload.inode:  # its bytes could not be brought to the disk
                 await self._run(self._keeping.discard, writing)
@@ -290,7 +281,7 @@ class Sessions:
         try:
             return await asyncio.wrap_future(self._pool.submit(work, *args, **kwargs))
         except OSError as error:
-            refused = faults.writing(error)
+            refused = os_errors.writing(error)
             self._resilience.fail(refused)
             raise refused from error
         except Refused as refused:

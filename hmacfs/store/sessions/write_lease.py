@@ -72,22 +72,21 @@ class WriteLease:
 
     __slots__ = ("_drop", "_file", "fence", "found", "name", "note", "room")
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what it holds
+    def __init__(
         self,
         name: str,
-        note: SessionFile,
-        file: Descriptor | None,
         fence: Fence,
+        file: Descriptor | None,
         found: Found,
         drop: Callable[[Descriptor], None],
     ) -> None:
-        """Own `note` and `file`, which is None for an upload that is complete.
+        """Own the note of `fence`, and `file`, which is None for an upload that is complete.
 
         `drop` closes a file that has no name any more: giving back gigabytes takes its time.
         """
         self._drop = drop
         self.name = name
-        self.note = note
+        self.note = fence.note
         self._file = file
         self.fence = fence
         self.found = found

@@ -30,7 +30,9 @@ struct rule {
     uint32_t delay_us;  /* each call of at least `delay_bytes` takes so much longer, */
     uint32_t vary_us;   /* and up to so much on top */
     uint64_t delay_bytes;
-    uint64_t calls, failed, shortened, delayed;
+    uint64_t fail_bytes; /* calls that move less do not fail */
+    uint64_t error;      /* the errno of those that fail; 0: one of `errors` */
+    uint64_t calls, failed, shortened, delayed, aside;
 };
 
 struct control {
@@ -90,12 +92,15 @@ static int disturb(enum kind kind, int fd, size_t *length) {
     uint64_t number = __atomic_fetch_add(&rule->calls, 1, __ATOMIC_RELAXED);
     uint64_t chance = mixed(control->seed ^ mixed(number * KINDS + kind));
     uint32_t drawn = chance % 1000000;
-    int chosen = drawn < rule->fail_ppm || drawn < rule->fail_ppm + rule->short_ppm;
+    int fails = drawn < rule->fail_ppm && (length == NULL || *length >= rule->fail_bytes);
+    int chosen = fails || (drawn >= rule->fail_ppm && drawn < rule->fail_ppm + rule->short_ppm);
     if (chosen && (kind == RECV || kind == SEND) && !is_client(fd))
         return 0;
-    if (drawn < rule->fail_ppm) {
+    if (fails) {
         __atomic_fetch_add(&rule->failed, 1, __ATOMIC_RELAXED);
-        return errors[kind][(chance >> 40) % 4];
+        if (gettid() != getpid())
+            __atomic_fetch_add(&rule->aside, 1, __ATOMIC_RELAXED);
+        return rule->error ? (int)rule->error : errors[kind][(chance >> 40) % 4];
     }
     if (chosen && length != NULL && *length > 1) {
         __atomic_fetch_add(&rule->shortened, 1, __ATOMIC_RELAXED);
