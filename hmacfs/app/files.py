@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from hmacfs import errors
 from hmacfs.errors import Refused
-from hmacfs.http import conditional, media, multipart, ranges
+from hmacfs.http import conditional, digests, media, multipart, ranges
 from hmacfs.http import reply as replies
 from hmacfs.http.conditional import Verdict
 from hmacfs.model import CacheEntry, Reply, Span
-from hmacfs.resume import structured
 
 if TYPE_CHECKING:
     from hmacfs.model import File, Head
@@ -43,6 +42,10 @@ class Representation:
             self.name, self.served_type, self.etag, self.modified, expires=self.expires, now=self.now
         )
         return fields if self.ranges else [_without_ranges(*field) for field in fields]
+
+    def digest(self) -> list[tuple[str, str]]:
+        """Return Repr-Digest; none if the digest is not known."""
+        return [] if self.sha256 is None else [("Repr-Digest", digests.write(self.sha256))]
 
     def unmodified(self) -> list[tuple[str, str]]:
         """Return the file's fields of a 304."""
@@ -93,8 +96,8 @@ def reply(head: Head, representation: Representation) -> Reply:
         return Reply(status=304, code="not_modified", fields=representation.unmodified(), file=file)
     fields = representation.fields()
     # Not in `Representation.fields`: an answer from memory has none; `_asked` leaves such requests to this.
-    if b"want-repr-digest" in head.fields and structured.wants_sha256(head.fields[b"want-repr-digest"]):
-        fields += structured.repr_digest(representation.sha256)
+    if b"want-repr-digest" in head.fields and digests.wants_sha256(head.fields[b"want-repr-digest"]):
+        fields += representation.digest()
     spans = _spans(head, representation.etag, file) if representation.ranges else None
     if spans is None:
         whole: list[bytes | Span] = [Span(0, file.size)] if file.size else []

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from hmacfs.http import cors
-from hmacfs.resume import chunked, ietf, media, metadata, ranges, structured, tus
-from hmacfs.resume.ietf import interim
+from hmacfs.http import cors, structured
+from hmacfs.resume import chunked, ietf, media, metadata, ranges, tus
+from hmacfs.resume.ietf import interim, limit
 from hmacfs.resume.refusals import checksum_wrong, length_wrong, offset_wrong, too_large
-from hmacfs.resume.requests import Action, Checksum, UploadLimits, UploadProtocol, UploadRequest, UploadState
-from hmacfs.resume.structured import limit
+from hmacfs.resume.requests import Action, UploadLimits, UploadProtocol, UploadRequest, UploadState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Action",
-    "Checksum",
     "UploadLimits",
     "UploadProtocol",
     "UploadRequest",
@@ -45,7 +43,6 @@ __all__ = [
     "offset_wrong",
     "options",
     "read",
-    "structured",
     "told",
     "too_large",
     "tus",
@@ -154,4 +151,4 @@ def common_fields(head: Head) -> list[tuple[str, str]]:
 def options(limits: UploadLimits, *, joins: bool) -> list[tuple[str, str]]:
     """Return what OPTIONS tells of a resource that takes resumable uploads; `joins`: also partial ones."""
     patches = ("Accept-Patch", b", ".join((tus.TYPE, ietf.TYPE)).decode("ascii"))  # RFC 5789 3.1
-    return [*tus.options(limits, joins=joins), structured.limit(limits), patches]
+    return [*tus.options(limits, joins=joins), limit(limits), patches]

@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 
+import http_sf
 import pytest
 from asking import head
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hmacfs import errors, resume
 from hmacfs.errors import Refusal, Refused
@@ -212,3 +215,17 @@ def test_a_file_too_large_is_told_the_limit() -> None:
     refused = resume.too_large(ask(), LIMITS)
     assert refused.refusal.status == 413
     assert refused.fields == (LIMIT,)
+
+
+@given(most=st.integers(0, 2**63 - 1), chunk=st.integers(1, 2**63 - 1), lives_s=st.floats(0, 1e18))
+def test_a_limit_is_a_dictionary_of_integers(most: int, chunk: int, lives_s: float) -> None:
+    name, value = ietf.limit(UploadLimits(most=most, chunk=chunk, lives_s=lives_s), 8)
+    assert name == "Upload-Limit"
+    members = http_sf.parse(value.encode(), tltype="dictionary")
+    assert isinstance(members, dict)
+    assert list(members) == ["max-size", "max-append-size", "max-age"]
+
+
+@pytest.mark.parametrize(("yes", "value"), [(True, "?1"), (False, "?0")])
+def test_whether_an_upload_is_complete(*, yes: bool, value: str) -> None:
+    assert ietf.complete(yes) == ("Upload-Complete", value)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from hmacfs import errors, resume
 from hmacfs.errors import Refusal, Refused
-from hmacfs.resume import Action, Checksum, UploadLimits, UploadProtocol, UploadRequest, UploadState, tus
+from hmacfs.http.digests import Checksum
+from hmacfs.resume import Action, UploadLimits, UploadProtocol, UploadRequest, UploadState, tus
 
 TUS = "Tus-Resumable: 1.0.0"
 OCTETS = "Content-Type: application/offset+octet-stream"

@@ -13,9 +13,10 @@ from blake3 import blake3
 
 from hmacfs import errors, metrics, resume, transfer
 from hmacfs.errors import Refused
+from hmacfs.http import digests
 from hmacfs.model import Facts
 from hmacfs.policy import buffers, chunks, profiles
-from hmacfs.resume import Action, UploadLimits, UploadRequest, UploadState, structured, tus
+from hmacfs.resume import Action, UploadLimits, UploadRequest, UploadState, tus
 from hmacfs.store.sessions import Found, IncomingRange
 
 if TYPE_CHECKING:
@@ -222,7 +223,8 @@ class Engine:
 
     async def digest(self, ask: UploadRequest, slot: Slot) -> list[tuple[str, str]]:
         """Return Repr-Digest of a file that stands, to whom wants it. Raises Refused BUSY."""
-        return structured.repr_digest(await self.store.sha256_of(slot.key)) if ask.wants_sha256 else []
+        sha256 = await self.store.sha256_of(slot.key) if ask.wants_sha256 else None
+        return [] if sha256 is None else [("Repr-Digest", digests.write(sha256))]
 
     @staticmethod
     def concluded(reply: Reply, state: UploadState, target: UploadTarget, terms: UploadInfo) -> Reply:
@@ -291,18 +293,18 @@ class Engine:
             return None
         sent = [checksum for checksum in ask.checksums if not checksum.whole]
         algorithms = {checksum.algorithm for checksum in sent}
-        digests: dict[str, Any] = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
+        running: dict[str, Any] = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
         if ask.trailer:
-            digests = {name: hashlib.new(name, usedforsecurity=False) for name in tus.ALGORITHMS}
+            running = {name: hashlib.new(name, usedforsecurity=False) for name in tus.ALGORITHMS}
         alone = found.offset == 0 and (ask.ends or head.length == found.length)
         if alone:
-            digests[_BLAKE3] = blake3()
+            running[_BLAKE3] = blake3()
         sink = transfer.SharedSink(
             writing.file,
             _limit(ask, found),
             writing.fence,
             start=found.offset,
-            digests=[*digests.values()],
+            digests=[*running.values()],
             room=writing.room,
         )
         checked = bool(sent) or ask.trailer
@@ -314,14 +316,14 @@ class Engine:
         if ask.trailer:
             sent.append(tus.checksum(link.trailer))
         for checksum in sent:
-            if not hmac.compare_digest(digests[checksum.algorithm].digest(), checksum.value):
+            if not hmac.compare_digest(running[checksum.algorithm].digest(), checksum.value):
                 await self.sessions.discard_unverified(writing)
                 raise resume.checksum_wrong(ask)
         if checked:
             await self.sessions.confirm(writing)
         self.count(sink.moved - found.offset)
         writing.found = found._replace(offset=sink.moved)
-        return digests[_BLAKE3].digest() if alone else None
+        return running[_BLAKE3].digest() if alone else None
 
     def count(self, size: int) -> None:
         """Count a request that has brought `size` bytes of an upload."""

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from hmacfs import auth, errors, resume
 from hmacfs.app.resumable.engine import UploadTarget, whole_digests
 from hmacfs.errors import Refused
+from hmacfs.http import digests
 from hmacfs.http import target as targets
-from hmacfs.resume import Action, UploadProtocol, UploadRequest, UploadState, metadata, structured
+from hmacfs.resume import Action, UploadProtocol, UploadRequest, UploadState, metadata
 from hmacfs.store.sessions import UploadInfo
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ class Slots:
         return resume.cancelled(ask)
 
     def _terms_of_put(self, head: Head, slot: Slot, grant: Grant, length: int) -> UploadInfo:
-        told = structured.digests(head.fields.get(b"repr-digest"), whole=True)
+        told = digests.read(head.fields.get(b"repr-digest"), whole=True)
         return self._terms(
             head,
             slot,
