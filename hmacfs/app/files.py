@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hmacfs import errors
+from hmacfs.app.routing import Resource
 from hmacfs.errors import Refused
 from hmacfs.http import conditional, digests, media, multipart, ranges
 from hmacfs.http import reply as replies
@@ -14,7 +15,9 @@ from hmacfs.http.conditional import Verdict
 from hmacfs.model import CacheEntry, Reply, Span
 
 if TYPE_CHECKING:
+    from hmacfs.app.routing import Route
     from hmacfs.model import File, Head
+    from hmacfs.store import FileMetadata
 
 ATTACHED_TYPE = "application/octet-stream"
 
@@ -57,32 +60,23 @@ def _without_ranges(name: str, value: str) -> tuple[str, str]:
     return name, "none" if name == "Accept-Ranges" else value
 
 
-def describe(  # noqa: PLR0913 - all that is known of a file
-    file: File,
-    *,
-    name: str,
-    content_type: str | None,
-    expires: float | None,
-    now: float,
-    attached: bool,
-    ranges: bool,
-    sha256: bytes | None = None,
-) -> Representation:
-    """Return the sheet of an open file; `content_type` is the signed one.
+def describe(file: File, known: FileMetadata, route: Route, *, now: float, ranges: bool) -> Representation:
+    """Return what answers about an open file are made of; `route` led to it.
 
-    `attached` serves it as the Go server's /download/ does: as bytes to save, never to show; `ranges` says
-    whether parts of it may be asked for.
+    The Go server's /download/ serves it as bytes to save, never to show; `ranges` says whether parts of it
+    may be asked for.
     """
+    name, attached = route.file().name, route.resource is Resource.DOWNLOAD
     return Representation(
         file=file,
         name=name,
-        served_type=ATTACHED_TYPE if attached else media.safe_type(content_type, name),
-        expires=expires,
+        served_type=ATTACHED_TYPE if attached else media.safe_type(known.content_type, name),
+        expires=known.expires,
         now=now,
         etag=conditional.etag(file.size, file.mtime_ns),
         modified=conditional.last_modified(file.mtime_ns),
         ranges=ranges,
-        sha256=sha256,
+        sha256=known.sha256,
     )
 
 

@@ -600,6 +600,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         if reply.close or self._exchange.body_unread or service.draining:
             self._exchange.keep = False
         head = self._exchange.head
+        service.app.decorate(reply, head)
         first = replies.render(
             reply,
             head,

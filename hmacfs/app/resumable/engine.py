@@ -22,9 +22,8 @@ from hmacfs.store.sessions import Found, IncomingRange
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hmacfs.config.settings import Settings
+    from hmacfs.app.context import AppContext
     from hmacfs.model import Head, Reply, Slot
-    from hmacfs.store import Store
     from hmacfs.store.sessions import Allowed, UploadInfo, WriteLease
 
 
@@ -67,6 +66,16 @@ class UploadTarget:
     """Gives the URL of the file in the end, where the client does not know that already."""
 
 
+@dataclass(slots=True, kw_only=True)
+class UploadExchange:
+    """One request of a resumable upload that is being answered."""
+
+    ask: UploadRequest
+    head: Head
+    link: UploadConnection
+    target: UploadTarget
+
+
 def whole_digests(ask: UploadRequest) -> tuple[tuple[str, str], ...]:
     """Return what the whole file must digest to, as `UploadInfo.digests` has it."""
     return tuple((sum_.algorithm, sum_.value.hex()) for sum_ in ask.checksums if sum_.whole)
@@ -75,16 +84,15 @@ def whole_digests(ask: UploadRequest) -> tuple[tuple[str, str], ...]:
 class Engine:
     """One configuration's resumable uploads over one store."""
 
-    def __init__(
-        self, settings: Settings, store: Store, row: metrics.CounterRow, now: Callable[[], float]
-    ) -> None:
-        """Keep unfinished uploads in `store`, count in `row`; `now` is the wall clock."""
-        self.store = store
-        self.sessions = store.sessions
-        self.now = now
+    def __init__(self, context: AppContext) -> None:
+        """Keep unfinished uploads in the store of `context`."""
+        settings = context.settings
+        self.store = context.store
+        self.sessions = context.store.sessions
+        self.now = context.now
         self.most = settings.server.max_upload_size
         """Bytes of a file at most."""
-        self._row = row
+        self._row = context.row
         performance = settings.performance
         rules = profiles.chunk_rules(
             intelligent=performance.intelligent_chunking,
@@ -147,59 +155,43 @@ class Engine:
             reply.fields += await self.digest(ask, target.slot(found.terms))
         return self.concluded(reply, state, target, found.terms)
 
-    async def create(  # noqa: PLR0913, PLR0917 - a request, and what it begins
-        self,
-        ask: UploadRequest,
-        head: Head,
-        link: UploadConnection,
-        target: UploadTarget,
-        terms: UploadInfo,
-        length: int | None,
-    ) -> Reply:
+    async def create(self, exchange: UploadExchange, terms: UploadInfo, length: int | None) -> Reply:
         """Begin an upload, in place of any of its name, and take what the request brings of it.
 
         Raises Refused as `append`, EXISTS, TOO_MANY_UPLOADS, BUSY.
         """
+        ask, head, target = exchange.ask, exchange.head, exchange.target
         self._check(ask, head, Found(terms, 0, length, complete=False, used_s=self.now()))
         if ask.act is Action.CREATE and not head.has_body and ask.ends is None and length != 0:
             found = await self.sessions.renew(target.name, terms, length)
-            link.authorize(ask.protocol)
+            exchange.link.authorize(ask.protocol)
             return resume.created(ask, self.state(found), target.location, self.limits(terms.most))
         with await self.sessions.replace(target.name, terms, length, head.length or 0) as writing:
-            return await self._take(ask, head, link, target, writing, created=ask.act is Action.CREATE)
+            return await self._take(exchange, writing, created=ask.act is Action.CREATE)
 
-    async def append(
-        self, ask: UploadRequest, head: Head, link: UploadConnection, target: UploadTarget
-    ) -> Reply:
+    async def append(self, exchange: UploadExchange) -> Reply:
         """Take the body of a request and finish the file if it is whole with it.
 
         Raises Refused: what the languages say about offsets, lengths and digests, UPLOAD_TAKEN_OVER, and
         whatever breaks a body; what has come of that stays.
         """
+        ask, head, target = exchange.ask, exchange.head, exchange.target
         with await self.sessions.resume(
             target.name,
             target.allowed,
             lambda found: self._check(ask, head, found),
             IncomingRange(ask.offset, ask.length, head.length or 0),
         ) as writing:
-            return await self._take(ask, head, link, target, writing)
+            return await self._take(exchange, writing)
 
-    async def _take(  # noqa: PLR0913 - a request, and where its body goes
-        self,
-        ask: UploadRequest,
-        head: Head,
-        link: UploadConnection,
-        target: UploadTarget,
-        writing: WriteLease,
-        *,
-        created: bool = False,
-    ) -> Reply:
+    async def _take(self, exchange: UploadExchange, writing: WriteLease, *, created: bool = False) -> Reply:
+        ask, link, target = exchange.ask, exchange.link, exchange.target
         link.authorize(ask.protocol)
         limits = self.limits(writing.found.terms.most)
         if created and (interim := resume.interim(ask, target.location, None, limits)) is not None:
             link.send_interim(interim)
         try:
-            digest = await self._receive(ask, head, link, writing)
+            digest = await self._receive(ask, exchange.head, link, writing)
         except Refused as refused:
             await self.sessions.release_reservation(writing)
             if refused.refusal is errors.SIZE_MISMATCH and writing.found.length is not None:
