@@ -2,7 +2,7 @@
 
 Core, Creation (with upload, with deferred length), Expiration, Checksum (also as a trailer), Termination and
 Concatenation; what is joined may have a Repr-Digest (RFC 9530). Tus-Resumable goes with every answer,
-refusals too, so it is not made here (`resume.every`).
+refusals too, so it is not made here (`resume.common_fields`).
 """
 
 from __future__ import annotations

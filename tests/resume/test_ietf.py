@@ -133,7 +133,7 @@ def test_a_location_cannot_split_a_104() -> None:
 
 
 def test_answers() -> None:
-    reply = resume.created(ask(), state(0, None), "/files/a", LIMITS)
+    reply = ietf.created(ask(), state(0, None), "/files/a", LIMITS)
     assert reply.status == 201
     assert reply.fields == [
         ("Location", "/files/a"),
@@ -141,20 +141,18 @@ def test_answers() -> None:
         ("Upload-Complete", "?0"),
         LIMIT,
     ]
-    reply = resume.appended(
-        ask(), state(11, 11), LIMITS
-    )  # all bytes, but it was not said that this is the end
+    reply = ietf.appended(ask(), state(11, 11), LIMITS)  # all bytes, but it was not said that this is the end
     assert reply.status == 204
     assert reply.fields == [("Upload-Offset", "11"), ("Upload-Complete", "?0"), LIMIT]
-    reply = resume.appended(ask(), state(11, 11, complete=True), LIMITS)
+    reply = ietf.appended(ask(), state(11, 11, complete=True), LIMITS)
     assert reply.status == 201
     assert reply.fields == [("Upload-Offset", "11"), ("Upload-Complete", "?1")]
-    reply = resume.cancelled(ask())
+    reply = ietf.cancelled(ask())
     assert (reply.status, reply.fields) == (204, [])
 
 
 def test_what_head_tells() -> None:
-    reply = resume.told(ask(), state(5, 11), LIMITS)
+    reply = ietf.told(ask(), state(5, 11), LIMITS)
     assert reply.status == 204
     assert reply.fields == [
         ("Upload-Offset", "5"),
@@ -163,11 +161,11 @@ def test_what_head_tells() -> None:
         LIMIT,
         ("Cache-Control", "no-store"),
     ]
-    assert "Upload-Length" not in dict(resume.told(ask(), state(5, None), LIMITS).fields)
+    assert "Upload-Length" not in dict(ietf.told(ask(), state(5, None), LIMITS).fields)
 
 
 def test_a_finished_slot_says_so() -> None:
-    fields = resume.finished_fields(ask(), state(11, 11, complete=True))
+    fields = ietf.finished_fields(ask(), state(11, 11, complete=True))
     assert fields == [("Upload-Offset", "11"), ("Upload-Complete", "?1")]
 
 

@@ -150,7 +150,7 @@ class Engine:
                 await self.finish(ask, writing, target, None)
             found = found._replace(complete=True)
         state = self.state(found)
-        reply = resume.told(ask, state, self.limits(found.terms.most))
+        reply = resume.LANGUAGES[ask.protocol].told(ask, state, self.limits(found.terms.most))
         if found.complete:
             reply.fields += await self.digest(ask, target.slot(found.terms))
         return self.concluded(reply, state, target, found.terms)
@@ -165,7 +165,9 @@ class Engine:
         if ask.act is Action.CREATE and not head.has_body and ask.ends is None and length != 0:
             found = await self.sessions.renew(target.name, terms, length)
             exchange.link.authorize(ask.protocol)
-            return resume.created(ask, self.state(found), target.location, self.limits(terms.most))
+            return resume.LANGUAGES[ask.protocol].created(
+                ask, self.state(found), target.location, self.limits(terms.most)
+            )
         with await self.sessions.replace(target.name, terms, length, head.length or 0) as writing:
             return await self._take(exchange, writing, created=ask.act is Action.CREATE)
 
@@ -207,10 +209,11 @@ class Engine:
         else:
             await self.finish(ask, writing, target, digest)
             state = self.state(writing.found, complete=True)
+        language = resume.LANGUAGES[ask.protocol]
         if created:
-            reply = resume.created(ask, state, target.location, limits)
+            reply = language.created(ask, state, target.location, limits)
         else:
-            reply = resume.appended(ask, state, limits)
+            reply = language.appended(ask, state, limits)
         return self.concluded(reply, state, target, writing.found.terms)
 
     async def digest(self, ask: UploadRequest, slot: Slot) -> list[tuple[str, str]]:

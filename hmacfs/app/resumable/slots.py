@@ -54,7 +54,7 @@ class Slots:
 
     async def answer(self, protocol: UploadProtocol, head: Head, link: UploadConnection, slot: Slot) -> Reply:
         """Answer a request in one of the languages. Raises Refused."""
-        ask = resume.read(protocol, head)
+        ask = resume.LANGUAGES[protocol].read(head)
         head = await self._engine.settle(ask, head, link)
         target = self._target(head, slot)
         exchange = UploadExchange(ask=ask, head=head, link=link, target=target)
@@ -119,7 +119,7 @@ class Slots:
         if (size := await self._engine.store.size_of(slot.key)) is None:
             return await self._engine.status(ask, target)
         state = UploadState(offset=size, length=size, complete=True, expires=0)
-        reply = resume.told(ask, state, self._engine.limits())
+        reply = resume.LANGUAGES[ask.protocol].told(ask, state, self._engine.limits())
         reply.fields += await self._engine.digest(ask, slot)
         return reply
 
@@ -150,7 +150,7 @@ class Slots:
         """Store a whole file as a plain PUT does, and answer in the language of the request."""
         reply = await self._whole(exchange.head, exchange.link, slot, grant)
         size = await self._engine.store.size_of(slot.key) or 0
-        reply.fields += resume.finished_fields(
+        reply.fields += resume.LANGUAGES[exchange.ask.protocol].finished_fields(
             exchange.ask, UploadState(offset=size, length=size, complete=True, expires=0)
         )
         return reply
@@ -164,7 +164,7 @@ class Slots:
         if stands or (await engine.sessions.drop(target.name, target.allowed)).complete:
             raise Refused(errors.EXISTS, "the upload is complete, and its file stays")
         link.authorize(ask.protocol)
-        return resume.cancelled(ask)
+        return resume.LANGUAGES[ask.protocol].cancelled(ask)
 
     def _terms_of_put(self, head: Head, slot: Slot, grant: Grant, length: int) -> UploadInfo:
         told = digests.read(head.fields.get(b"repr-digest"), whole=True)

@@ -49,7 +49,7 @@ class TusEndpoint:
             UploadProtocol.TUS if head.method == "POST" else UploadProtocol.IETF
         )
         held = auth.uploader(head, endpoint, now=self._engine.now())
-        ask = resume.read(protocol, head)
+        ask = resume.LANGUAGES[protocol].read(head)
         if (ask.act is Action.CREATE) == bool(name) or protocol in {
             UploadProtocol.RANGE,
             UploadProtocol.CHUNKED,
@@ -155,7 +155,9 @@ class TusEndpoint:
         for name in () if parts else names:
             with contextlib.suppress(Refused):
                 await sessions.drop(name, allowed)
-        reply = resume.created(ask, state, target.location, self._engine.limits(terms.most))
+        reply = resume.LANGUAGES[ask.protocol].created(
+            ask, state, target.location, self._engine.limits(terms.most)
+        )
         return self._engine.concluded(reply, state, target, terms)
 
     async def _hold(
@@ -192,7 +194,7 @@ class TusEndpoint:
         link.authorize(ask.protocol)
         if found.complete:
             await self._engine.store.remove(target.slot(found.terms))
-        return resume.cancelled(ask)
+        return resume.LANGUAGES[ask.protocol].cancelled(ask)
 
     def _target(self, head: Head, endpoint: Endpoint, name: str, held: Pass) -> UploadTarget:
         owner = _owner(endpoint, held)
