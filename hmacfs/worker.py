@@ -37,6 +37,7 @@ from hmacfs.connection import (
 from hmacfs.http import head as heads
 from hmacfs.http import reply as replies
 from hmacfs.ipc import Peers
+from hmacfs.metrics import catalogue
 from hmacfs.policy import buffer_classes, buffer_memory, buffers
 from hmacfs.policy import hot_limits as bounds
 from hmacfs.policy.trusted_proxies import Trusted
@@ -186,7 +187,7 @@ class Worker:
         self._rows = [metrics.CounterRow(counters, slot) for slot in range(metrics.slots_in(counters))]
         self._row = self._rows[boot.slot]
         self._row.reset_gauges()
-        self._row.add(metrics.WORKER_STARTS)
+        self._row.add(catalogue.WORKER_STARTS)
         self._log = log.open_log(boot.settings.logging, fall_back=True)
         self._next_denial = 0.0
         self._denials = 0  # files since the last line
@@ -229,7 +230,7 @@ class Worker:
             most_age_s=replies.YEAR_S,
         )
         connections: set[HttpProtocol] = set()
-        lent = transfer.Slabs(share, functools.partial(self._row.add, metrics.LENT_BYTES))
+        lent = transfer.Slabs(share, functools.partial(self._row.add, catalogue.LENT_BYTES))
         self._disk_threads = transfer.DiskThreads(loop, lent)
         self._tuner = transfer.BufferTuner(
             self._row,
@@ -404,8 +405,8 @@ class Worker:
         self._ticking = self._loop.call_later(TICK_S, self._tick)
         now = self._loop.time()
         service = self._service
-        self._row.observe(metrics.LOOP_LAG, max(now - self._next_tick, 0.0))
-        self._row.set(metrics.HEARTBEAT_MS, int(now * 1000))
+        self._row.observe(catalogue.LOOP_LAG, max(now - self._next_tick, 0.0))
+        self._row.set(catalogue.HEARTBEAT_MS, int(now * 1000))
         service.date = formatdate(time.time(), usegmt=True).encode()
         self._hot.tick(service.date)
         self._scheduler.wake_stalled()
@@ -414,10 +415,10 @@ class Worker:
             self._tell_of_lookalikes()
         self._expire([connection for connection in service.connections if connection.deadline <= now])
         self._log.flush()
-        for dependency, column in metrics.BREAKER_OPEN.items():
+        for dependency, column in catalogue.BREAKER_OPEN.items():
             self._row.set(column, int(self._store.refuses(dependency)))
-        self._tuner.learn(self._rows[0].read(metrics.OPTIMAL_BUFFER))
-        self._row.add(metrics.LOG_DROPPED_LINES, self._log.dropped - self._dropped)
+        self._tuner.learn(self._rows[0].read(catalogue.OPTIMAL_BUFFER))
+        self._row.add(catalogue.LOG_DROPPED_LINES, self._log.dropped - self._dropped)
         self._dropped = self._log.dropped
         if service.draining:
             self._end_if_idle()
@@ -461,16 +462,16 @@ class Worker:
 
     def _tell_inodes(self) -> None:
         """Let the supervisor know which files of the index are open."""
-        for column, inode in zip(metrics.INDEX_INODES, self._store.inodes() or (0, 0, 0), strict=True):
+        for column, inode in zip(catalogue.INDEX_INODES, self._store.inodes() or (0, 0, 0), strict=True):
             self._row.set(column, inode)
 
     async def _sweep(self) -> None:
         swept = await self._store.sweep()
         if swept is not None and swept.removed:
-            self._row.add(metrics.EXPIRED_FILES, swept.removed)
+            self._row.add(catalogue.EXPIRED_FILES, swept.removed)
             self._log.event("info", "sweep-done", removed=swept.removed)
         if dropped := await self._store.sweep_sessions():
-            self._row.add(metrics.EXPIRED_UPLOADS, dropped)
+            self._row.add(catalogue.EXPIRED_UPLOADS, dropped)
             self._log.event("info", "uploads-dropped", dropped=dropped)
 
     async def _reconcile(self) -> None:
@@ -497,13 +498,13 @@ class Worker:
 
     def _on_breaker(self, dependency: Dependency, opened: bool, why: str) -> None:  # noqa: FBT001 - as told
         if opened:
-            self._row.add(metrics.BREAKER_OPENED[dependency])
+            self._row.add(catalogue.BREAKER_OPENED[dependency])
             self._log.event("error", "breaker-opened", dependency=dependency.value, error=why)
         else:
             self._log.event("info", "breaker-closed", dependency=dependency.value)
 
     def _on_barred(self, words: str) -> None:
-        self._row.set(metrics.UPLOADS_BARRED, int(bool(words)))
+        self._row.set(catalogue.UPLOADS_BARRED, int(bool(words)))
         self._pipe.send(Barred(words))
         if words:
             self._log.event("error", "uploads-barred", error=words)
@@ -514,7 +515,7 @@ class Worker:
             self._start(self._reconcile())
 
     def _on_denied(self, key: str, why: str) -> None:
-        self._row.add(metrics.DENIED_FILES)
+        self._row.add(catalogue.DENIED_FILES)
         now = self._loop.time()
         if now < self._next_denial:
             self._denials += 1

@@ -19,6 +19,7 @@ from hmacfs import _core, _front, _hot, config, log, metrics, transfer
 from hmacfs.app import App
 from hmacfs.app.resumable import ActiveUploads
 from hmacfs.connection import ClientProfiles, ClientResolver, HttpProtocol, WorkerContext, admission, clients
+from hmacfs.metrics import catalogue
 from hmacfs.model import MiB
 from hmacfs.policy import buffers
 from hmacfs.policy import hot_limits as bounds
@@ -126,7 +127,7 @@ class Workbench:
             most_age_s=3600,
         )
         connections: set[HttpProtocol] = set()
-        self.slabs = transfer.Slabs(share, functools.partial(row.add, metrics.LENT_BYTES))
+        self.slabs = transfer.Slabs(share, functools.partial(row.add, catalogue.LENT_BYTES))
         self.disk_threads = transfer.DiskThreads(self.loop, self.slabs)
         self.disk_threads._threads.shutdown()
         self.disk_threads._threads = self.threads  # type: ignore[assignment] # an executor in all that is used

@@ -21,6 +21,7 @@ from hmacfs.app.uploads import SignedUploadConnection, SignedUploads
 from hmacfs.errors import Refused
 from hmacfs.http import cors
 from hmacfs.http import reply as replies
+from hmacfs.metrics import catalogue
 from hmacfs.model import Reply
 
 if TYPE_CHECKING:
@@ -128,5 +129,5 @@ class App:
     async def _remove(self, link: ClientConnection, slot: Slot) -> Reply:
         link.authorize("token")
         await self._context.store.remove(slot)
-        self._context.row.add(metrics.DELETED_FILES)
+        self._context.row.add(catalogue.DELETED_FILES)
         return Reply(status=204, code="no_content", fields=[])

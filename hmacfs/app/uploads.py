@@ -6,7 +6,7 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
-from hmacfs import auth, errors, metrics, transfer
+from hmacfs import auth, errors, transfer
 from hmacfs.app import go_server, routing
 from hmacfs.app.repeats import Comparison, Repeats
 from hmacfs.app.repr_digest import DeclaredDigests
@@ -14,6 +14,7 @@ from hmacfs.app.resumable import UploadConnection as ResumableLink
 from hmacfs.app.routing import Resource
 from hmacfs.app.unmeasured import Allowance, Counted
 from hmacfs.errors import Refused
+from hmacfs.metrics import catalogue
 from hmacfs.model import Facts, Reply
 from hmacfs.policy import buffers
 
@@ -266,7 +267,7 @@ class SignedUploads:
                 slot, grant, content_type, digest
             ):
                 raise
-        self._row.observe(metrics.COMMIT_SECONDS, time.monotonic() - ended)
+        self._row.observe(catalogue.COMMIT_SECONDS, time.monotonic() - ended)
 
 
 def _judged_later(refused: Refused, head: Head) -> bool:

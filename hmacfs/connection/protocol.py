@@ -19,7 +19,7 @@ import time
 import typing
 from typing import TYPE_CHECKING, Final
 
-from hmacfs import _front, errors, metrics, transfer
+from hmacfs import _front, errors, transfer
 from hmacfs._descriptor import Descriptor
 from hmacfs.connection.body import RequestBody
 from hmacfs.connection.eager_task import EagerTask
@@ -31,6 +31,7 @@ from hmacfs.http import head as heads
 from hmacfs.http import preface
 from hmacfs.http import reply as replies
 from hmacfs.http.target import authority, host_of
+from hmacfs.metrics import catalogue
 from hmacfs.model import Facts, Reply
 from hmacfs.policy import buffers
 from hmacfs.policy.trusted_proxies import UNIX
@@ -138,8 +139,8 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         self._observer = TransferObserver(service.clients, None if behind else sock)
         self._from_memory = self._may_answer_from_memory()
         service.connections.add(self)
-        service.row.add(metrics.CONNECTIONS)
-        service.row.add(metrics.ACCEPTED_CONNECTIONS)
+        service.row.add(catalogue.CONNECTIONS)
+        service.row.add(catalogue.ACCEPTED_CONNECTIONS)
         self._set_idle()
         self.waiting = self._from_memory
         if not host:
@@ -235,7 +236,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         self._socket.close()  # the number is about to be another socket's
         self.sock = transfer.NO_FILE
         self._service.connections.discard(self)
-        self._service.row.add(metrics.CONNECTIONS, -1)
+        self._service.row.add(catalogue.CONNECTIONS, -1)
 
     # Requests.
 
@@ -627,7 +628,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         service = self._service
         self._window = sent
         self.deadline = service.loop.time() + service.timeouts.writetimeout_s
-        beside = service.row.read(metrics.ACTIVE_DOWNLOADS)
+        beside = service.row.read(catalogue.ACTIVE_DOWNLOADS)
         length = reply.length
         plan = buffers.for_download(Facts(length=length, beside=beside))
         if length >= ADAPTED_FROM_BYTES:
@@ -636,7 +637,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         self._sending.run()
         self._exchange.late = self._sending is not None
         if self._exchange.late:
-            service.row.add(metrics.ACTIVE_DOWNLOADS)
+            service.row.add(catalogue.ACTIVE_DOWNLOADS)
 
     def _adapt(self, plan: Plan) -> None:
         """Send as the client's line is worth."""
@@ -662,7 +663,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         sending, self._sending = self._sending, None
         assert sending is not None
         if self._exchange.late:
-            self._service.row.add(metrics.ACTIVE_DOWNLOADS, -1)
+            self._service.row.add(catalogue.ACTIVE_DOWNLOADS, -1)
         gone = self._phase is Phase.CLOSED
         sent = sending.moved
         if sending.error is not None:
@@ -792,7 +793,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         self.waiting = False
         self._leave_crowd()
         if before is Phase.BODY or after is Phase.BODY:
-            self._service.row.add(metrics.ACTIVE_UPLOADS, 1 if after is Phase.BODY else -1)
+            self._service.row.add(catalogue.ACTIVE_UPLOADS, 1 if after is Phase.BODY else -1)
 
     def _pause(self) -> None:
         if not self._paused:

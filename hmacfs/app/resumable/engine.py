@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from blake3 import blake3
 
-from hmacfs import errors, metrics, resume, transfer
+from hmacfs import errors, resume, transfer
 from hmacfs.errors import Refused
 from hmacfs.http import digests
+from hmacfs.metrics import catalogue
 from hmacfs.model import Facts
 from hmacfs.policy import buffers, chunks, profiles
 from hmacfs.resume import Action, UploadLimits, UploadRequest, UploadState, tus
@@ -256,8 +257,8 @@ class Engine:
         await self.sessions.publish(
             writing, target.slot(found.terms), digest, None if sha256 is None else bytes.fromhex(sha256)
         )
-        self._row.observe(metrics.COMMIT_SECONDS, time.monotonic() - began)
-        self._row.add(metrics.UPLOADS[ask.protocol])
+        self._row.observe(catalogue.COMMIT_SECONDS, time.monotonic() - began)
+        self._row.add(catalogue.UPLOADS[ask.protocol])
 
     def _check(self, ask: UploadRequest, head: Head, found: Found) -> None:
         """Refuse a body that does not belong where the upload goes on."""
@@ -322,7 +323,7 @@ class Engine:
 
     def count(self, size: int) -> None:
         """Count a request that has brought `size` bytes of an upload."""
-        self._row.observe(metrics.CHUNK_UPLOAD_SIZE, size)
+        self._row.observe(catalogue.CHUNK_UPLOAD_SIZE, size)
 
 
 _BLAKE3: Final = "blake3"
