@@ -61,8 +61,11 @@ class App:
         self._context = context
         self.max_body_bytes = settings.server.max_upload_size
         """Bytes of a file at most."""
+        self._router = router
+        self._cors = settings.cors
         self.any_origin = cors.same_for_all(settings.cors.allow_origins)
         """Whether answers to downloads are the same whatever Origin asks."""
+        self._shared = cors.fields(None, settings.cors.allow_origins)
         self._resumable = Resumable(context, underway or ActiveUploads(), self._store_whole)
         self._uploads = SignedUploads(context, self._resumable)
         self._downloads = Downloads(context, self._resumable)
@@ -73,7 +76,7 @@ class App:
 
     def answer(self, head: Head, link: ClientConnection) -> Reply | Coroutine[None, None, Reply]:
         """Return the reply to `head`, or a coroutine that will. Raises Refused."""
-        method, route = head.method, self._context.router.resolve(head)
+        method, route = head.method, self._router.resolve(head)
         if method == "OPTIONS":
             return Reply(status=200, code="ok", fields=[("Allow", ALLOW), *self._resumable.options(route)])
         if (resumed := self._resumable.answer(head, link, route)) is not None:
@@ -102,18 +105,19 @@ class App:
         Without the cross-origin fields a browser takes any answer for a broken network. `head` is None if
         the request was too broken to have one.
         """
-        settings = self._context.settings.cors
-        origin = None if head is None else head.fields.get(b"origin")
+        if head is None:
+            reply.fields += self._shared
+            return
+        origin, allowed = head.fields.get(b"origin"), self._cors.allow_origins
         if reply.status == HTTPStatus.NOT_MODIFIED:
-            reply.fields += cors.unmodified_fields(origin, settings.allow_origins)
-        elif head is not None and head.method == "OPTIONS" and reply.status == HTTPStatus.OK:
+            reply.fields += cors.unmodified_fields(origin, allowed)
+        elif head.method == "OPTIONS" and reply.status == HTTPStatus.OK:
             # A preflight; what is not one says the same, and what is allowed (RFC 9110 9.3.7).
             asked = head.fields.get(b"access-control-request-headers")
-            reply.fields += cors.preflight(origin, asked, settings.allow_origins, int(settings.max_age_s))
+            reply.fields += cors.preflight(origin, asked, allowed, int(self._cors.max_age_s))
         else:
-            reply.fields += cors.fields(origin, settings.allow_origins)
-            if head is not None:
-                reply.fields += resume.common_fields(head)
+            reply.fields += self._shared if self.any_origin else cors.fields(origin, allowed)
+            reply.fields += resume.common_fields(head)
 
     def _store_whole(
         self, head: Head, link: UploadConnection, slot: Slot, grant: Grant | None

@@ -236,6 +236,7 @@ ROWS: dict[str, tuple[int, Made]] = {
     "ietf, told in no language": (204, slot("HEAD", NONE)),
     "ietf, cancelled": (204, slot("DELETE", INTEROP)),
     "ietf, of a file": (204, reading(INTEROP, "HEAD")),
+    "ietf, of a download": (204, lambda server: Asked("HEAD", f"/download{stored(server)}", INTEROP)),
     "ietf, without a token": (404, slot("HEAD", INTEROP, signed=False)),
     "range put, begun": (204, putting({"Content-Range": "bytes 0-4/10"}, b"hello", 10)),
     "range put, ended": (201, slot("PUT", {"Content-Range": "bytes 5-9/10"}, b"world")),
