@@ -46,7 +46,7 @@ instructions: $(BUILT)
 clean:
 	rm -rf .venv build dist *.egg-info hmacfs/_*.c hmacfs/_*.html hmacfs/_*.so
 	rm -rf tests/e2e/js/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
-	find hmacfs tests benches -name __pycache__ -type d -prune -exec rm -rf {} +
+	find hmacfs tests benches tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Only these decide what is compiled and installed; Python files are used where they lie.
 $(BUILT): pyproject.toml setup.py $(wildcard hmacfs/*.pyx hmacfs/*.pxd)

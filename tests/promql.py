@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from hmacfs import metrics
+from hmacfs.metrics import catalogue
 from hmacfs.metrics.catalogue import COLUMNS
 from hmacfs.metrics.collector import OF_THE_WHOLE
 from hmacfs.metrics.columns import MetricKind
 
+if TYPE_CHECKING:
+    from hmacfs import metrics
+
 EXPORTED: Final = (
     *OF_THE_WHOLE,
-    *(metric for metric in metrics.METRICS if metric.kind is not MetricKind.INTERNAL),
+    *(metric for metric in catalogue.METRICS if metric.kind is not MetricKind.INTERNAL),
 )
 TARGET_LABELS: Final = {"job", "instance"}
 """Those that Prometheus adds to every series."""

@@ -26,6 +26,7 @@ from hmacfs.connection import (
     admission,
     clients,
 )
+from hmacfs.metrics import catalogue
 from hmacfs.model import MiB
 from hmacfs.policy import buffers
 from hmacfs.policy import hot_limits as bounds
@@ -142,7 +143,7 @@ class Workbench:
             most_age_s=3600,
         )
         connections: set[OpenConnection] = set()
-        self.slabs = transfer.Slabs(share, functools.partial(row.add, metrics.LENT_BYTES))
+        self.slabs = transfer.Slabs(share, functools.partial(row.add, catalogue.LENT_BYTES))
         self.disk_threads = transfer.DiskThreads(self.loop, self.slabs)
         self.disk_threads._threads.shutdown()
         self.disk_threads._threads = self.threads  # type: ignore[assignment] # an executor in all that is used

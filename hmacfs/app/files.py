@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hmacfs import errors
+from hmacfs.app.routing import Resource
 from hmacfs.errors import Refused
-from hmacfs.http import conditional, media, multipart, ranges
+from hmacfs.http import conditional, digests, media, multipart, ranges
 from hmacfs.http import reply as replies
 from hmacfs.http.conditional import Verdict
 from hmacfs.model import CacheEntry, Reply, Span
-from hmacfs.resume import structured
 
 if TYPE_CHECKING:
+    from hmacfs.app.routing import Route
     from hmacfs.model import File, Head
+    from hmacfs.store import FileMetadata
 
 ATTACHED_TYPE = "application/octet-stream"
 
@@ -42,6 +44,10 @@ class Representation:
         fields = replies.file_fields(self.name, self.served_type, self.modified, self.unmodified())
         return fields if self.ranges else [_without_ranges(*field) for field in fields]
 
+    def digest(self) -> list[tuple[str, str]]:
+        """Return Repr-Digest; none if the digest is not known."""
+        return [] if self.sha256 is None else [("Repr-Digest", digests.write(self.sha256))]
+
     def unmodified(self) -> list[tuple[str, str]]:
         """Return the file's fields of a 304."""
         return replies.unmodified_fields(self.etag, expires=self.expires, now=self.now)
@@ -52,32 +58,23 @@ def _without_ranges(name: str, value: str) -> tuple[str, str]:
     return name, "none" if name == "Accept-Ranges" else value
 
 
-def describe(  # noqa: PLR0913 - all that is known of a file
-    file: File,
-    *,
-    name: str,
-    content_type: str | None,
-    expires: float | None,
-    now: float,
-    attached: bool,
-    ranges: bool,
-    sha256: bytes | None = None,
-) -> Representation:
-    """Return the sheet of an open file; `content_type` is the signed one.
+def describe(file: File, known: FileMetadata, route: Route, *, now: float, ranges: bool) -> Representation:
+    """Return what answers about an open file are made of; `route` led to it.
 
-    `attached` serves it as the Go server's /download/ does: as bytes to save, never to show; `ranges` says
-    whether parts of it may be asked for.
+    The Go server's /download/ serves it as bytes to save, never to show; `ranges` says whether parts of it
+    may be asked for.
     """
+    name, attached = route.file().name, route.resource is Resource.DOWNLOAD
     return Representation(
         file=file,
         name=name,
-        served_type=ATTACHED_TYPE if attached else media.safe_type(content_type, name),
-        expires=expires,
+        served_type=ATTACHED_TYPE if attached else media.safe_type(known.content_type, name),
+        expires=known.expires,
         now=now,
         etag=conditional.etag(file.size, file.mtime_ns),
         modified=conditional.last_modified(file.mtime_ns),
         ranges=ranges,
-        sha256=sha256,
+        sha256=known.sha256,
     )
 
 
@@ -91,8 +88,8 @@ def reply(head: Head, representation: Representation) -> Reply:
         return Reply(status=304, code="not_modified", fields=representation.unmodified(), file=file)
     fields = representation.fields()
     # Not in `Representation.fields`: an answer from memory has none; `_asked` leaves such requests to this.
-    if b"want-repr-digest" in head.fields and structured.wants_sha256(head.fields[b"want-repr-digest"]):
-        fields += structured.repr_digest(representation.sha256)
+    if b"want-repr-digest" in head.fields and digests.wants_sha256(head.fields[b"want-repr-digest"]):
+        fields += representation.digest()
     spans = _spans(head, representation.etag, file) if representation.ranges else None
     if spans is None:
         whole: list[bytes | Span] = [Span(0, file.size)] if file.size else []

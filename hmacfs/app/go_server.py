@@ -13,17 +13,18 @@ from urllib.parse import quote
 from multipart import MultipartError, parse_options_header
 
 from hmacfs import errors
-from hmacfs.app import routing
 from hmacfs.errors import Refused
 from hmacfs.http.target import host_of
 from hmacfs.model import KiB, Reply
 
 if TYPE_CHECKING:
-    from hmacfs.model import Endpoint, Grant, Head, Slot
+    from hmacfs.model import Endpoint, Grant, Head
 
 HEALTH: Final = "/health"
 FORM: Final = "/upload"
+"""Of all endpoints that enable a dialect for it, the one that `routing` meets first takes forms."""
 DOWNLOAD: Final = "/download/"
+"""Begins paths that go on with one relative to the storage."""
 FORM_DIALECTS: Final = frozenset({"bearer", "gojwt"})
 # RFC 2046 5.1.1: a boundary has 70 characters at most.
 _TYPE_BYTES: Final = 256
@@ -53,20 +54,6 @@ class GoUploadReply:
     seconds: float
 
 
-def download(path: str, endpoints: tuple[Endpoint, ...]) -> Slot | None:
-    """Return the slot behind /download/PATH, PATH being relative to the storage; None for other paths."""
-    if not path.startswith(DOWNLOAD):
-        return None
-    return routing.download(path[len(DOWNLOAD) :], endpoints)
-
-
-def form_endpoint(path: str, endpoints: tuple[Endpoint, ...]) -> Endpoint | None:
-    """Return the endpoint that takes forms: of all that enable a dialect for it, the one met first."""
-    if path != FORM:
-        return None
-    return next((e for e in endpoints if FORM_DIALECTS.intersection(e.protocols)), None)
-
-
 def boundary(head: Head) -> str:
     """Return the boundary of a multipart/form-data request; RFC 7578 4.1. Raises Refused."""
     content_type = head.fields.get(b"content-type", b"").decode("latin-1")
@@ -79,6 +66,12 @@ def boundary(head: Head) -> str:
     if kind != "multipart/form-data" or not options.get("boundary"):
         raise Refused(errors.TYPE_UNSUPPORTED)
     return str(options["boundary"])
+
+
+def health() -> Reply:
+    """Answer GET /health."""
+    content_type = ("Content-Type", "text/plain; charset=utf-8")
+    return Reply(status=200, code="ok", fields=[content_type], pieces=[b"OK"])
 
 
 def form_reply(stored: GoUploadReply, *, client: str, now: float) -> Reply:

@@ -7,7 +7,7 @@ import hmac
 
 from hmacfs import errors
 from hmacfs.errors import Refused
-from hmacfs.resume import structured
+from hmacfs.http import digests
 
 
 class DeclaredDigests:
@@ -17,7 +17,7 @@ class DeclaredDigests:
 
     def __init__(self, value: bytes) -> None:
         """Read the field; what is malformed in it promises nothing."""
-        self._told = structured.digests(value, whole=True)
+        self._told = digests.read(value, whole=True)
         self.running = [hashlib.new(told.algorithm, usedforsecurity=False) for told in self._told]
         """The digests under way, to be fed with the body."""
 

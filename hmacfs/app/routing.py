@@ -1,27 +1,106 @@
-"""Where a path leads: the only maker of Slots.
+"""Where a path leads: the only maker of Routes and Slots.
 
-A path has been decoded and cleared of dot segments by `http.target`; here it finds its endpoint.
+A path has been decoded and cleared of dot segments by `http.target`; here it finds its endpoint, once for a
+request.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import enum
+import re
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from hmacfs import errors
+from hmacfs import auth, errors
+from hmacfs.app import go_server
 from hmacfs.errors import Refused
 from hmacfs.http import names, target
 from hmacfs.model import ANY_HOST, Slot
+from hmacfs.resume import chunked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hmacfs.model import Endpoint
+    from hmacfs.model import Endpoint, Head
 
 
+UPLOAD_ID: Final = re.compile(r"[0-9a-f]{32}")
+"""What follows the prefix of an endpoint of protocol "tus" in the URL of an upload."""
 NAME_MOST: Final = names.ENCODED_MOST // 2
 """Characters, percent-encoded, of a name that does not come in a URL: the rest of one must fit beside it."""
+
+
+class Resource(enum.Enum):
+    """What kind of thing a request is about."""
+
+    FILE = enum.auto()
+    """The place for a file below the prefix of an endpoint, or nothing at all."""
+    TUS = enum.auto()
+    """An endpoint of protocol "tus" itself, or one of its uploads."""
+    CHUNKS = enum.auto()
+    """The Go server's /chunked-upload and /upload-status."""
+    HEALTH = enum.auto()
+    """The Go server's GET /health."""
+    DOWNLOAD = enum.auto()
+    """The Go server's GET /download/PATH."""
+    FORM = enum.auto()
+    """The Go server's POST /upload."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Route:
+    """Where a request leads."""
+
+    resource: Resource
+    endpoint: Endpoint | None
+    """What it belongs to: of a form that which takes forms, else that whose prefix begins the path."""
+    slot: Slot | None
+    """The place for a file that the path names; None if it names none."""
+    upload: str = ""
+    """Id of the upload behind an endpoint of protocol "tus"; "" for the endpoint itself."""
+
+    def file(self) -> Slot:
+        """Return the place for a file. Raises Refused NOT_FOUND if the path names none."""
+        if self.slot is None:
+            raise Refused(errors.NOT_FOUND)
+        return self.slot
+
+
+class Router:
+    """The resources of one configuration."""
+
+    def __init__(self, endpoints: Iterable[Endpoint], *, chunked_uploads: bool) -> None:
+        """Lead to `endpoints`; `chunked_uploads`: to the Go server's too."""
+        self.endpoints = by_length(endpoints)
+        """The longest prefix first."""
+        self._has_tus = any(auth.TUS in endpoint.protocols for endpoint in self.endpoints)
+        takers = (e for e in self.endpoints if go_server.FORM_DIALECTS.intersection(e.protocols))
+        self._form = next(takers, None)
+        self._chunked_paths = frozenset({chunked.UPLOAD, chunked.STATUS} if chunked_uploads else ())
+
+    def resolve(self, head: Head) -> Route:
+        """Return where a request leads; that there is nothing is said by who looks for a file."""
+        method, path = head.method, head.path
+        endpoint, rel = _match(path, self.endpoints)
+        if endpoint is not None and self._has_tus and _names_upload(endpoint, rel):
+            return Route(resource=Resource.TUS, endpoint=endpoint, slot=None, upload=rel)
+        if path in self._chunked_paths:
+            return Route(resource=Resource.CHUNKS, endpoint=None, slot=None)
+        if method in ("GET", "HEAD") and path.startswith(go_server.DOWNLOAD):
+            slot = _download(path[len(go_server.DOWNLOAD) :], self.endpoints)
+            return Route(resource=Resource.DOWNLOAD, endpoint=slot.endpoint if slot else None, slot=slot)
+        slot = _slot(endpoint, rel)
+        if method in ("GET", "HEAD") and path == go_server.HEALTH:
+            return Route(resource=Resource.HEALTH, endpoint=endpoint, slot=slot)
+        if method == "POST" and path == go_server.FORM and self._form is not None:
+            return Route(resource=Resource.FORM, endpoint=self._form, slot=slot)
+        return Route(resource=Resource.FILE, endpoint=endpoint, slot=slot)
+
+
+def _names_upload(endpoint: Endpoint, rel: str) -> bool:
+    """Whether `rel` names an endpoint of protocol "tus" itself, or one of its uploads."""
+    return auth.TUS in endpoint.protocols and (not rel or UPLOAD_ID.fullmatch(rel) is not None)
 
 
 def by_length(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
@@ -35,17 +114,26 @@ def _length(endpoint: Endpoint) -> int:
 
 
 def find(path: str, endpoints: tuple[Endpoint, ...]) -> Slot:
-    """Return the slot of a decoded path. Raises Refused: not_found if it names no place for a file."""
+    """Return the slot of a decoded path. Raises Refused NOT_FOUND if it names no place for a file."""
+    slot = _slot(*_match(path, endpoints))
+    if slot is None:
+        raise Refused(errors.NOT_FOUND)
+    return slot
+
+
+def _match(path: str, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint | None, str]:
+    """Return the first endpoint whose prefix begins `path`, and the rest of the path."""
     for written in endpoints:
-        endpoint = written
-        if ANY_HOST in written.prefix:
-            endpoint = _of_host(written, path)
+        endpoint = _of_host(written, path) if ANY_HOST in written.prefix else written
         if path.startswith(endpoint.prefix):
-            rel = path[len(endpoint.prefix) :]
-            if rel and not rel.endswith("/"):
-                return Slot(endpoint=endpoint, rel=rel, key=_key(endpoint, rel))
-            break
-    raise Refused(errors.NOT_FOUND)
+            return endpoint, path[len(endpoint.prefix) :]
+    return None, ""
+
+
+def _slot(endpoint: Endpoint | None, rel: str) -> Slot | None:
+    if endpoint is None or not rel or rel.endswith("/"):
+        return None
+    return Slot(endpoint=endpoint, rel=rel, key=_key(endpoint, rel))
 
 
 def _of_host(endpoint: Endpoint, path: str) -> Endpoint:
@@ -58,21 +146,28 @@ def _of_host(endpoint: Endpoint, path: str) -> Endpoint:
 
 
 def stored(key: str, endpoints: tuple[Endpoint, ...], *, name: str = "") -> Slot:
-    """Return the slot of a key, if an endpoint's directory holds it.
+    """Return the slot of a key, if an endpoint's directory holds it. Raises Refused NOT_FOUND if none does.
 
     `name` is the file's, if the key ends in a shortened one.
     """
+    slot = _stored(key, endpoints, name)
+    if slot is None:
+        raise Refused(errors.NOT_FOUND)
+    return slot
+
+
+def _stored(key: str, endpoints: tuple[Endpoint, ...], name: str) -> Slot | None:
     for endpoint in endpoints:
         start = f"{endpoint.directory}/" if endpoint.directory else ""
         if key.startswith(start) and len(key) > len(start) and not key.endswith("/"):
             folder, slash, last = key[len(start) :].rpartition("/")
             return Slot(endpoint=endpoint, rel=f"{folder}{slash}{name or last}", key=key)
-    raise Refused(errors.NOT_FOUND)
+    return None
 
 
-def download(path: str, endpoints: tuple[Endpoint, ...]) -> Slot:
-    """Return the slot of a path below the storage, as `path_of` gives it. Raise Refused NOT_FOUND."""
-    return stored(names.on_disk(path), endpoints, name=path.rpartition("/")[2])
+def _download(path: str, endpoints: tuple[Endpoint, ...]) -> Slot | None:
+    """Return the slot of a path below the storage, as `path_of` gives it; None if there is none."""
+    return _stored(names.on_disk(path), endpoints, path.rpartition("/")[2])
 
 
 def path_of(slot: Slot) -> str:

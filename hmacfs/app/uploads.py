@@ -6,23 +6,26 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
-from hmacfs import auth, errors, metrics, transfer
+from hmacfs import auth, errors, transfer
 from hmacfs.app import go_server, routing
 from hmacfs.app.repeats import Comparison, Repeats
 from hmacfs.app.repr_digest import DeclaredDigests
 from hmacfs.app.resumable import UploadConnection as ResumableLink
+from hmacfs.app.routing import Resource
 from hmacfs.app.unmeasured import Allowance, Counted
 from hmacfs.errors import Refused
+from hmacfs.metrics import catalogue
 from hmacfs.model import Facts, Reply, StoredFile
 from hmacfs.policy import buffers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
 
+    from hmacfs.app.context import AppContext
     from hmacfs.app.resumable import Resumable
-    from hmacfs.config.settings import Settings
-    from hmacfs.model import Endpoint, Grant, Head, Slot
-    from hmacfs.store import Part, Store
+    from hmacfs.app.routing import Route
+    from hmacfs.model import Grant, Head, Slot
+    from hmacfs.store import Part
 
 # What PUT answers when one of the Go server's own dialects let it in: its clients look for JSON.
 JSON_DIALECTS: Final = frozenset({"v3", "gojwt"})
@@ -41,36 +44,21 @@ class SignedUploadConnection(ResumableLink, Protocol):
 class SignedUploads:
     """The uploads of one configuration into one store."""
 
-    def __init__(  # noqa: PLR0913 - what a configuration is served with
-        self,
-        settings: Settings,
-        endpoints: tuple[Endpoint, ...],
-        store: Store,
-        row: metrics.CounterRow,
-        now: Callable[[], float],
-        *,
-        resumable: Resumable,
-        shared: Callable[[Head], list[tuple[str, str]]],
-    ) -> None:
-        """Take uploads to `endpoints`, ordered as by `places.by_length`; `now` is the wall clock.
-
-        A PUT that breaks off is left to `resumable`; every answer has the fields that `shared` gives.
-        """
-        self._most = settings.server.max_upload_size
-        self._endpoints = endpoints
-        self._store = store
-        self._row = row
-        self._now = now
+    def __init__(self, context: AppContext, resumable: Resumable) -> None:
+        """Take uploads; a PUT that breaks off is left to `resumable`."""
+        self._most = context.settings.server.max_upload_size
+        self._store = context.store
+        self._row = context.row
+        self._now = context.now
         self._resumable = resumable
-        self._shared = shared
-        self._repeats = Repeats(store, now)
+        self._repeats = Repeats(context.store, context.now)
         self._allowance = Allowance()
 
     # PUT.
 
-    def put(self, head: Head, link: SignedUploadConnection) -> Coroutine[None, None, Reply]:
+    def put(self, head: Head, link: SignedUploadConnection, route: Route) -> Coroutine[None, None, Reply]:
         """Return a coroutine that stores the body. Raises Refused."""
-        slot = routing.find(head.path, self._endpoints)
+        slot = route.file()
         if b"content-range" in head.fields:
             # RFC 9110 14.4: a server that takes no partial PUT must not store one.
             raise Refused(errors.RANGE_ON_PUT)
@@ -102,8 +90,9 @@ class SignedUploads:
         try:
             begun = await self._store.begin(slot, size)
         except Refused as refused:
-            await self._repeat(refused, head, link, slot, grant, size=size)
-            return self._reply(head, slot, grant, size, started)
+            record = await self._repeated(refused, slot, grant, content_type, size)
+            await self._compare(head, link, grant, record)
+            return self._reply(slot, grant, size, started)
         with begun as part:
             link.authorize(grant.dialect, grant.owner)
             plan = buffers.for_upload(Facts(length=head.length))
@@ -126,7 +115,7 @@ class SignedUploads:
                 if held is not None:  # until now: whoever asked during the commit is told of the whole file
                     held.release()
         await self._resumable.forget(slot)
-        return self._reply(head, slot, grant, size, started)
+        return self._reply(slot, grant, size, started)
 
     async def _unmeasured(self, head: Head, link: ResumableLink, slot: Slot, grant: Grant | None) -> Reply:
         """Store a chunked body; without a grant its token is judged behind it, by the length that came.
@@ -138,7 +127,7 @@ class SignedUploads:
             begun = await self._store.begin(slot, self._most, announced=False)
         except Refused as refused:
             grant, size = await self._repeat_unmeasured(refused, head, link, slot, grant)
-            return self._reply(head, slot, grant, size, started)
+            return self._reply(slot, grant, size, started)
         with begun as part, Counted(link, self._allowance if grant is None else None) as counted:
             link.authorize(*((_UNJUDGED, "") if grant is None else (grant.dialect, grant.owner)))
             promise = DeclaredDigests(head.fields.get(b"repr-digest", b""))
@@ -153,11 +142,11 @@ class SignedUploads:
                 part, slot, grant, sink.digest(), content_type=content_type, size=size, sha256=sha256
             )
         await self._resumable.forget(slot)
-        return self._reply(head, slot, grant, size, started)
+        return self._reply(slot, grant, size, started)
 
-    def _reply(self, head: Head, slot: Slot, grant: Grant, size: int, started: float) -> Reply:
+    def _reply(self, slot: Slot, grant: Grant, size: int, started: float) -> Reply:
         if grant.dialect not in JSON_DIALECTS:
-            return Reply(status=201, code="created", fields=self._shared(head))
+            return Reply(status=201, code="created", fields=[])
         stored = go_server.GoUploadReply(
             path=routing.path_of(slot),
             name=slot.name,
@@ -165,21 +154,23 @@ class SignedUploads:
             owner=grant.owner,
             seconds=self._now() - started,
         )
-        reply = go_server.put_reply(stored)
-        reply.fields += self._shared(head)
-        return reply
+        return go_server.put_reply(stored)
 
     # Repeats.
 
-    async def _repeat(  # noqa: PLR0913 - an upload, and why it cannot begin
-        self, refused: Refused, head: Head, link: ResumableLink, slot: Slot, grant: Grant, *, size: int
-    ) -> None:
-        """Return if the upload that is `refused` repeats the one that stands there. Raises Refused."""
+    async def _repeated(
+        self, refused: Refused, slot: Slot, grant: Grant, content_type: str | None, size: int
+    ) -> StoredFile:
+        """Return the record that the `refused` upload may repeat. Raises `refused` if there is none."""
         record = None
         if refused.refusal is errors.EXISTS:
-            record = await self._repeats.find(slot, grant, grant.content_type or _sent_type(head), size)
+            record = await self._repeats.find(slot, grant, content_type, size)
         if record is None:
             raise refused
+        return record
+
+    async def _compare(self, head: Head, link: ResumableLink, grant: Grant, record: StoredFile) -> None:
+        """Return if the body is what `record` tells of. Raises Refused EXISTS if it is not."""
         link.authorize(grant.dialect, grant.owner)
         comparison = Comparison(record.size)
         await link.receive_into(comparison, buffers.for_upload(Facts(length=head.length)))
@@ -188,7 +179,7 @@ class SignedUploads:
     async def _repeat_unmeasured(
         self, refused: Refused, head: Head, link: ResumableLink, slot: Slot, grant: Grant | None
     ) -> tuple[Grant, int]:
-        """Do as `_repeat` for a chunked body; return its grant and its length.
+        """Return grant and length of a chunked body, if it repeats what stands there. Raises Refused.
 
         Its length can only be that of what stands there, so the token is judged by that at once.
         """
@@ -200,15 +191,16 @@ class SignedUploads:
                 grant = auth.upload(_of_length(head, size), slot, now=self._now())
             except Refused:
                 raise refused from None
-        await self._repeat(refused, head, link, slot, grant, size=size)
+        record = await self._repeated(refused, slot, grant, grant.content_type or _sent_type(head), size)
+        await self._compare(head, link, grant, record)
         return grant, size
 
     # Forms.
 
-    def form(self, head: Head, link: SignedUploadConnection) -> Coroutine[None, None, Reply]:
+    def form(self, head: Head, link: SignedUploadConnection, route: Route) -> Coroutine[None, None, Reply]:
         """Return a coroutine that stores the file of a form. Raises Refused."""
-        endpoint = go_server.form_endpoint(head.path, self._endpoints)
-        if endpoint is None:
+        endpoint = route.endpoint
+        if route.resource is not Resource.FORM or endpoint is None:
             raise Refused(errors.METHOD_NOT_ALLOWED, fields=(("Allow", "GET, HEAD, PUT, OPTIONS"),))
         boundary = go_server.boundary(head)
         grant = None
@@ -246,9 +238,7 @@ class SignedUploads:
             owner=grant.owner,
             seconds=self._now() - started,
         )
-        reply = go_server.form_reply(stored, client=link.peer, now=self._now())
-        reply.fields += self._shared(head)
-        return reply
+        return go_server.form_reply(stored, client=link.peer, now=self._now())
 
     async def _commit(  # noqa: PLR0913 - what is known of a file
         self,
@@ -280,7 +270,7 @@ class SignedUploads:
                 slot, grant, content_type, digest
             ):
                 raise
-        self._row.observe(metrics.COMMIT_SECONDS, time.monotonic() - ended)
+        self._row.observe(catalogue.COMMIT_SECONDS, time.monotonic() - ended)
 
 
 def _judged_later(refused: Refused, head: Head) -> bool:

@@ -20,9 +20,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from hmacfs.client import calls as askings
-from hmacfs.client import response as answers
 from hmacfs.client.partial import GONE, Partial
 from hmacfs.client.problem import Failed, GaveUp, TransientError
+from hmacfs.http import digests
 from hmacfs.model import MiB
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class ParallelUpload:
             "Upload-Concat": f"final;{' '.join(part.resource or '' for part in self._parts)}",
             "Upload-Metadata": f"filename {_base64(source.name)},filetype {_base64(place.content_type)}",
             # Known by now; asked for once more, since the file must not have changed meanwhile.
-            "Repr-Digest": answers.digest_field(await source.digest()),
+            "Repr-Digest": digests.write(await source.digest()),
         }
         tried, self._tried = self._tried, True
         answer = await self._asking.ask("POST", place.url, fields, last=True)

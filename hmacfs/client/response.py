@@ -1,13 +1,12 @@
 """An HTTP answer and what its fields say; pure.
 
 The fields of resumable uploads are those of draft-ietf-httpbis-resumable-upload (interop version 8):
-structured fields (RFC 9651), of which a malformed one counts as absent, as the draft demands.
+structured fields (RFC 9651), of which a malformed one counts as absent, as the draft demands. `http` reads
+them as it does for the server.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import email.utils
 import json
 import re
@@ -18,6 +17,7 @@ from urllib.parse import urljoin
 
 from hmacfs.client import urls
 from hmacfs.client.problem import Failed, Problem, TransientError
+from hmacfs.http import digests, structured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +26,6 @@ WANTED: Final = {"Want-Repr-Digest": "sha-256=10"}
 """The field that asks for a file's digest (RFC 9530 4)."""
 
 _INTEGER: Final = re.compile(r"\d{1,15}", re.ASCII)
-_SHA256: Final = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]+):\s*(?:$|,)")
-_MEMBER: Final = re.compile(r"([a-z*][a-z0-9_.*-]*)=(\d{1,15})", re.ASCII)
 _CONTENT_RANGE: Final = re.compile(
     r"bytes (?:(\d{1,15})-(\d{1,15})|\*)/(\d{1,15}|\*)", re.ASCII | re.IGNORECASE
 )
@@ -62,12 +60,12 @@ class Response:
     @property
     def offset(self) -> int | None:
         """Upload-Offset; None if absent."""
-        return self._integer("Upload-Offset")
+        return structured.integer(self._raw("Upload-Offset"))
 
     @property
     def length(self) -> int | None:
         """Upload-Length; None if absent."""
-        return self._integer("Upload-Length")
+        return structured.integer(self._raw("Upload-Length"))
 
     @property
     def content_length(self) -> int | None:
@@ -77,7 +75,7 @@ class Response:
     @property
     def complete(self) -> bool | None:
         """Upload-Complete; None if absent."""
-        return {"?1": True, "?0": False}.get(self.fields.get("Upload-Complete", "").strip())
+        return structured.boolean(self._raw("Upload-Complete"))
 
     @property
     def limits(self) -> dict[str, int] | None:
@@ -85,11 +83,7 @@ class Response:
 
         A member that is no integer is passed over; we obey the rest.
         """
-        text = self.fields.get("Upload-Limit")
-        if text is None:
-            return None
-        members = (_MEMBER.fullmatch(part.strip()) for part in text.split(","))
-        return {member[1]: int(member[2]) for member in members if member}
+        return structured.integers(self._raw("Upload-Limit"))
 
     @property
     def tus_extensions(self) -> frozenset[str]:
@@ -137,11 +131,7 @@ class Response:
     @property
     def sha256(self) -> bytes | None:
         """The SHA-256 of the whole file by Repr-Digest (RFC 9530 3); None if it does not say."""
-        match = _SHA256.search(self.fields.get("Repr-Digest", ""))
-        try:
-            return base64.b64decode(match[1], validate=True) if match else None
-        except binascii.Error:
-            return None
+        return digests.sha256(self._raw("Repr-Digest"))
 
     @property
     def content_range(self) -> tuple[int | None, int | None]:
@@ -154,6 +144,11 @@ class Response:
             None if match[3] == "*" else int(match[3]),
         )
 
+    def _raw(self, name: str) -> bytes | None:
+        """Return the field as it may have come: what is not ASCII is no structured field."""
+        text = self.fields.get(name)
+        return None if text is None else text.encode(errors="backslashreplace")
+
     def _integer(self, name: str) -> int | None:
         text = self.fields.get(name, "").strip()
         return int(text) if _INTEGER.fullmatch(text) else None
@@ -161,11 +156,6 @@ class Response:
 
 def _members(text: str) -> frozenset[str]:
     return frozenset(member.strip() for member in text.split(","))
-
-
-def digest_field(sha256: bytes) -> str:
-    """Write Repr-Digest (RFC 9530 3)."""
-    return f"sha-256=:{base64.b64encode(sha256).decode('ascii')}:"
 
 
 def trouble(answer: Response, *, now: float) -> Failed | TransientError:

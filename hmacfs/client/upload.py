@@ -21,6 +21,7 @@ from hmacfs.client import calls as askings
 from hmacfs.client import response as answers
 from hmacfs.client.calls import Piece, UploadClient
 from hmacfs.client.problem import Failed, TransientError
+from hmacfs.http import digests
 from hmacfs.model import MiB
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class Upload:
         start, stop = span
         fields["Upload-Complete"] = "?1" if ends else "?0"
         if ends:
-            fields["Repr-Digest"] = answers.digest_field(await self._source.digest())
+            fields["Repr-Digest"] = digests.write(await self._source.digest())
         tried, self._sent_whole = self._sent_whole, self._sent_whole or ends
         self._lost = True  # until the answer says more
         answer = await self._asking.send(method, url, fields, Piece(start, stop, self._moved), last=ends)

@@ -13,10 +13,10 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Any, Final
 
-from hmacfs import metrics
 from hmacfs.connection.channel import TlsChannel
 from hmacfs.connection.protocol import HttpProtocol
 from hmacfs.http import proxy
+from hmacfs.metrics import catalogue
 from hmacfs.policy.trusted_proxies import UNIX
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Acceptor:
             client = await self._client(sock) if self._proxied and self._trusts(peer) else ""
         except (proxy.Malformed, TimeoutError) as error:
             sock.close()
-            self._service.row.add(metrics.PROXY_HEADER_ERRORS)
+            self._service.row.add(catalogue.PROXY_HEADER_ERRORS)
             self._service.log.event("warn", "proxy-header-bad", peer=peer, error=str(error) or "too slow")
         except OSError:  # it is gone
             sock.close()
@@ -130,7 +130,7 @@ class Acceptor:
             await self._first_byte(sock)
             await self._handshake(sock, client)
         except OSError as error:  # ssl.SSLError is one, and so are a timeout and a client that is gone
-            service.row.add(metrics.TLS_HANDSHAKE_ERRORS)
+            service.row.add(catalogue.TLS_HANDSHAKE_ERRORS)
             words = (isinstance(error, ssl.SSLError) and error.reason) or str(error) or type(error).__name__
             service.log.event("info", "tls-handshake-failed", client=shown, error=words)
 

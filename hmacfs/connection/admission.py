@@ -7,8 +7,9 @@ import os
 import re
 from typing import TYPE_CHECKING, Final
 
-from hmacfs import _core, _hot, metrics
+from hmacfs import _core, _hot
 from hmacfs.http import lines
+from hmacfs.metrics import catalogue
 from hmacfs.policy import hot_limits
 from hmacfs.transfer import NO_FILE
 
@@ -21,16 +22,16 @@ _AGE: Final = re.compile(rb"(?<=max-age=)\d+")
 
 def columns() -> tuple[int, ...]:
     """Return the columns that `_hot` counts in, in its order."""
-    requests, latency = metrics.REQUESTS, metrics.DOWNLOAD_LATENCY
+    requests, latency = catalogue.REQUESTS, catalogue.DOWNLOAD_LATENCY
     return (
         requests["GET", "ok"],
         requests["GET", "not_modified"],
         requests["GET", "partial"],
         requests["HEAD", "ok"],
         requests["HEAD", "not_modified"],
-        metrics.RECEIVED_BYTES,
-        metrics.SENT_BYTES,
-        metrics.RANGE_REQUESTS,
+        catalogue.RECEIVED_BYTES,
+        catalogue.SENT_BYTES,
+        catalogue.RANGE_REQUESTS,
         latency.first,
         latency.sum,
         *(int(bound * latency.scale) for bound in latency.bounds),

@@ -14,15 +14,15 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
-from hmacfs import metrics
 from hmacfs.http.target import host_of
+from hmacfs.metrics import catalogue
 from hmacfs.policy import client_key, profiles, quality
 from hmacfs.policy.profiles import UNKNOWN, Observations, Profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from hmacfs import log
+    from hmacfs import log, metrics
     from hmacfs.config.settings import Settings
     from hmacfs.connection.tcp_info import TcpInfo
     from hmacfs.http.hints import Hints
@@ -229,9 +229,9 @@ class ClientProfiles:
 
     def _show(self) -> None:
         for mean, recent in (
-            (metrics.NETWORK_SPEED, self.speed),
-            (metrics.NETWORK_LATENCY, self.latency),
-            (metrics.NETWORK_RELIABILITY, self.reliability),
+            (catalogue.NETWORK_SPEED, self.speed),
+            (catalogue.NETWORK_LATENCY, self.latency),
+            (catalogue.NETWORK_RELIABILITY, self.reliability),
         ):
             self._row.set_mean(mean, recent.total, recent.weight)
             recent.fade()

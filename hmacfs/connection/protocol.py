@@ -16,7 +16,7 @@ import time
 import typing
 from typing import TYPE_CHECKING, Final
 
-from hmacfs import _front, errors, metrics, transfer
+from hmacfs import _front, errors, transfer
 from hmacfs.connection import client_address
 from hmacfs.connection.channel import ChannelType, PlainChannel
 from hmacfs.connection.exchange import Exchange
@@ -27,6 +27,7 @@ from hmacfs.connection.request_cycle import RequestCycle
 from hmacfs.connection.states import TRANSITIONS, Event, Phase
 from hmacfs.errors import Refused
 from hmacfs.http import head as heads
+from hmacfs.metrics import catalogue
 from hmacfs.model import Reply
 from hmacfs.policy import buffers
 
@@ -96,8 +97,8 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         channel.open()
         self._from_memory = channel.is_plain and not (self.trusted and context.app.offloads)
         context.connections.add(self)
-        context.row.add(metrics.CONNECTIONS)
-        context.row.add(metrics.ACCEPTED_CONNECTIONS)
+        context.row.add(catalogue.CONNECTIONS)
+        context.row.add(catalogue.ACCEPTED_CONNECTIONS)
         self.deadline = self.context.idle_until()
         self.waiting = self._from_memory
         if peer.is_gone:
@@ -183,7 +184,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         self.channel.release()
         self.sock = transfer.NO_FILE
         self.context.connections.discard(self)
-        self.context.row.add(metrics.CONNECTIONS, -1)
+        self.context.row.add(catalogue.CONNECTIONS, -1)
 
     # Requests.
 
@@ -390,7 +391,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         self.waiting = False
         self._leave_epoll_reader()
         if before is Phase.BODY or after is Phase.BODY:
-            self.context.row.add(metrics.ACTIVE_UPLOADS, 1 if after is Phase.BODY else -1)
+            self.context.row.add(catalogue.ACTIVE_UPLOADS, 1 if after is Phase.BODY else -1)
         if after is Phase.CLOSED:
             self.channel.closed = True
             self.deadline = NEVER

@@ -8,10 +8,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from hmacfs import errors, metrics, transfer
+from hmacfs import errors, transfer
 from hmacfs.connection.observer import ADAPTED_FROM_BYTES
 from hmacfs.http import preface
 from hmacfs.http import reply as replies
+from hmacfs.metrics import catalogue
 from hmacfs.model import Facts
 from hmacfs.policy import buffers, windows
 
@@ -80,6 +81,7 @@ class ReplyWriter:
         if reply.close or exchange.body_unread or context.draining:
             exchange.keep = False
         head = exchange.head
+        context.app.decorate(reply, head)
         first = replies.render(
             reply,
             head,
@@ -105,7 +107,7 @@ class ReplyWriter:
         """Send `rendered`; on return it may be out already."""
         context = self._context
         self._window = rendered.sent
-        beside = context.row.read(metrics.ACTIVE_DOWNLOADS)
+        beside = context.row.read(catalogue.ACTIVE_DOWNLOADS)
         length = rendered.reply.length
         plan = buffers.for_download(Facts(length=length, beside=beside))
         if length >= ADAPTED_FROM_BYTES:
@@ -115,7 +117,7 @@ class ReplyWriter:
         self._transfer.run()
         exchange.late = self._transfer is not None
         if exchange.late:
-            context.row.add(metrics.ACTIVE_DOWNLOADS)
+            context.row.add(catalogue.ACTIVE_DOWNLOADS)
 
     def resume(self) -> None:
         """Go on with the reply: the channel has room again."""
@@ -154,7 +156,7 @@ class ReplyWriter:
         assert sending is not None
         assert exchange is not None
         if exchange.late:
-            self._context.row.add(metrics.ACTIVE_DOWNLOADS, -1)
+            self._context.row.add(catalogue.ACTIVE_DOWNLOADS, -1)
         if sending.error is not None:
             exchange.log_fault(self._context.log, sending.error)
         sent = sending.moved

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from hmacfs import errors
 from hmacfs.errors import Refused
-from hmacfs.http import lines
+from hmacfs.http import digests, lines, structured
 from hmacfs.model import Reply, UploadProtocol
-from hmacfs.resume import counts, media, metadata, structured
+from hmacfs.resume import counts, media, metadata
 from hmacfs.resume.requests import Action, UploadRequest
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ TYPE: Final = b"application/partial-upload"
 VERSIONS: Final = frozenset({6, 7, 8})
 """Of Upload-Draft-Interop-Version: clients that may get a 104."""
 
+_AGE_NAMES: Final = {6: "expires"}
+"""What interop versions before 7 call the member max-age of Upload-Limit."""
 _ACTS: Final = {
     "POST": Action.CREATE,
     "PUT": Action.CREATE,
@@ -48,7 +50,7 @@ def read(head: Head) -> UploadRequest:
     if act in (Action.CREATE, Action.APPEND):
         _read_content(ask, head)
     else:
-        ask.wants_sha256 = structured.wants_sha256(head.fields.get(b"want-repr-digest"))
+        ask.wants_sha256 = digests.wants_sha256(head.fields.get(b"want-repr-digest"))
     return ask
 
 
@@ -64,7 +66,7 @@ def interim(
         return None
     texts = [f"Upload-Draft-Interop-Version: {ask.version}"]
     if location is not None:
-        texts += [f"Location: {location}", ": ".join(structured.limit(limits, ask.version))]
+        texts += [f"Location: {location}", ": ".join(limit(limits, ask.version))]
     if offset is not None:
         texts.append(f"Upload-Offset: {offset}")
     return b"%b%b\r\n" % (_INTERIM, lines.encode(texts))
@@ -72,7 +74,7 @@ def interim(
 
 def created(ask: UploadRequest, state: UploadState, location: str, limits: UploadLimits) -> Reply:
     """Answer a creation: 201 with Location, and whether the file is whole."""
-    fields = [("Location", location), *_progress(state), structured.limit(limits, ask.version)]
+    fields = [("Location", location), *_progress(state), limit(limits, ask.version)]
     return Reply(status=201, code="created", fields=fields)
 
 
@@ -80,7 +82,7 @@ def appended(ask: UploadRequest, state: UploadState, limits: UploadLimits) -> Re
     """Answer what was appended: 204 while more must come, 201 once the file is whole."""
     if state.complete:
         return Reply(status=201, code="created", fields=finished_fields(ask, state))
-    fields = [*_progress(state), structured.limit(limits, ask.version)]
+    fields = [*_progress(state), limit(limits, ask.version)]
     return Reply(status=204, code="no_content", fields=fields)
 
 
@@ -89,7 +91,7 @@ def told(ask: UploadRequest, state: UploadState, limits: UploadLimits) -> Reply:
     fields = _progress(state)
     if state.length is not None:
         fields.append(("Upload-Length", str(state.length)))
-    fields += [structured.limit(limits, ask.version), ("Cache-Control", "no-store")]
+    fields += [limit(limits, ask.version), ("Cache-Control", "no-store")]
     return Reply(status=204, code="no_content", fields=fields)
 
 
@@ -101,6 +103,22 @@ def cancelled(ask: UploadRequest) -> Reply:  # noqa: ARG001 - as all languages
 def finished_fields(ask: UploadRequest, state: UploadState) -> list[tuple[str, str]]:  # noqa: ARG001 - as all languages
     """Return what the answer of a finished upload says beside its own."""
     return _progress(state)
+
+
+def complete(state: bool) -> tuple[str, str]:  # noqa: FBT001 - the field is one boolean
+    """Return the field Upload-Complete."""
+    return ("Upload-Complete", structured.write(state))
+
+
+def limit(limits: UploadLimits, version: int | None = None) -> tuple[str, str]:
+    """Return the field Upload-Limit as clients of interop `version` read it."""
+    members = {
+        "max-size": limits.most,
+        "max-append-size": limits.chunk,
+        _AGE_NAMES.get(version or 0, "max-age"): int(limits.lives_s),
+    }
+    most = structured.INTEGER_MOST
+    return ("Upload-Limit", structured.write({name: min(value, most) for name, value in members.items()}))
 
 
 def _version(head: Head) -> int | None:
@@ -126,8 +144,8 @@ def _read_content(ask: UploadRequest, head: Head) -> None:
         ask.metadata = metadata.sent(fields.get(b"upload-metadata"))
     ask.length = _length(ask, head)
     ask.checksums = (
-        *structured.digests(fields.get(b"repr-digest"), whole=True),
-        *structured.digests(fields.get(b"content-digest"), whole=False),
+        *digests.read(fields.get(b"repr-digest"), whole=True),
+        *digests.read(fields.get(b"content-digest"), whole=False),
     )
 
 
@@ -143,4 +161,4 @@ def _length(ask: UploadRequest, head: Head) -> int | None:
 
 
 def _progress(state: UploadState) -> list[tuple[str, str]]:
-    return [("Upload-Offset", str(state.offset)), structured.complete(state.complete)]
+    return [("Upload-Offset", str(state.offset)), complete(state.complete)]

@@ -1,7 +1,7 @@
 """PUT with Content-Range (RFC 9110 14.5): a file's slot continued by a client that knows nothing newer.
 
 `bytes FIRST-LAST/SIZE` carries that part; `bytes */SIZE` without a body asks how far the upload has come, as
-it does with the uploads of Google's interfaces. It is answered as `ietf` does.
+it does with the uploads of Google's interfaces. It is answered in the words of `ietf`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.model import UploadProtocol
 from hmacfs.resume import counts
+from hmacfs.resume.ietf import appended, cancelled, created, finished_fields, told
 from hmacfs.resume.requests import Action, UploadRequest
 
 if TYPE_CHECKING:
     from hmacfs.model import Head
+
+__all__ = ["appended", "cancelled", "created", "finished_fields", "read", "told"]
 
 _RANGE: Final = re.compile(rb"bytes (?:\*|([0-9]+)-([0-9]+))/([0-9]+)", re.IGNORECASE)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hmacfs import errors
 from hmacfs.errors import Refused
 from hmacfs.model import UploadProtocol
-from hmacfs.resume import structured
+from hmacfs.resume import ietf
 
 if TYPE_CHECKING:
     from hmacfs.resume.requests import UploadLimits, UploadRequest, UploadState
@@ -18,7 +18,7 @@ def offset_wrong(ask: UploadRequest, state: UploadState) -> Refused:
     return Refused(
         errors.UPLOAD_OFFSET,
         f"the body begins at {ask.offset}, the upload goes on at {state.offset}",
-        fields=(("Upload-Offset", str(state.offset)), structured.complete(state.complete)),
+        fields=(("Upload-Offset", str(state.offset)), ietf.complete(state.complete)),
         members={"expected-offset": state.offset, "provided-offset": ask.offset},
     )
 
@@ -44,8 +44,8 @@ def too_large(ask: UploadRequest, limits: UploadLimits) -> Refused:
     """Return the refusal of a file larger than is taken, with how large one may be."""
     told = {
         UploadProtocol.TUS: ("Tus-Max-Size", str(limits.most)),
-        UploadProtocol.IETF: structured.limit(limits, ask.version),
-        UploadProtocol.RANGE: structured.limit(limits),
+        UploadProtocol.IETF: ietf.limit(limits, ask.version),
+        UploadProtocol.RANGE: ietf.limit(limits),
     }
     fields = (told[ask.protocol],) if ask.protocol in told else ()
     return Refused(errors.TOO_LARGE, f"at most {limits.most} bytes are taken", fields=fields)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hmacfs.errors import Refused
+    from hmacfs.http.digests import Checksum
     from hmacfs.model import UploadProtocol
 
 
@@ -18,17 +19,6 @@ class Action(enum.Enum):
     APPEND = enum.auto()
     STATUS = enum.auto()
     CANCEL = enum.auto()
-
-
-@dataclass(slots=True, kw_only=True)
-class Checksum:
-    """A digest that the client sent."""
-
-    algorithm: str
-    """As hashlib names it: "sha1", "sha256", "sha512"."""
-    value: bytes
-    whole: bool
-    """Whether of the whole file (Repr-Digest) or of this request's body."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 Core, Creation (with upload, with deferred length), Expiration, Checksum (also as a trailer), Termination and
 Concatenation; what is joined may have a Repr-Digest (RFC 9530). Tus-Resumable goes with every answer,
-refusals too, so it is not made here (`resume.every`).
+refusals too, so it is not made here (`resume.common_fields`).
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Final
 
 from hmacfs import errors
 from hmacfs.errors import Refused
+from hmacfs.http import digests
+from hmacfs.http.digests import Checksum
 from hmacfs.model import Reply, UploadProtocol
-from hmacfs.resume import counts, media, metadata, structured
-from hmacfs.resume.requests import Action, Checksum, UploadRequest
+from hmacfs.resume import counts, media, metadata
+from hmacfs.resume.requests import Action, UploadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -163,7 +165,7 @@ def _read_creation(ask: UploadRequest, fields: Mapping[bytes, bytes], *, content
     if concat and not ask.partial:
         ask.parts = _parts(concat)
         # Upload-Checksum is of a request's body, and this one has none.
-        ask.checksums = structured.digests(fields.get(b"repr-digest"), whole=True)
+        ask.checksums = digests.read(fields.get(b"repr-digest"), whole=True)
         if length is not None or deferred is not None or content:
             raise Refused(errors.UPLOAD_FIELD, _JOINS)
     elif (length is None) == (deferred is None):

@@ -8,6 +8,7 @@ from multiprocessing.connection import Connection as Pipe
 from typing import TYPE_CHECKING, Final
 
 from hmacfs import ipc, metrics, worker
+from hmacfs.metrics import catalogue
 from hmacfs.supervisor import cores
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class WorkerPool:
 
     def refusing(self, dependency: Dependency) -> int:
         """Return how many workers refuse uploads, because `dependency` keeps failing."""
-        column = metrics.BREAKER_OPEN[dependency]
+        column = catalogue.BREAKER_OPEN[dependency]
         return sum(metrics.CounterRow(self._buffer, member.slot).read(column) for member in self._members)
 
     @property
@@ -120,10 +121,10 @@ class WorkerPool:
     def index_inodes(self) -> list[tuple[int, ...]]:
         """Return the inodes of the index's files that each worker has open; zeros where it has none."""
         rows = (metrics.CounterRow(self._buffer, member.slot) for member in self._members if member.serves)
-        return [tuple(row.read(column) for column in metrics.INDEX_INODES) for row in rows]
+        return [tuple(row.read(column) for column in catalogue.INDEX_INODES) for row in rows]
 
     def _beat_s(self, member: WorkerSlot) -> float:
-        beat_ms = metrics.CounterRow(self._buffer, member.slot).read(metrics.HEARTBEAT_MS)
+        beat_ms = metrics.CounterRow(self._buffer, member.slot).read(catalogue.HEARTBEAT_MS)
         return max(beat_ms / 1000, member.started)
 
     @property
@@ -256,7 +257,7 @@ class WorkerPool:
         if self._ending:
             self._log.event("info", "worker-stopped", slot=member.slot, pid=pid, status=status)
         else:
-            row.add(metrics.WORKER_DEATHS)
+            row.add(catalogue.WORKER_DEATHS)
             self._try_again(member, f"exit status {status}", pid=pid)
         self._changed()
 

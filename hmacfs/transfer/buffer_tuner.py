@@ -9,12 +9,13 @@ from __future__ import annotations
 from itertools import cycle
 from typing import TYPE_CHECKING, Final
 
-from hmacfs import metrics
+from hmacfs.metrics import catalogue
 from hmacfs.model import Facts
 from hmacfs.policy import buffer_ranking, buffer_size, smoothing
 from hmacfs.policy.smoothing import Forecast
 
 if TYPE_CHECKING:
+    from hmacfs import metrics
     from hmacfs.policy.buffer_classes import Classes
     from hmacfs.policy.buffer_size import Filling
 
@@ -58,14 +59,14 @@ class BufferTuner:
         """Choose it again after a look that found `came` bytes; `dry` if there were no more."""
         after = buffer_size.updated(now, self.classes, came, dry=dry)
         if after.size != now.size:
-            self._row.add(metrics.BUFFER_CHANGES["up" if after.size > now.size else "down"])
+            self._row.add(catalogue.BUFFER_CHANGES["up" if after.size > now.size else "down"])
         return after
 
     def record_cost(self, size: int, moved: int, spent_ns: int) -> None:
         """Note what a look with the class `size` moved, and the processor time that it took."""
         if moved >= buffer_ranking.WEIGHED_FROM_BYTES:
-            self._row.add(metrics.WEIGHED_BYTES[size], moved)
-            self._row.add(metrics.WEIGHED_SECONDS[size], spent_ns)
+            self._row.add(catalogue.WEIGHED_BYTES[size], moved)
+            self._row.add(catalogue.WEIGHED_SECONDS[size], spent_ns)
         self._spell -= moved
         if self._spell <= 0:
             self._next_trial()
@@ -74,7 +75,7 @@ class BufferTuner:
         """Note that of an upload `moved` bytes came within `seconds`, where `asked` would have fitted."""
         if not moved or not asked:
             return
-        self._row.observe(metrics.BUFFER_UTILIZATION, moved / asked)
+        self._row.observe(catalogue.BUFFER_UTILIZATION, moved / asked)
         if seconds > 0:
             self._rate = smoothing.updated(self._rate, moved / seconds, seconds)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hmacfs import metrics
+from hmacfs.metrics import catalogue
 from hmacfs.model import NANOSECONDS
 from hmacfs.policy import buffer_ranking
 from hmacfs.policy.buffer_ranking import Weight
@@ -12,6 +12,7 @@ from hmacfs.policy.buffer_ranking import Weight
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hmacfs import metrics
     from hmacfs.policy.buffer_classes import Classes
 
 
@@ -27,7 +28,7 @@ class Optimiser:
         self._classes = classes
         self._ranking = buffer_ranking.read(state, classes)
         self._counted = self._count()
-        own.set(metrics.OPTIMAL_BUFFER, self._ranking.best)
+        own.set(catalogue.OPTIMAL_BUFFER, self._ranking.best)
 
     def rank(self) -> bytes | None:
         """Rank anew if enough has been weighed since the last time; give the state to keep, else None."""
@@ -42,15 +43,15 @@ class Optimiser:
         self._counted = counted
         before, self._ranking = self._ranking, buffer_ranking.updated(self._ranking, fresh, self._classes)
         if self._ranking.best != before.best:
-            self._own.add(metrics.BUFFER_CHANGES["site"])
-            self._own.set(metrics.OPTIMAL_BUFFER, self._ranking.best)
+            self._own.add(catalogue.BUFFER_CHANGES["site"])
+            self._own.set(catalogue.OPTIMAL_BUFFER, self._ranking.best)
         return buffer_ranking.write(self._ranking)
 
     def _count(self) -> dict[int, Weight]:
         return {
             size: Weight(
-                sum(row.read(metrics.WEIGHED_BYTES[size]) for row in self._rows),
-                sum(row.read(metrics.WEIGHED_SECONDS[size]) for row in self._rows) / NANOSECONDS,
+                sum(row.read(catalogue.WEIGHED_BYTES[size]) for row in self._rows),
+                sum(row.read(catalogue.WEIGHED_SECONDS[size]) for row in self._rows) / NANOSECONDS,
             )
             for size in self._classes.each()
         }

@@ -28,6 +28,7 @@ from hmacfs.connection import (
 from hmacfs.http import head as heads
 from hmacfs.http import reply as replies
 from hmacfs.ipc import Peers
+from hmacfs.metrics import catalogue
 from hmacfs.policy import buffer_classes, buffer_memory, buffers, hot_limits
 from hmacfs.policy.trusted_proxies import Trusted
 from hmacfs.store import READING, ProfileDatabase, Rules, Store, StoreObserver
@@ -94,7 +95,7 @@ def build(loop: asyncio.AbstractEventLoop, boot: WorkerConfig, send: Callable[[B
     rows = [metrics.CounterRow(counters, slot) for slot in range(metrics.slots_in(counters))]
     row = rows[boot.slot]
     row.reset_gauges()
-    row.add(metrics.WORKER_STARTS)
+    row.add(catalogue.WORKER_STARTS)
     journal = log.open_log(settings.logging, fall_back=True)
     path = settings.server.storage_path
     events = StorageEvents(path, row, journal, now=loop.time, send=send)
@@ -109,7 +110,7 @@ def build(loop: asyncio.AbstractEventLoop, boot: WorkerConfig, send: Callable[[B
     hot = _hot_cache(slab, store, row, journal)
     connections: set[OpenConnection] = set()
     disk_threads = transfer.DiskThreads(
-        loop, transfer.Slabs(share, functools.partial(row.add, metrics.LENT_BYTES))
+        loop, transfer.Slabs(share, functools.partial(row.add, catalogue.LENT_BYTES))
     )
     tuner = transfer.BufferTuner(
         row, share.classes, initial=settings.performance.initial_buffer_size, first_tried=boot.slot

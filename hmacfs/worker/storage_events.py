@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hmacfs import metrics
+from hmacfs.metrics import catalogue
 from hmacfs.worker.messages import Barred
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hmacfs import metrics
     from hmacfs.log import Log
     from hmacfs.model import Dependency
 
@@ -43,14 +44,14 @@ class StorageEvents:
     def on_breaker(self, dependency: Dependency, opened: bool, why: str) -> None:  # noqa: FBT001 - as told
         """Tell that uploads are put off since `dependency` keeps failing, or are not any more."""
         if opened:
-            self._row.add(metrics.BREAKER_OPENED[dependency])
+            self._row.add(catalogue.BREAKER_OPENED[dependency])
             self._log.event("error", "breaker-opened", dependency=dependency.value, error=why)
         else:
             self._log.event("info", "breaker-closed", dependency=dependency.value)
 
     def on_barred(self, words: str) -> None:
         """Tell why uploads are refused; with "" that they are taken again."""
-        self._row.set(metrics.UPLOADS_BARRED, int(bool(words)))
+        self._row.set(catalogue.UPLOADS_BARRED, int(bool(words)))
         self._send(Barred(words))
         if words:
             self._log.event("error", "uploads-barred", error=words)
@@ -60,7 +61,7 @@ class StorageEvents:
 
     def on_denied(self, key: str, why: str) -> None:
         """Tell of a file that may not be read; of many there is one line from time to time."""
-        self._row.add(metrics.DENIED_FILES)
+        self._row.add(catalogue.DENIED_FILES)
         now = self._now()
         if now < self._next_denial:
             self._denials += 1

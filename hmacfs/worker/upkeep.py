@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hmacfs import metrics
+from hmacfs.metrics import catalogue
 
 if TYPE_CHECKING:
+    from hmacfs import metrics
     from hmacfs.log import Log
     from hmacfs.store import Store
 
@@ -35,17 +36,17 @@ class Upkeep:
 
     def show_inodes(self) -> None:
         """Let the supervisor know which files of the index are open."""
-        for column, inode in zip(metrics.INDEX_INODES, self._store.inodes() or (0, 0, 0), strict=True):
+        for column, inode in zip(catalogue.INDEX_INODES, self._store.inodes() or (0, 0, 0), strict=True):
             self._row.set(column, inode)
 
     async def sweep(self) -> None:
         """Remove files that have expired, and uploads that nothing goes on with."""
         swept = await self._store.sweep()
         if swept is not None and swept.removed:
-            self._row.add(metrics.EXPIRED_FILES, swept.removed)
+            self._row.add(catalogue.EXPIRED_FILES, swept.removed)
             self._log.event("info", "sweep-done", removed=swept.removed)
         if dropped := await self._store.sweep_sessions():
-            self._row.add(metrics.EXPIRED_UPLOADS, dropped)
+            self._row.add(catalogue.EXPIRED_UPLOADS, dropped)
             self._log.event("info", "uploads-dropped", dropped=dropped)
 
     async def reconcile(self) -> None:

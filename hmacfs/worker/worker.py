@@ -11,8 +11,8 @@ import time
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final
 
-from hmacfs import metrics
 from hmacfs.connection import clients
+from hmacfs.metrics import catalogue
 from hmacfs.store import Rules
 from hmacfs.worker import build, deadlines
 from hmacfs.worker.background import BackgroundTasks
@@ -146,8 +146,8 @@ class Worker:
         self._ticking = self._loop.call_later(TICK_S, self._tick)
         now = self._loop.time()
         context = self._context
-        self._row.observe(metrics.LOOP_LAG, max(now - self._next_tick, 0.0))
-        self._row.set(metrics.HEARTBEAT_MS, int(now * 1000))
+        self._row.observe(catalogue.LOOP_LAG, max(now - self._next_tick, 0.0))
+        self._row.set(catalogue.HEARTBEAT_MS, int(now * 1000))
         context.date = formatdate(time.time(), usegmt=True).encode()
         context.hot.tick(context.date)
         context.scheduler.wake_stalled()
@@ -163,10 +163,10 @@ class Worker:
 
     def _show(self) -> None:
         """Show other processes how this one is, and take up what the first one has found."""
-        for dependency, column in metrics.BREAKER_OPEN.items():
+        for dependency, column in catalogue.BREAKER_OPEN.items():
             self._row.set(column, int(self._parts.store.refuses(dependency)))
-        self._context.scheduler.tuner.learn(self._parts.first_row.read(metrics.OPTIMAL_BUFFER))
-        self._row.add(metrics.LOG_DROPPED_LINES, self._log.dropped - self._dropped)
+        self._context.scheduler.tuner.learn(self._parts.first_row.read(catalogue.OPTIMAL_BUFFER))
+        self._row.add(catalogue.LOG_DROPPED_LINES, self._log.dropped - self._dropped)
         self._dropped = self._log.dropped
 
     def _tell_of_lookalikes(self) -> None:

@@ -200,6 +200,7 @@ class Server:
             reply = answer if isinstance(answer, Reply) else self.loop.run_until_complete(answer)
         except Refused as refused:
             reply = self.app.refuse(refused, head, "1")
+        self.app.decorate(reply, head)
         replies.render(reply, head, request_id="1", date=DATE, keep_alive=True)
         if reply.file is not None:
             reply.file.descriptor.close()

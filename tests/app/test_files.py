@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from hmacfs import errors
 from hmacfs._descriptor import Descriptor
 from hmacfs.app import files
+from hmacfs.app.routing import Resource, Route
 from hmacfs.errors import Refused
 from hmacfs.http import conditional
 from hmacfs.http import reply as replies
-from hmacfs.model import File, Head, Span
+from hmacfs.model import Endpoint, File, Head, Secret, Slot, Span
+from hmacfs.store import FileMetadata
 
 if TYPE_CHECKING:
     from hmacfs.model import Reply
@@ -29,6 +31,7 @@ ETAG = conditional.etag(FILE.size, MTIME_NS).encode()
 LATER = b"Sun, 06 Nov 1994 08:49:38 GMT"
 BEFORE = b"Sun, 06 Nov 1994 08:49:36 GMT"
 NOW = 1_000_000_000.0
+ENDPOINT = Endpoint(prefix="/upload/", directory="upload", protocols=("v",), secrets=(Secret(b"k"),))
 
 
 def request(method: str = "GET", /, **fields: bytes) -> Head:
@@ -57,17 +60,13 @@ def ask(  # noqa: PLR0913 - what an answer depends on
     ranges: bool = True,
     sha256: bytes | None = None,
 ) -> Reply:
-    sheet = files.describe(
-        file,
-        name=name,
-        content_type=content_type,
-        expires=expires,
-        now=NOW,
-        attached=attached,
-        ranges=ranges,
-        sha256=sha256,
+    known = FileMetadata(content_type=content_type, expires=expires, created=NOW, sha256=sha256)
+    route = Route(
+        resource=Resource.DOWNLOAD if attached else Resource.FILE,
+        endpoint=ENDPOINT,
+        slot=Slot(endpoint=ENDPOINT, rel=f"a/{name}", key=f"upload/a/{name}"),
     )
-    return files.reply(head, sheet)
+    return files.reply(head, files.describe(file, known, route, now=NOW, ranges=ranges))
 
 
 def body(reply: Reply) -> bytes:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+from asking import head
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hmacfs import errors
 from hmacfs.app import go_server
+from hmacfs.app.routing import Resource, Router
 from hmacfs.errors import Refused
-from hmacfs.http import target
 from hmacfs.model import Endpoint, Head, Secret
 
 
@@ -51,14 +52,17 @@ def request(content_type: bytes | None) -> Head:
     ],
 )
 def test_downloads_name_a_path_below_the_storage(path: str, key: str | None) -> None:
-    slot = go_server.download(path, (PLAIN, GO))
-    assert (slot and slot.key) == key
+    route = Router((PLAIN, GO), chunked_uploads=True).resolve(head(f"GET {path}"))
+    assert (route.resource is Resource.DOWNLOAD) is (key is not None)
+    assert key is None or route.file().key == key
 
 
 @pytest.mark.parametrize("path", ["/download/", "/download/upload", "/download/other/x", "/download/upload/"])
 def test_downloads_of_nothing(path: str) -> None:
+    route = Router((PLAIN, GO), chunked_uploads=True).resolve(head(f"GET {path}"))
+    assert route.resource is Resource.DOWNLOAD
     with pytest.raises(Refused) as caught:
-        go_server.download(path, (PLAIN, GO))
+        route.file()
     assert caught.value.refusal is errors.NOT_FOUND
 
 
@@ -76,7 +80,8 @@ def test_downloads_of_nothing(path: str) -> None:
 def test_forms_need_an_endpoint_made_for_them(
     path: str, endpoints: tuple[Endpoint, ...], taker: Endpoint | None
 ) -> None:
-    assert go_server.form_endpoint(path, endpoints) == taker
+    route = Router(endpoints, chunked_uploads=True).resolve(head(f"POST {path}"))
+    assert (route.endpoint if route.resource is Resource.FORM else None) == taker
 
 
 @pytest.mark.parametrize(
@@ -148,7 +153,6 @@ def test_the_answer_to_a_put() -> None:
     assert isinstance(content, bytes)
     told = json.loads(content)
     assert (told["filename"], told["size"]) == ("a b%41?", 3)
-    slot = go_server.download(target.decode_path(told["url"].encode()), (PLAIN, GO))
-    assert slot is not None
-    assert slot.key == key
+    asked = head(f"GET {told['url']}")
+    assert Router((PLAIN, GO), chunked_uploads=True).resolve(asked).file().key == key
     assert dict(reply.fields)["Content-Type"] == "application/json"

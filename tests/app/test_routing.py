@@ -5,11 +5,13 @@ from __future__ import annotations
 from urllib.parse import quote
 
 import pytest
+from asking import head
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hmacfs import errors
 from hmacfs.app import routing
+from hmacfs.app.routing import Resource, Router
 from hmacfs.errors import Refused
 from hmacfs.http import names, target
 from hmacfs.model import Endpoint, Secret
@@ -180,8 +182,74 @@ def test_every_way_to_a_name_leads_to_one_file(name: str) -> None:
     slot = routing.find(f"/upload/slot/{name}", (UPLOAD,))
     assert slot.name == name
     assert routing.path_of(slot) == f"upload/slot/{name}"
-    again = routing.download(routing.path_of(slot), (UPLOAD,))
+    asked = head(f"GET /download/{quote(routing.path_of(slot))}")
+    again = Router((UPLOAD,), chunked_uploads=True).resolve(asked).file()
     assert (again.key, again.name, again.rel) == (slot.key, name, slot.rel)
     kept = routing.stored(slot.key, (UPLOAD,), name=routing.cut_name(slot))
     assert (kept.key, kept.rel) == (slot.key, slot.rel)
     assert routing.form_slot(UPLOAD, name).key == f"upload/{slot.key.rpartition('/')[2]}"
+
+
+FILES = Endpoint(prefix="/files/", directory="files", protocols=("tus", "gojwt"), secrets=(Secret(b"k"),))
+ROUTER = Router((UPLOAD, FILES), chunked_uploads=True)
+METHODS = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS")
+READING = ("GET", "HEAD")
+WRITING = ("PUT", "PATCH", "DELETE", "OPTIONS")
+ID = "0" * 32
+
+
+@pytest.mark.parametrize(
+    ("path", "methods", "resource", "key"),
+    [
+        ("/health", READING, Resource.HEALTH, None),
+        ("/health", ("POST", *WRITING), Resource.FILE, None),
+        ("/download/upload/a/b", READING, Resource.DOWNLOAD, "upload/a/b"),
+        ("/download/other/a", READING, Resource.DOWNLOAD, None),
+        ("/download/upload/a/b", ("POST", *WRITING), Resource.FILE, None),
+        ("/upload", ("POST",), Resource.FORM, None),
+        ("/upload", (*READING, *WRITING), Resource.FILE, None),
+        ("/chunked-upload", METHODS, Resource.CHUNKS, None),
+        ("/upload-status", METHODS, Resource.CHUNKS, None),
+        ("/files/", METHODS, Resource.TUS, None),
+        (f"/files/{ID}", METHODS, Resource.TUS, None),
+        (f"/files/{ID}/name", METHODS, Resource.FILE, f"files/{ID}/name"),
+        (f"/files/{ID[1:]}", METHODS, Resource.FILE, f"files/{ID[1:]}"),
+        (f"/upload/{ID}", METHODS, Resource.FILE, f"upload/{ID}"),
+        ("/upload/a/b", METHODS, Resource.FILE, "upload/a/b"),
+        ("/nowhere/a", METHODS, Resource.FILE, None),
+    ],
+)
+def test_where_a_request_leads(
+    path: str, methods: tuple[str, ...], resource: Resource, key: str | None
+) -> None:
+    for method in methods:
+        route = ROUTER.resolve(head(f"{method} {path}"))
+        assert (route.resource, None if route.slot is None else route.slot.key) == (resource, key), method
+        assert route.upload == (ID if path == f"/files/{ID}" else "")
+        if key is None:
+            with pytest.raises(Refused) as caught:
+                route.file()
+            assert caught.value.refusal is errors.NOT_FOUND
+
+
+def test_a_form_and_an_upload_have_their_endpoint() -> None:
+    assert ROUTER.resolve(head("POST /upload")).endpoint == FILES
+    assert ROUTER.resolve(head(f"PATCH /files/{ID}")).endpoint == FILES
+
+
+def test_what_is_switched_off_is_a_path_like_others() -> None:
+    router = Router((BARE,), chunked_uploads=False)
+    for path in ("/chunked-upload", "/upload-status", "/upload"):
+        route = router.resolve(head(f"POST {path}"))
+        assert (route.resource, route.file().key) == (Resource.FILE, path[1:])
+
+
+@given(PATHS, st.sampled_from(METHODS), st.sampled_from([ALL, (UPLOAD, INNER), (UPLOAD,), (HOSTS,)]))
+def test_a_route_leads_where_its_path_does(path: str, method: str, endpoints: tuple[Endpoint, ...]) -> None:
+    route = Router(endpoints, chunked_uploads=True).resolve(head(f"{method} {quote(path)}"))
+    try:
+        slot = routing.find(path, routing.by_length(endpoints))
+    except Refused:
+        assert route.slot is None
+    else:
+        assert (route.slot, route.endpoint) == (slot, slot.endpoint)

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 TOP = """
 pyproject.toml setup.py README.md CHANGELOG.md CONTRIBUTING.md LICENSE Makefile Dockerfile
 .dockerignore .gitignore .ci/run .ci/setup hmacfs/__init__.py hmacfs/py.typed
-hmacfs/_core.pyx hmacfs/_core.pyi tests benches deploy
+hmacfs/_core.pyx hmacfs/_core.pyi tests benches tools deploy
 """
 TEXTS = {
     "",
@@ -41,7 +41,7 @@ DOCUMENTED = {"/srv/hmacfs", "/opt/hmacfs", "/src"}
 def texts() -> list[Path]:
     """Return every file of ours: the top and the folders without what tools leave there."""
     files = [path for path in ROOT.iterdir() if path.is_file() and not path.name.startswith(".coverage")]
-    for folder in (".ci", "hmacfs", "tests", "benches", "deploy", "docs"):
+    for folder in (".ci", "hmacfs", "tests", "benches", "tools", "deploy", "docs"):
         files += [path for path in (ROOT / folder).rglob("*") if path.is_file()]
     return [path for path in files if path.suffix in TEXTS and not FOREIGN & set(path.parts)]
 

@@ -18,9 +18,9 @@ import pytest
 import serving
 from client.standin import Cut, Say, Stall
 
-from hmacfs.client import reference
 from hmacfs.client.sink import PartialDownload
 from hmacfs.model import MiB
+from tools import client_reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,7 +55,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[serving.Server]:
 
 
 def test_the_page_is_that_of_the_options() -> None:
-    assert PAGE.read_text(encoding="utf-8") == reference.text()
+    assert PAGE.read_text(encoding="utf-8") == client_reference.text()
 
 
 @pytest.mark.parametrize("protocol", ["v2", "jwt"])

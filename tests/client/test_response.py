@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hmacfs.client import response as answers
 from hmacfs.client.problem import Failed, TransientError
 from hmacfs.client.response import Response
+from hmacfs.http import digests
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,11 +34,14 @@ def having(fields: Mapping[str, str], status: int = 200, body: bytes = b"") -> R
         ("max-size=5, max-append-size=3", {"max-size": 5, "max-append-size": 3}),
         ("max-size=5,max-age=abc,x", {"max-size": 5}),
         ("", {}),
-        ("min-size=0;x=1", {}),
-        ("max-size=-1, max-size=9999999999999999", {}),
+        ("min-size=0;x=1", {"min-size": 0}),
+        ("max-size=-1, max-append-size=?1, max-age=1.5", {}),
+        ("max-size=5, max-size=9999999999999999", None),  # malformed, so the field is not there
+        ("max-size=5,", None),
+        ("Max-Size=5", None),
     ],
 )
-def test_limits(text: str, limits: dict[str, int]) -> None:
+def test_limits(text: str, limits: dict[str, int] | None) -> None:
     assert having({"Upload-Limit": text}).limits == limits
 
 
@@ -45,16 +49,27 @@ def test_no_limits_are_not_empty_ones() -> None:
     assert having({}).limits is None
 
 
-@pytest.mark.parametrize(("text", "offset"), [("0", 0), (" 7 ", 7), ("-1", None), ("1.5", None), ("²", None)])
+@pytest.mark.parametrize(
+    ("text", "offset"), [("0", 0), (" 7 ", 7), ("5;a", 5), ("-1", None), ("1.5", None), ("²", None)]
+)
 def test_offset(text: str, offset: int | None) -> None:
     assert Response(status=200, url="", fields={"Upload-Offset": text}).offset == offset
 
 
 @pytest.mark.parametrize(
+    ("text", "complete"), [("?1", True), (" ?0 ", False), ("?1;a", True), ("1", None), ("\u20ac1", None)]
+)
+def test_complete(text: str, *, complete: bool | None) -> None:
+    assert Response(status=200, url="", fields={"Upload-Complete": text}).complete is complete
+
+
+@pytest.mark.parametrize(
     ("text", "digest"),
     [
-        (answers.digest_field(SHA256), SHA256),
-        (f"sha-512=:AA==:, {answers.digest_field(SHA256)}", SHA256),
+        (digests.write(SHA256), SHA256),
+        (f"sha-512=:AA==:, {digests.write(SHA256)}", SHA256),
+        (f"unixsum=30637, {digests.write(SHA256)};a=1", SHA256),
+        (f"{digests.write(SHA256)},", None),
         ("sha-256=:A:", None),
         ("sha-256=AAAA", None),
         ("", None),

@@ -10,9 +10,10 @@ import tomli
 from go_keys import OTHER, OTHERS, STRINGS, STRONG
 
 from hmacfs import config
-from hmacfs.config import compat, go_reference, keys
+from hmacfs.config import compat, keys
 from hmacfs.config.settings import TABLES
 from hmacfs.model import MiB, Secret
+from tools import go_server_reference
 
 SECURITY = f'[security]\nsecret = "{STRONG}"\n'
 
@@ -175,4 +176,4 @@ def test_a_key_that_neither_server_has_is_a_fault() -> None:
 
 def test_the_reference_is_the_generated_one() -> None:
     committed = Path(__file__).parents[2] / "docs" / "go-server.md"
-    assert committed.read_text() == go_reference.reference()
+    assert committed.read_text() == go_server_reference.reference()

@@ -24,8 +24,9 @@ import workbench
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, rule
 
-from hmacfs import _core, metrics
+from hmacfs import _core
 from hmacfs.connection import HttpProtocol
+from hmacfs.metrics import catalogue
 from hmacfs.model import KiB
 from hmacfs.store import locks
 from hmacfs.store.sessions.session_file import Fence
@@ -335,7 +336,12 @@ class Machine(RuleBasedStateMachine):
         scheduler = bench.scheduler
         assert (scheduler._movers, list(scheduler._queue), scheduler._deferred) == ({}, [], {})
         assert bench.slabs._holders == 0
-        gauges = (metrics.CONNECTIONS, metrics.ACTIVE_UPLOADS, metrics.ACTIVE_DOWNLOADS, metrics.LENT_BYTES)
+        gauges = (
+            catalogue.CONNECTIONS,
+            catalogue.ACTIVE_UPLOADS,
+            catalogue.ACTIVE_DOWNLOADS,
+            catalogue.LENT_BYTES,
+        )
         assert [bench.row.read(gauge) for gauge in gauges] == [0, 0, 0, 0]
         assert bench.errors() == []
         for upload, status in self._outcomes():

@@ -13,13 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from workbench import HeldThreads, Workbench
 
-from hmacfs import errors, metrics
+from hmacfs import errors
 from hmacfs.connection.channel import PlainChannel, TlsChannel
 from hmacfs.connection.context import LAST_CALL_S, SPARE_CONNECTIONS
 from hmacfs.connection.lingering import LINGER_ROUNDS
 from hmacfs.connection.protocol import EPOLL_FROM_CONNECTIONS
 from hmacfs.errors import Refused
 from hmacfs.http import reply as replies
+from hmacfs.metrics import catalogue
 from hmacfs.model import KiB, MiB
 from hmacfs.policy import disk_latency
 
@@ -243,7 +244,7 @@ def test_a_reader_that_stalls_is_dropped(bench: Workbench, channel: ChannelType)
     while client.read():
         pass
     bench.turn(50)
-    assert bench.row.read(metrics.ACTIVE_DOWNLOADS) == 1
+    assert bench.row.read(catalogue.ACTIVE_DOWNLOADS) == 1
     bench.loop.now += 20.1  # type: ignore[attr-defined] # a ClockLoop
     client.call(client.http.expire, bench.loop.time())
     if client.is_open and not client.transport.is_closing():  # what the kernel took counts once
@@ -251,7 +252,7 @@ def test_a_reader_that_stalls_is_dropped(bench: Workbench, channel: ChannelType)
         client.call(client.http.expire, bench.loop.time())
     bench.turn(8)
     assert client.transport.aborted
-    assert bench.row.read(metrics.ACTIVE_DOWNLOADS) == 0
+    assert bench.row.read(catalogue.ACTIVE_DOWNLOADS) == 0
     assert last_line(bench)["broken"] == "client_stalled"
 
 
@@ -370,7 +371,7 @@ def test_a_body_that_breaks_off_is_refused(bench: Workbench, channel: ChannelTyp
     assert codes(bench) == [errors.BODY_INCOMPLETE.code]
     assert (b"HTTP/1.1 400" in client.received) == (channel is PlainChannel)
     assert not bench.path_of(rel).exists()
-    assert bench.row.read(metrics.ACTIVE_UPLOADS) == 0
+    assert bench.row.read(catalogue.ACTIVE_UPLOADS) == 0
 
 
 @pytest.mark.parametrize("size", [5000, 3 * MiB])
@@ -547,7 +548,7 @@ def test_an_upload_can_be_refused_from_elsewhere(bench: Workbench) -> None:
     assert receiver is not None
     client.call(receiver.end, Refused(errors.DRAINING))
     assert client.answers(1)[0].status == 503
-    assert bench.row.read(metrics.ACTIVE_UPLOADS) == 0
+    assert bench.row.read(catalogue.ACTIVE_UPLOADS) == 0
 
 
 # Bodies that a thread stores, of what the transport has read.
@@ -676,7 +677,7 @@ def test_an_answer_from_memory_that_the_socket_does_not_take_whole(bench: Workbe
     asked = remembered(bench, client, 40_000)
     client.sock.send(asked * 3)
     client.read()
-    assert bench.row.read(metrics.ACTIVE_DOWNLOADS) == 1, "the rest waits for the socket"
+    assert bench.row.read(catalogue.ACTIVE_DOWNLOADS) == 1, "the rest waits for the socket"
     answers = client.answers(3)
     assert [answer.body for answer in answers] == [b"o" * 40_000] * 3
     assert not bench.errors()

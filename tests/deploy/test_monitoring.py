@@ -12,7 +12,7 @@ import promql
 import pytest
 
 from hmacfs import errors
-from hmacfs.metrics import dashboard
+from tools import dashboard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,7 +77,7 @@ def alarms() -> list[str]:
 
 
 def test_the_committed_dashboard_is_the_generated_one() -> None:
-    told = "run: python -m hmacfs.metrics.dashboard >deploy/grafana/hmacfs.json"
+    told = "run: python -m tools.dashboard >deploy/grafana/hmacfs.json"
     assert DASHBOARD.read_text() == dashboard.text(), told
 
 

@@ -124,6 +124,7 @@ class Paths:
         head = heads.parse(raw, self.limits)
         answer = self.app.answer(head, None)  # type: ignore[arg-type] # a download asks nothing of its link
         reply = answer if isinstance(answer, Reply) else asyncio.run(answer)
+        self.app.decorate(reply, head)
         return head, reply
 
     def warm(self, target: str = TARGET) -> None:

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hmacfs
-from hmacfs.log import EVENTS, REQUEST_FIELDS, Log, clean, logger, open_log, reference
+from hmacfs.log import EVENTS, REQUEST_FIELDS, Log, clean, logger, open_log
 from hmacfs.model import FinishedRequest, Secret
+from tools import logs_reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -317,7 +318,7 @@ def test_a_first_file_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
 
 def test_the_committed_reference_is_the_generated_one() -> None:
     committed = (Path(__file__).parents[2] / "docs" / "logs.md").read_text()
-    assert committed == reference.text(), "run: python -m hmacfs.log.reference >docs/logs.md"
+    assert committed == logs_reference.text(), "run: python -m tools.logs_reference >docs/logs.md"
 
 
 def test_every_event_that_the_source_logs_is_in_the_table() -> None:

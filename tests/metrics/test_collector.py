@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 import hmacfs
 from hmacfs import metrics
+from hmacfs.metrics import catalogue
 from hmacfs.metrics.columns import MetricKind
 
 
@@ -28,7 +29,7 @@ def test_both_formats_show_every_metric() -> None:
             metrics.render(collector, openmetrics=True).decode()
         )
     }
-    for metric in metrics.METRICS:
+    for metric in catalogue.METRICS:
         family = metric.name.removesuffix("_total")
         shown = metric.kind is not MetricKind.INTERNAL
         assert (family in opened) is shown
@@ -56,7 +57,7 @@ def test_a_broken_disk_does_not_break_the_scrape() -> None:
 
 def test_requests_that_never_happened_are_left_out() -> None:
     buffer = memoryview(bytearray(metrics.memory_bytes(1)))
-    metrics.CounterRow(buffer, 0).add(metrics.REQUESTS["GET", "partial"])
+    metrics.CounterRow(buffer, 0).add(catalogue.REQUESTS["GET", "partial"])
     lines = metrics.render(metrics.Collector(buffer, 1)).decode().splitlines()
     assert [line for line in lines if line.startswith("hmacfs_requests_total")] == [
         'hmacfs_requests_total{code="partial",method="GET"} 1.0'

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import hmacfs
 from hmacfs import metrics
-from hmacfs.metrics import rows
+from hmacfs.metrics import catalogue, rows
 
 if TYPE_CHECKING:
     import contextlib
@@ -25,15 +25,16 @@ SOURCE = str(Path(hmacfs.__file__).parents[1])
 CHILD = """
 import sys
 from hmacfs import metrics
+from hmacfs.metrics import catalogue
 fd, slot, rounds = map(int, sys.argv[1:])
 row = metrics.CounterRow(metrics.attach(fd), slot)
 row.reset_gauges()
-row.add(metrics.WORKER_STARTS)
-row.add(metrics.CONNECTIONS, 5)
+row.add(catalogue.WORKER_STARTS)
+row.add(catalogue.CONNECTIONS, 5)
 for _ in range(rounds):
-    row.add(metrics.REQUESTS["GET", "ok"])
-    row.add(metrics.SENT_BYTES, 1 << 30)
-    row.observe(metrics.COMMIT_SECONDS, 0.003)
+    row.add(catalogue.REQUESTS["GET", "ok"])
+    row.add(catalogue.SENT_BYTES, 1 << 30)
+    row.observe(catalogue.COMMIT_SECONDS, 0.003)
 """
 
 
@@ -52,17 +53,17 @@ def blank(slots: int = 1) -> memoryview:
 
 def test_rows_share_no_cache_line() -> None:
     assert rows.ROW_BYTES % rows.LINE_BYTES == 0
-    assert len(metrics.COLUMNS) * rows.CELL_BYTES <= rows.ROW_BYTES
+    assert len(catalogue.COLUMNS) * rows.CELL_BYTES <= rows.ROW_BYTES
 
 
 def test_a_row_touches_no_other() -> None:
     buffer = blank(3)
     middle = metrics.CounterRow(buffer, 1)
-    for column in range(len(metrics.COLUMNS)):
+    for column in range(len(catalogue.COLUMNS)):
         middle.set(column, -1)
     for slot in (0, 2):
         other = metrics.CounterRow(buffer, slot)
-        assert not any(other.read(column) for column in range(len(metrics.COLUMNS)))
+        assert not any(other.read(column) for column in range(len(catalogue.COLUMNS)))
 
 
 @pytest.mark.parametrize("slot", [-1, 2, 10**6])
@@ -82,13 +83,13 @@ def test_memory_of_another_release_is_refused() -> None:
 
 def test_a_new_worker_forgets_gauges_and_keeps_counters() -> None:
     row = metrics.CounterRow(blank(), 0)
-    row.add(metrics.CONNECTIONS, 7)
-    row.add(metrics.ACCEPTED_CONNECTIONS, 7)
-    row.observe(metrics.LOOP_LAG, 0.5)
+    row.add(catalogue.CONNECTIONS, 7)
+    row.add(catalogue.ACCEPTED_CONNECTIONS, 7)
+    row.observe(catalogue.LOOP_LAG, 0.5)
     row.reset_gauges()
-    assert row.read(metrics.CONNECTIONS) == 0
-    assert row.read(metrics.ACCEPTED_CONNECTIONS) == 7
-    assert row.read(metrics.LOOP_LAG.sum) == 500_000_000
+    assert row.read(catalogue.CONNECTIONS) == 0
+    assert row.read(catalogue.ACCEPTED_CONNECTIONS) == 7
+    assert row.read(catalogue.LOOP_LAG.sum) == 500_000_000
 
 
 @settings(max_examples=30)  # each renders a whole scrape
@@ -97,20 +98,20 @@ def test_each_value_lies_in_the_bucket_whose_bound_it_does_not_pass(values: list
     buffer = blank()
     row = metrics.CounterRow(buffer, 0)
     for value in values:
-        row.observe(metrics.UPLOAD_LATENCY, value)
+        row.observe(catalogue.UPLOAD_LATENCY, value)
     got = samples(metrics.Collector(buffer, 1))
     name = "hmacfs_upload_latency_seconds"
     assert got[f"{name}_count", ()] == len(values)
     assert got[f"{name}_sum", ()] == pytest.approx(sum(values), abs=1e-6)
     buckets = [(dict(labels)["le"], n) for (found, labels), n in got.items() if found == f"{name}_bucket"]
-    assert len(buckets) == len(metrics.UPLOAD_LATENCY.bounds) + 1
+    assert len(buckets) == len(catalogue.UPLOAD_LATENCY.bounds) + 1
     for bound, count in buckets:
         assert count == sum(value <= float(bound) for value in values)
 
 
 def test_a_size_beyond_the_last_bound_is_counted() -> None:
     buffer = blank()
-    metrics.CounterRow(buffer, 0).observe(metrics.UPLOAD_SIZE, 1 << 50)
+    metrics.CounterRow(buffer, 0).observe(catalogue.UPLOAD_SIZE, 1 << 50)
     got = samples(metrics.Collector(buffer, 1))
     assert got["hmacfs_upload_size_bytes_bucket", (("le", "+Inf"),)] == 1
     assert got["hmacfs_upload_size_bytes_bucket", (("le", "1.073741824e+10"),)] == 0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmacfs import metrics
+from hmacfs.metrics import catalogue
 from hmacfs.model import KiB, MiB
 from hmacfs.policy import buffer_classes
 
@@ -44,4 +44,4 @@ def test_a_class_is_never_outside_its_bounds_and_never_smaller_for_more(
 
 
 def test_every_class_has_its_columns() -> None:
-    assert buffer_classes.between(0, 1 << 50).each() == metrics.BUFFER_CLASSES
+    assert buffer_classes.between(0, 1 << 50).each() == catalogue.BUFFER_CLASSES

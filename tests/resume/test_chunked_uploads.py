@@ -10,7 +10,7 @@ from asking import head
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmacfs import errors, resume
+from hmacfs import errors
 from hmacfs.errors import Refusal, Refused
 from hmacfs.model import Span
 from hmacfs.resume import Action, UploadLimits, UploadProtocol, UploadRequest, UploadState, chunked
@@ -48,7 +48,7 @@ def said(reply: Reply) -> dict[str, Any]:
 def test_a_creation(method: str) -> None:
     asked = chunked.read(head(f"{method} /chunked-upload", "X-Filename: a b.png", "X-Total-Size: 10"))
     assert (asked.act, asked.name, asked.length) == (Action.CREATE, "a b.png", 10)
-    reply = resume.created(asked, state(0), ID, LIMITS)
+    reply = chunked.created(asked, state(0), ID, LIMITS)
     assert reply.status == 201
     assert said(reply) == {"session_id": ID, "chunk_size": 4, "total_chunks": 3}
 
@@ -58,7 +58,7 @@ def test_a_chunk() -> None:
         head("PUT /chunked-upload", f"X-Upload-Session-ID: {ID}", "X-Chunk-Number: 2", body=4)
     )
     assert (asked.act, asked.session, asked.chunk) == (Action.APPEND, ID, 2)
-    reply = resume.appended(asked, state(), LIMITS)
+    reply = chunked.appended(asked, state(), LIMITS)
     assert reply.status == 200
     assert said(reply) == {
         "success": True,
@@ -71,7 +71,7 @@ def test_a_chunk() -> None:
 
 
 def test_the_last_chunk_and_one_that_had_come_before() -> None:
-    reply = resume.appended(CHUNK, state(10, complete=True), LIMITS)
+    reply = chunked.appended(CHUNK, state(10, complete=True), LIMITS)
     assert reply.status == 200
     assert said(reply) == {
         "success": True,
@@ -81,13 +81,13 @@ def test_the_last_chunk_and_one_that_had_come_before() -> None:
         "completed": True,
     }
     assert said(chunked.repeated(CHUNK)) == {"message": "Chunk already uploaded", "chunk": 1}
-    assert resume.finished_fields(CHUNK, state(10, complete=True)) == []
+    assert chunked.finished_fields(CHUNK, state(10, complete=True)) == []
 
 
 def test_the_status() -> None:
     asked = chunked.read(head(f"GET /upload-status?a=b&session_id={ID}"))
     assert (asked.act, asked.session) == (Action.STATUS, ID)
-    assert said(resume.told(asked, state(), LIMITS)) == {
+    assert said(chunked.told(asked, state(), LIMITS)) == {
         "session_id": ID,
         "filename": "a.png",
         "total_size": 10,
@@ -101,8 +101,8 @@ def test_the_status() -> None:
 
 def test_an_empty_file_is_all_there() -> None:
     empty = UploadState(offset=0, length=0, complete=False, expires=0.0)
-    assert said(resume.told(CHUNK, empty, LIMITS))["progress"] == 1.0
-    assert said(resume.created(CHUNK, empty, ID, LIMITS))["total_chunks"] == 0
+    assert said(chunked.told(CHUNK, empty, LIMITS))["progress"] == 1.0
+    assert said(chunked.created(CHUNK, empty, ID, LIMITS))["total_chunks"] == 0
 
 
 @pytest.mark.parametrize(

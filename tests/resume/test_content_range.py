@@ -61,7 +61,7 @@ def test_parts_that_are_refused(value: str, body: int | None, refusal: Refusal |
 
 def test_answers() -> None:
     asked = ranges.read(head("PUT /u/a/b", "Content-Range: bytes 0-4/10", body=5))
-    reply = resume.appended(asked, UploadState(offset=5, length=10, complete=False, expires=0.0), LIMITS)
+    reply = ranges.appended(asked, UploadState(offset=5, length=10, complete=False, expires=0.0), LIMITS)
     assert reply.status == 204
     assert {("Upload-Offset", "5"), ("Upload-Complete", "?0")} <= set(reply.fields)
     other = UploadState(offset=7, length=11, complete=False, expires=0.0)

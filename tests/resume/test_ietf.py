@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 
+import http_sf
 import pytest
 from asking import head
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hmacfs import errors, resume
 from hmacfs.errors import Refusal, Refused
@@ -130,7 +133,7 @@ def test_a_location_cannot_split_a_104() -> None:
 
 
 def test_answers() -> None:
-    reply = resume.created(ask(), state(0, None), "/files/a", LIMITS)
+    reply = ietf.created(ask(), state(0, None), "/files/a", LIMITS)
     assert reply.status == 201
     assert reply.fields == [
         ("Location", "/files/a"),
@@ -138,20 +141,18 @@ def test_answers() -> None:
         ("Upload-Complete", "?0"),
         LIMIT,
     ]
-    reply = resume.appended(
-        ask(), state(11, 11), LIMITS
-    )  # all bytes, but it was not said that this is the end
+    reply = ietf.appended(ask(), state(11, 11), LIMITS)  # all bytes, but it was not said that this is the end
     assert reply.status == 204
     assert reply.fields == [("Upload-Offset", "11"), ("Upload-Complete", "?0"), LIMIT]
-    reply = resume.appended(ask(), state(11, 11, complete=True), LIMITS)
+    reply = ietf.appended(ask(), state(11, 11, complete=True), LIMITS)
     assert reply.status == 201
     assert reply.fields == [("Upload-Offset", "11"), ("Upload-Complete", "?1")]
-    reply = resume.cancelled(ask())
+    reply = ietf.cancelled(ask())
     assert (reply.status, reply.fields) == (204, [])
 
 
 def test_what_head_tells() -> None:
-    reply = resume.told(ask(), state(5, 11), LIMITS)
+    reply = ietf.told(ask(), state(5, 11), LIMITS)
     assert reply.status == 204
     assert reply.fields == [
         ("Upload-Offset", "5"),
@@ -160,11 +161,11 @@ def test_what_head_tells() -> None:
         LIMIT,
         ("Cache-Control", "no-store"),
     ]
-    assert "Upload-Length" not in dict(resume.told(ask(), state(5, None), LIMITS).fields)
+    assert "Upload-Length" not in dict(ietf.told(ask(), state(5, None), LIMITS).fields)
 
 
 def test_a_finished_slot_says_so() -> None:
-    fields = resume.finished_fields(ask(), state(11, 11, complete=True))
+    fields = ietf.finished_fields(ask(), state(11, 11, complete=True))
     assert fields == [("Upload-Offset", "11"), ("Upload-Complete", "?1")]
 
 
@@ -212,3 +213,17 @@ def test_a_file_too_large_is_told_the_limit() -> None:
     refused = resume.too_large(ask(), LIMITS)
     assert refused.refusal.status == 413
     assert refused.fields == (LIMIT,)
+
+
+@given(most=st.integers(0, 2**63 - 1), chunk=st.integers(1, 2**63 - 1), lives_s=st.floats(0, 1e18))
+def test_a_limit_is_a_dictionary_of_integers(most: int, chunk: int, lives_s: float) -> None:
+    name, value = ietf.limit(UploadLimits(most=most, chunk=chunk, lives_s=lives_s), 8)
+    assert name == "Upload-Limit"
+    members = http_sf.parse(value.encode(), tltype="dictionary")
+    assert isinstance(members, dict)
+    assert list(members) == ["max-size", "max-append-size", "max-age"]
+
+
+@pytest.mark.parametrize(("yes", "value"), [(True, "?1"), (False, "?0")])
+def test_whether_an_upload_is_complete(*, yes: bool, value: str) -> None:
+    assert ietf.complete(yes) == ("Upload-Complete", value)

@@ -152,7 +152,7 @@ def test_any_request_is_read_or_refused(asked: Head) -> None:
     protocol = resume.detect(asked)
     for one in UploadProtocol if protocol is None else [protocol]:
         try:
-            ask = resume.read(one, asked)
+            ask = resume.LANGUAGES[one].read(asked)
         except Refused:
             continue
         assert ask.protocol is one
@@ -171,14 +171,15 @@ def test_all_languages_can_answer_whatever_they_read(asked: Head) -> None:
     state = UploadState(offset=3, length=5, complete=False, expires=0.0)
     for protocol in UploadProtocol:
         try:
-            ask = resume.read(protocol, asked)
+            ask = resume.LANGUAGES[protocol].read(asked)
         except Refused:
             continue
+        language = resume.LANGUAGES[protocol]
         answers = [
-            resume.created(ask, state, "/files/a", LIMITS),
-            resume.appended(ask, state, LIMITS),
-            resume.told(ask, state, LIMITS),
-            resume.cancelled(ask),
+            language.created(ask, state, "/files/a", LIMITS),
+            language.appended(ask, state, LIMITS),
+            language.told(ask, state, LIMITS),
+            language.cancelled(ask),
         ]
         assert {answer.status for answer in answers} <= {200, 201, 204}
         assert all(text.isascii() for answer in answers for field in answer.fields for text in field)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from hmacfs import errors, resume
 from hmacfs.errors import Refusal, Refused
-from hmacfs.resume import Action, Checksum, UploadLimits, UploadProtocol, UploadRequest, UploadState, tus
+from hmacfs.http.digests import Checksum
+from hmacfs.resume import Action, UploadLimits, UploadProtocol, UploadRequest, UploadState, tus
 
 TUS = "Tus-Resumable: 1.0.0"
 OCTETS = "Content-Type: application/offset+octet-stream"
@@ -47,9 +48,9 @@ def test_the_protocols_first_example() -> None:
         70,
         None,
     )
-    reply = resume.appended(asked, state(100, 100, complete=True), LIMITS)
+    reply = tus.appended(asked, state(100, 100, complete=True), LIMITS)
     assert (reply.status, reply.fields) == (204, [("Upload-Offset", "100")])
-    reply = resume.told(asked, state(70, 100), LIMITS)
+    reply = tus.told(asked, state(70, 100), LIMITS)
     assert reply.status == 200
     assert reply.fields == [
         ("Upload-Offset", "70"),
@@ -142,7 +143,7 @@ def test_creation_with_upload() -> None:
     asked = create("Upload-Length: 100", OCTETS, f"Upload-Checksum: sha1 {SHA1}", body=5)
     assert (asked.act, asked.offset, asked.length) == (Action.CREATE, 0, 100)
     assert asked.checksums[0].algorithm == "sha1"
-    reply = resume.created(asked, state(5, 100), "/files/a", LIMITS)
+    reply = tus.created(asked, state(5, 100), "/files/a", LIMITS)
     assert reply.status == 201
     assert reply.fields == [("Location", "/files/a"), ("Upload-Offset", "5"), ("Upload-Expires", DATE)]
 
@@ -168,7 +169,7 @@ def test_uploads_to_be_joined() -> None:
     asked = create("Upload-Concat: final;/files/a https://files.example.org/files/b", body=None)
     assert (asked.partial, asked.parts) == (False, ("/files/a", "https://files.example.org/files/b"))
     assert asked.checksums == ()
-    told = dict(resume.told(ask(Action.STATUS), state(parts=asked.parts), LIMITS).fields)
+    told = dict(tus.told(ask(Action.STATUS), state(parts=asked.parts), LIMITS).fields)
     assert told["Upload-Concat"] == "final;/files/a https://files.example.org/files/b"
 
 
@@ -184,7 +185,7 @@ def test_what_head_tells() -> None:
     known = state(length=None)
     known.partial = True
     known.metadata = "filename d29ybGQ="
-    told = dict(resume.told(ask(Action.STATUS), known, LIMITS).fields)
+    told = dict(tus.told(ask(Action.STATUS), known, LIMITS).fields)
     assert told["Upload-Defer-Length"] == "1"
     assert "Upload-Length" not in told
     assert told["Upload-Concat"] == "partial"
@@ -251,7 +252,7 @@ def test_a_checksum_reads_as_it_was_made(digest: bytes, algorithm: str) -> None:
 
 
 def test_no_content_to_what_is_cancelled() -> None:
-    reply = resume.cancelled(ask(Action.CANCEL))
+    reply = tus.cancelled(ask(Action.CANCEL))
     assert (reply.status, reply.fields) == (204, [])
 
 
@@ -270,4 +271,4 @@ def test_refusals_that_need_the_state() -> None:
 
 
 def test_a_finished_slot_says_the_offset() -> None:
-    assert resume.finished_fields(ask(), state(11, 11, complete=True)) == [("Upload-Offset", "11")]
+    assert tus.finished_fields(ask(), state(11, 11, complete=True)) == [("Upload-Offset", "11")]

@@ -18,6 +18,7 @@ from supervisor.processes import Processes, loaded
 
 from hmacfs import config, metrics, store, supervisor, systemd, worker
 from hmacfs.listeners import ListenError
+from hmacfs.metrics import catalogue
 from hmacfs.model import Dependency
 from hmacfs.supervisor import StartError
 from hmacfs.supervisor.supervisor import GRACE_S, HEARD, TICK_S, Supervisor
@@ -87,7 +88,7 @@ class Service:
 
     def beat(self) -> None:
         for row in self.rows:
-            row.set(metrics.HEARTBEAT_MS, int(self.loop.now * 1000))
+            row.set(catalogue.HEARTBEAT_MS, int(self.loop.now * 1000))
 
     def close(self) -> None:
         if not self.serving.done():
@@ -337,7 +338,7 @@ def test_readiness_names_each_fault_and_what_it_hits(service: Make) -> None:
     one.begin()
     one.beat()
     dependency = next(iter(Dependency))
-    one.rows[0].set(metrics.BREAKER_OPEN[dependency], 1)
+    one.rows[0].set(catalogue.BREAKER_OPEN[dependency], 1)
     one.processes.all[1].say(Barred("the index is gone"))
     one.loop.turn(2)
     faults = one.faults()

@@ -14,6 +14,7 @@ from supervisor.processes import NotedLog, Processes, loaded
 
 from hmacfs import metrics
 from hmacfs.listeners import Listener
+from hmacfs.metrics import catalogue
 from hmacfs.model import Dependency
 from hmacfs.supervisor import cores
 from hmacfs.supervisor.worker_pool import (
@@ -72,7 +73,7 @@ class Pool:
         self.pool.start()
         self.processes.begin()
         for row in self.rows:
-            row.set(metrics.HEARTBEAT_MS, int(self.loop.now * 1000))
+            row.set(catalogue.HEARTBEAT_MS, int(self.loop.now * 1000))
 
     def close(self) -> None:
         self.pool.kill()
@@ -150,20 +151,20 @@ def test_a_worker_that_dies_is_replaced_the_more_slowly_the_less_it_lived(
     deaths = [fields for _, name, fields in pool.log.events if name == "worker-died"]
     assert [line["restart_in_s"] for line in deaths] == pytest.approx(after)
     assert {(line["slot"], line["error"]) for line in deaths} == {(1, "exit status 1")}
-    assert pool.rows[1].read(metrics.WORKER_DEATHS) == len(lives)
-    assert pool.rows[0].read(metrics.WORKER_DEATHS) == 0
+    assert pool.rows[1].read(catalogue.WORKER_DEATHS) == len(lives)
+    assert pool.rows[0].read(catalogue.WORKER_DEATHS) == 0
 
 
 def test_a_dead_worker_serves_no_more_and_its_gauges_are_empty(pool: Pool) -> None:
     pool.start()
     pool.processes.all[0].say(Barred("no index"))
-    pool.rows[0].set(metrics.CONNECTIONS, 7)
+    pool.rows[0].set(catalogue.CONNECTIONS, 7)
     pool.loop.turn(2)
     pool.changes.clear()
     pool.processes.all[0].end(-11)
     pool.loop.turn(2)
     assert (pool.pool.alive, pool.pool.serving, pool.pool.barred) == (1, 1, [])
-    assert pool.rows[0].read(metrics.CONNECTIONS) == 0
+    assert pool.rows[0].read(catalogue.CONNECTIONS) == 0
     assert pool.changes == [(1, False)]
 
 
@@ -289,7 +290,7 @@ def test_draining_tells_each_and_replaces_none(pool: Pool) -> None:
     pool.loop.advance(60.0)
     assert (pool.pool.alive, len(pool.processes.all)) == (0, 2)
     assert pool.log.events[-1] == ("info", "worker-stopped", {"slot": 1, "pid": 101, "status": 0})
-    assert pool.rows[1].read(metrics.WORKER_DEATHS) == 0
+    assert pool.rows[1].read(catalogue.WORKER_DEATHS) == 0
 
 
 def test_killing_ends_each_and_replaces_none(pool: Pool) -> None:
@@ -325,7 +326,7 @@ def test_a_worker_whose_loop_stands_still_is_ended(
     pool.pool.start()
     pool.processes.begin(ready=served)
     pool.loop.advance(seconds)
-    pool.rows[1].set(metrics.HEARTBEAT_MS, int(pool.loop.now * 1000))
+    pool.rows[1].set(catalogue.HEARTBEAT_MS, int(pool.loop.now * 1000))
     pool.pool.kill_stuck(pool.loop.now)
     assert [one.kills for one in pool.processes.all] == [int(ended), 0]
     stuck = [fields for _, name, fields in pool.log.events if name == "worker-stuck"]
@@ -339,7 +340,7 @@ def test_a_worker_whose_loop_stands_still_is_ended(
 def test_a_worker_that_misses_its_heartbeats_is_silent(pool: Pool, seconds: float, silent: int) -> None:
     pool.start()
     pool.loop.now += seconds
-    pool.rows[1].set(metrics.HEARTBEAT_MS, int(pool.loop.now * 1000))
+    pool.rows[1].set(catalogue.HEARTBEAT_MS, int(pool.loop.now * 1000))
     assert pool.pool.silent(pool.loop.now) == silent
 
 
@@ -352,11 +353,11 @@ def test_gauges_of_all_workers_are_told(pool: Pool) -> None:
     pool.pool.start()
     pool.processes.all[0].say(Ready(1))
     pool.loop.turn(2)
-    for number, column in enumerate(metrics.INDEX_INODES):
+    for number, column in enumerate(catalogue.INDEX_INODES):
         pool.rows[0].set(column, 10 + number)
     assert pool.pool.index_inodes() == [(10, 11, 12)]
     dependency = next(iter(Dependency))
-    pool.rows[1].set(metrics.BREAKER_OPEN[dependency], 1)
+    pool.rows[1].set(catalogue.BREAKER_OPEN[dependency], 1)
     assert {one: pool.pool.refusing(one) for one in Dependency} == {
         one: int(one is dependency) for one in Dependency
     }

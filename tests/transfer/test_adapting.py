@@ -10,7 +10,7 @@ import stages
 from scenes import play
 from stages import Stage, until
 
-from hmacfs import metrics
+from hmacfs.metrics import catalogue
 from hmacfs.model import KiB, MiB
 from hmacfs.policy import buffer_classes, buffer_memory
 
@@ -42,8 +42,8 @@ def test_a_client_that_fills_its_buffer_gets_a_larger_one() -> None:
         await sent
         assert lent(stage)[:2] == [32, 64]
         assert max(lent(stage)) > 64
-        assert stage.row.read(metrics.BUFFER_CHANGES["up"]) >= 2
-        assert stage.row.read(metrics.BUFFER_CHANGES["down"]) == 0
+        assert stage.row.read(catalogue.BUFFER_CHANGES["up"]) >= 2
+        assert stage.row.read(catalogue.BUFFER_CHANGES["down"]) == 0
         await stage.close()
 
     play(scene)
@@ -56,7 +56,7 @@ def test_one_that_leaves_it_nearly_empty_gets_a_smaller_one() -> None:
         stage = Stage(loop, length=MiB, slow=True, initial=128 * KiB)
         await trickle(stage, 30, 1000)
         assert set(lent(stage)) == {32}
-        assert stage.row.read(metrics.BUFFER_CHANGES["down"]) == 2
+        assert stage.row.read(catalogue.BUFFER_CHANGES["down"]) == 2
         await stage.close()
 
     play(scene)
@@ -66,12 +66,12 @@ def test_on_a_fast_disk_it_is_the_same() -> None:
     async def scene(loop: asyncio.AbstractEventLoop) -> None:
         stage = Stage(loop, length=MiB, initial=64 * KiB, steady=True)
         await trickle(stage, 20, 1000)
-        assert stage.row.read(metrics.BUFFER_CHANGES["down"]) == 1
-        assert stage.row.read(metrics.BUFFER_CHANGES["up"]) == 0
+        assert stage.row.read(catalogue.BUFFER_CHANGES["down"]) == 1
+        assert stage.row.read(catalogue.BUFFER_CHANGES["up"]) == 0
         sent = loop.create_task(stage.send(BODY[20_000:]))
         assert await stage.ended is None
         await sent
-        assert stage.row.read(metrics.BUFFER_CHANGES["up"]) >= 1
+        assert stage.row.read(catalogue.BUFFER_CHANGES["up"]) >= 1
         assert lent(stage) == []
         await stage.close()
 
@@ -139,7 +139,7 @@ def test_what_came_is_a_share_of_what_would_have_fitted() -> None:
         sent = loop.create_task(stage.send(BODY))
         assert await stage.ended is None
         await sent
-        buckets = metrics.BUFFER_UTILIZATION
+        buckets = catalogue.BUFFER_UTILIZATION
         seen = [stage.row.read(buckets.first + place) for place in range(len(buckets.bounds) + 1)]
         assert sum(seen) == 1
         assert seen[-1] == 0  # never more than all of it

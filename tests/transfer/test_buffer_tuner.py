@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from hmacfs import metrics, transfer
+from hmacfs.metrics import catalogue
 from hmacfs.model import KiB, MiB
 from hmacfs.policy import buffer_classes, buffer_ranking
 from hmacfs.policy.buffer_ranking import SPELL_BYTES, TRIED_EVERY
@@ -47,7 +48,7 @@ def test_a_look_that_found_little_says_nothing() -> None:
     (row,) = rows(1)
     tuner = transfer.BufferTuner(row, CLASSES, initial=MiB)
     tuner.record_cost(MiB, buffer_ranking.WEIGHED_FROM_BYTES - 1, 1)
-    assert row.read(metrics.WEIGHED_BYTES[MiB]) == 0
+    assert row.read(catalogue.WEIGHED_BYTES[MiB]) == 0
 
 
 def test_slow_clients_do_not_stay_with_a_class_that_is_tried() -> None:
@@ -68,22 +69,22 @@ def test_all_workers_come_to_use_what_costs_least() -> None:
         transfer.BufferTuner(row, CLASSES, initial=MiB, first_tried=slot) for slot, row in enumerate(shared)
     ]
     optimiser = transfer.Optimiser(shared, shared[0], CLASSES, b"")
-    assert shared[0].read(metrics.OPTIMAL_BUFFER) == 2 * MiB
+    assert shared[0].read(catalogue.OPTIMAL_BUFFER) == 2 * MiB
     assert optimiser.rank() is None  # nothing has been weighed yet
     for tuner in sites:
         upload(tuner, LONG)
     kept = optimiser.rank()
     assert kept is not None
-    assert shared[0].read(metrics.OPTIMAL_BUFFER) == 512 * KiB
-    assert shared[0].read(metrics.BUFFER_CHANGES["site"]) == 1
+    assert shared[0].read(catalogue.OPTIMAL_BUFFER) == 512 * KiB
+    assert shared[0].read(catalogue.BUFFER_CHANGES["site"]) == 1
     assert optimiser.rank() is None  # nor anything since
     for tuner in sites:
-        tuner.learn(shared[0].read(metrics.OPTIMAL_BUFFER))
+        tuner.learn(shared[0].read(catalogue.OPTIMAL_BUFFER))
         upload(tuner, TRIED_EVERY)
         assert upload(tuner, LONG)[512 * KiB] >= LONG * (1 - 1 / TRIED_EVERY)
     again = rows(1)
     transfer.Optimiser(again, again[0], CLASSES, kept)
-    assert again[0].read(metrics.OPTIMAL_BUFFER) == 512 * KiB
+    assert again[0].read(catalogue.OPTIMAL_BUFFER) == 512 * KiB
 
 
 def test_a_single_class_is_not_ranked() -> None:
@@ -92,7 +93,7 @@ def test_a_single_class_is_not_ranked() -> None:
     optimiser = transfer.Optimiser([row], row, only, b"")
     upload(transfer.BufferTuner(row, only, initial=MiB), LONG)
     assert optimiser.rank() is None
-    assert row.read(metrics.OPTIMAL_BUFFER) == 256 * KiB
+    assert row.read(catalogue.OPTIMAL_BUFFER) == 256 * KiB
 
 
 def test_nothing_heard_changes_nothing() -> None:

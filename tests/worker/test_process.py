@@ -13,6 +13,7 @@ from process_state import restored
 from worker.parts import settings_of
 
 from hmacfs import ipc, metrics, worker
+from hmacfs.metrics import catalogue
 from hmacfs.worker import process
 from hmacfs.worker.build import FILES_PER_CONNECTION, RESERVED_FILES, connection_limit, descriptors
 from hmacfs.worker.messages import Barred, Drain, Ready, Reload, WorkerConfig
@@ -92,9 +93,9 @@ def test_a_worker_serves_and_ends_when_it_is_told(tmp_path: Path, log: Path, slo
     settings = settings_of(tmp_path, rest=f'file = "{log}"\n')
     started = Started(settings, slot=slot)
     assert started.run(Reload(settings, 4), Drain(20.0)) == (0, [Ready(3), Ready(4)])
-    assert started.row.read(metrics.WORKER_STARTS) == 1
-    assert started.row.read(metrics.HEARTBEAT_MS) > 0
-    assert all(started.row.read(column) for column in metrics.INDEX_INODES)
+    assert started.row.read(catalogue.WORKER_STARTS) == 1
+    assert started.row.read(catalogue.HEARTBEAT_MS) > 0
+    assert all(started.row.read(column) for column in catalogue.INDEX_INODES)
     assert '"error"' not in log.read_text()
     started.close()
 

@@ -8,6 +8,7 @@ import pytest
 from worker.parts import NotedLog
 
 from hmacfs import metrics
+from hmacfs.metrics import catalogue
 from hmacfs.model import Dependency
 from hmacfs.worker.messages import Barred
 from hmacfs.worker.storage_events import DENIAL_S, StorageEvents
@@ -38,7 +39,7 @@ def test_files_denied_are_one_line_from_time_to_time_and_all_are_counted(listeni
         ("warn", "file-denied", {"path": f"/srv/{key}", "error": f"why {key}", "more": more})
         for key, more in (("a", 0), ("d", 2), ("e", 0))
     ]
-    assert listening.row.read(metrics.DENIED_FILES) == 5
+    assert listening.row.read(catalogue.DENIED_FILES) == 5
 
 
 @pytest.mark.parametrize("dependency", Dependency)
@@ -49,7 +50,7 @@ def test_a_breaker_is_counted_when_it_opens(listening: Listening, dependency: De
         ("error", "breaker-opened", {"dependency": dependency.value, "error": "EIO"}),
         ("info", "breaker-closed", {"dependency": dependency.value}),
     ]
-    assert {one: listening.row.read(metrics.BREAKER_OPENED[one]) for one in Dependency} == {
+    assert {one: listening.row.read(catalogue.BREAKER_OPENED[one]) for one in Dependency} == {
         one: int(one is dependency) for one in Dependency
     }
 
@@ -59,9 +60,9 @@ def test_uploads_refused_and_taken_again_reach_log_gauge_supervisor_and_worker(l
     listening.events.on_barred("")  # while the store is opened nothing is resumed
     listening.events.resumed = lambda: resumed.append("resumed")
     listening.events.on_barred("the index is gone")
-    assert (resumed, listening.row.read(metrics.UPLOADS_BARRED)) == ([], 1)
+    assert (resumed, listening.row.read(catalogue.UPLOADS_BARRED)) == ([], 1)
     listening.events.on_barred("")
-    assert (resumed, listening.row.read(metrics.UPLOADS_BARRED)) == (["resumed"], 0)
+    assert (resumed, listening.row.read(catalogue.UPLOADS_BARRED)) == (["resumed"], 0)
     assert listening.sent == [Barred(""), Barred("the index is gone"), Barred("")]
     assert listening.log.events[1:] == [
         ("error", "uploads-barred", {"error": "the index is gone"}),

@@ -8,6 +8,7 @@ import pytest
 from worker.parts import FakeStore, NotedLog
 
 from hmacfs import metrics
+from hmacfs.metrics import catalogue
 from hmacfs.store.reconcile import Reconciled
 from hmacfs.store.sweep import Swept
 from hmacfs.worker.upkeep import ATTEND_S, BARRED_S, Upkeep
@@ -51,7 +52,7 @@ def test_a_sweep_tells_what_it_removed(
     kept = Kept(sweep=swept, sweep_sessions=dropped)
     loop.run_until_complete(kept.upkeep.sweep())
     assert kept.log.events == lines
-    assert (kept.row.read(metrics.EXPIRED_FILES), kept.row.read(metrics.EXPIRED_UPLOADS)) == counted
+    assert (kept.row.read(catalogue.EXPIRED_FILES), kept.row.read(catalogue.EXPIRED_UPLOADS)) == counted
 
 
 RECONCILED = [
@@ -83,7 +84,7 @@ def test_the_supervisor_sees_which_files_are_open(
     kept = Kept()
     kept.store.open_inodes = inodes
     loop.run_until_complete(kept.upkeep.attend())
-    assert tuple(kept.row.read(column) for column in metrics.INDEX_INODES) == shown
+    assert tuple(kept.row.read(column) for column in catalogue.INDEX_INODES) == shown
 
 
 def test_a_storage_at_fault_is_looked_at_more_often() -> None:

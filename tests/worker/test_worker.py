@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from worker.parts import FakeConnection, settings_of
 
-from hmacfs import metrics
 from hmacfs.connection import clients
+from hmacfs.metrics import catalogue
 from hmacfs.model import Dependency, Lookalike
 from hmacfs.store import Rules
 from hmacfs.store.sweep import Swept
@@ -70,13 +70,13 @@ def test_a_tick_does_the_same_each_time_and_sets_the_next_one_first(bench: Make)
 def test_the_heartbeat_and_the_lag_are_those_of_the_loop(bench: Make) -> None:
     one = bench()
     one.begin()
-    assert one.row.read(metrics.HEARTBEAT_MS) == int(one.loop.now * 1000)
-    before = one.row.read(metrics.LOOP_LAG.sum)
+    assert one.row.read(catalogue.HEARTBEAT_MS) == int(one.loop.now * 1000)
+    before = one.row.read(catalogue.LOOP_LAG.sum)
     one.loop.advance(TICK_S)
-    assert one.row.read(metrics.LOOP_LAG.sum) == before
+    assert one.row.read(catalogue.LOOP_LAG.sum) == before
     one.loop.advance(TICK_S + 2.0)
-    assert one.row.read(metrics.HEARTBEAT_MS) == int(one.loop.now * 1000)
-    lag_s = (one.row.read(metrics.LOOP_LAG.sum) - before) / metrics.LOOP_LAG.scale
+    assert one.row.read(catalogue.HEARTBEAT_MS) == int(one.loop.now * 1000)
+    lag_s = (one.row.read(catalogue.LOOP_LAG.sum) - before) / catalogue.LOOP_LAG.scale
     assert lag_s == pytest.approx(2.0, rel=0.01)
 
 
@@ -106,7 +106,7 @@ def test_a_fault_without_an_exception_is_told_by_its_words(bench: Make) -> None:
 def test_gauges_follow_the_store_the_log_and_the_first_worker(bench: Make) -> None:
     one = bench(slot=1)
     one.begin()
-    one.first_row.set(metrics.OPTIMAL_BUFFER, 65536)
+    one.first_row.set(catalogue.OPTIMAL_BUFFER, 65536)
     dependency = next(iter(Dependency))
     one.store.refused.add(dependency)
     one.log.dropped = 3
@@ -114,8 +114,8 @@ def test_gauges_follow_the_store_the_log_and_the_first_worker(bench: Make) -> No
     one.log.dropped = 5
     one.loop.advance(TICK_S)
     assert one.learnt[-1] == 65536
-    assert one.row.read(metrics.LOG_DROPPED_LINES) == 5
-    assert {each: one.row.read(metrics.BREAKER_OPEN[each]) for each in Dependency} == {
+    assert one.row.read(catalogue.LOG_DROPPED_LINES) == 5
+    assert {each: one.row.read(catalogue.BREAKER_OPEN[each]) for each in Dependency} == {
         each: int(each is dependency) for each in Dependency
     }
 

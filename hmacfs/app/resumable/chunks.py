@@ -43,7 +43,7 @@ class GoChunkedUploads:
 
     async def answer(self, head: Head, link: UploadConnection) -> Reply:
         """Answer a request to one of the two doors. Raises Refused."""
-        ask = resume.read(resume.UploadProtocol.CHUNKED, head)
+        ask = chunked.read(head)
         if ask.act is Action.CREATE:
             return await self._create(ask, head, link)
         allowed = _whoever_shows(auth.fingerprint(head))
@@ -75,7 +75,7 @@ class GoChunkedUploads:
         found = await engine.sessions.status(name, _whoever_shows(terms.owner))
         if not length:
             found = await self._finish(ask, name, found, _whoever_shows(terms.owner))
-        return resume.created(ask, engine.state(found), name, self._limits(found))
+        return chunked.created(ask, engine.state(found), name, self._limits(found))
 
     async def _chunk(self, ask: UploadRequest, head: Head, link: UploadConnection, allowed: Allowed) -> Reply:
         sessions = self._engine.sessions
@@ -99,7 +99,7 @@ class GoChunkedUploads:
             found = await sessions.keep_chunk(writing)
             self._engine.count(span.length)
         found = await self._finish(ask, ask.session, found, allowed)
-        return resume.appended(ask, self._state(found), self._limits(found))
+        return chunked.appended(ask, self._state(found), self._limits(found))
 
     async def _finish(self, ask: UploadRequest, name: str, found: Found, allowed: Allowed) -> Found:
         """Publish the file if all chunks are there; give what then stands."""
@@ -147,7 +147,7 @@ class GoChunkedUploads:
             raise Refused(errors.NOT_FOUND)
         # Whoever brought the last chunk may have been killed, or the power been cut before that was noted.
         found = await self._finish(ask, ask.session, found, allowed)
-        return resume.told(ask, self._state(found), self._limits(found))
+        return chunked.told(ask, self._state(found), self._limits(found))
 
     def _state(self, found: Found) -> UploadState:
         """Return what is stored: of an upload in any order, all chunks that are there."""

@@ -3,73 +3,57 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from hmacfs import resume
-from hmacfs.app import routing
 from hmacfs.app.resumable.chunks import GoChunkedUploads
 from hmacfs.app.resumable.engine import Engine
 from hmacfs.app.resumable.slots import SALVAGED, Slots
 from hmacfs.app.resumable.tus_endpoint import TusEndpoint
+from hmacfs.app.routing import Resource
 from hmacfs.errors import Refused
-from hmacfs.resume import UploadProtocol, chunked
+from hmacfs.resume import UploadProtocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
 
-    from hmacfs import metrics
+    from hmacfs.app.context import AppContext
     from hmacfs.app.resumable.active import ActiveUpload, ActiveUploads
     from hmacfs.app.resumable.engine import UploadConnection
     from hmacfs.app.resumable.slots import Whole
-    from hmacfs.config.settings import Settings
-    from hmacfs.model import Endpoint, Grant, Head, Reply, Slot
-    from hmacfs.store import Part, Store
-
-_CHUNKED: Final = frozenset({chunked.UPLOAD, chunked.STATUS})
+    from hmacfs.app.routing import Route
+    from hmacfs.model import Grant, Head, Reply, Slot
+    from hmacfs.store import Part
 
 
 class Resumable:
     """The resumable uploads of one configuration over one store."""
 
-    def __init__(  # noqa: PLR0913 - what a configuration is served with
-        self,
-        settings: Settings,
-        endpoints: tuple[Endpoint, ...],
-        store: Store,
-        row: metrics.CounterRow,
-        now: Callable[[], float],
-        *,
-        underway: ActiveUploads,
-        whole: Whole,
-    ) -> None:
-        """Serve `endpoints`, ordered as by `places.by_length`; `now` is the wall clock.
+    def __init__(self, context: AppContext, underway: ActiveUploads, whole: Whole) -> None:
+        """Serve all upload languages that the configuration permits.
 
         Plain PUTs that may be taken over are among those `underway`; `whole` stores a file of one request.
         """
-        self._endpoints = endpoints
-        self._engine = engine = Engine(settings, store, row, now)
-        uploads = settings.uploads
+        self._engine = engine = Engine(context)
+        uploads, streaming = context.settings.uploads, context.settings.streaming
         self._plain = Slots(engine, underway, whole)
         self._slots = self._plain if uploads.resumable_uploads_enabled else None
-        self._joins = settings.streaming.connection_multiplexing
-        self._collection = TusEndpoint(engine, endpoints, joins=self._joins)
-        self._chunks = None
-        if uploads.chunked_uploads_enabled:
-            self._chunks = GoChunkedUploads(
-                engine, endpoints, concurrent=self._joins and uploads.concurrent_chunk_uploads
-            )
+        self._joins = streaming.connection_multiplexing
+        self._tus = TusEndpoint(engine, joins=self._joins)
+        concurrent = self._joins and uploads.concurrent_chunk_uploads
+        self._chunks = GoChunkedUploads(engine, context.router.endpoints, concurrent=concurrent)
 
-    def answer(self, head: Head, link: UploadConnection) -> Coroutine[None, None, Reply] | None:
+    def answer(self, head: Head, link: UploadConnection, route: Route) -> Coroutine[None, None, Reply] | None:
         """Return a coroutine that answers, or None for an ordinary request. Raises Refused NOT_FOUND."""
-        if (found := self._collection.find(head.path)) is not None:
-            endpoint, name = found
+        if route.resource is Resource.TUS:
+            assert route.endpoint is not None
             if head.method == "GET":
-                return self._collection.lead(endpoint, name)
-            return self._collection.answer(head, link, endpoint, name)
-        if self._chunks is not None and head.path in _CHUNKED:
+                return self._tus.lead(route.endpoint, route.upload)
+            return self._tus.answer(head, link, route.endpoint, route.upload)
+        if route.resource is Resource.CHUNKS:
             return self._chunks.answer(head, link)
         if self._slots is not None and (protocol := resume.detect(head)) is not None:
-            return self._slots.answer(protocol, head, link, routing.find(head.path, self._endpoints))
+            return self._slots.answer(protocol, head, link, route.file())
         return None
 
     def unfinished(
@@ -82,9 +66,9 @@ class Resumable:
             return None
         return self._slots.answer(UploadProtocol.IETF, head, link, slot)
 
-    def options(self, head: Head) -> list[tuple[str, str]]:
+    def options(self, route: Route) -> list[tuple[str, str]]:
         """Return what OPTIONS says of resumable uploads."""
-        if self._slots is None and self._collection.find(head.path) is None:
+        if self._slots is None and route.resource is not Resource.TUS:
             return []
         return resume.options(self._engine.limits(), joins=self._joins)
 

@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from blake3 import blake3
 
-from hmacfs import errors, metrics, resume, transfer
+from hmacfs import errors, resume, transfer
 from hmacfs.errors import Refused
+from hmacfs.http import digests
+from hmacfs.metrics import catalogue
 from hmacfs.model import Facts
 from hmacfs.policy import buffers, chunks, profiles
-from hmacfs.resume import Action, UploadLimits, UploadRequest, UploadState, structured, tus
+from hmacfs.resume import Action, UploadLimits, UploadRequest, UploadState, tus
 from hmacfs.store.sessions import Found, IncomingRange
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hmacfs.config.settings import Settings
+    from hmacfs.app.context import AppContext
     from hmacfs.model import Head, Reply, Slot
-    from hmacfs.store import Store
     from hmacfs.store.sessions import Allowed, UploadInfo, WriteLease
 
 
@@ -66,6 +67,16 @@ class UploadTarget:
     """Gives the URL of the file in the end, where the client does not know that already."""
 
 
+@dataclass(slots=True, kw_only=True)
+class UploadExchange:
+    """One request of a resumable upload that is being answered."""
+
+    ask: UploadRequest
+    head: Head
+    link: UploadConnection
+    target: UploadTarget
+
+
 def whole_digests(ask: UploadRequest) -> tuple[tuple[str, str], ...]:
     """Return what the whole file must digest to, as `UploadInfo.digests` has it."""
     return tuple((sum_.algorithm, sum_.value.hex()) for sum_ in ask.checksums if sum_.whole)
@@ -74,16 +85,15 @@ def whole_digests(ask: UploadRequest) -> tuple[tuple[str, str], ...]:
 class Engine:
     """One configuration's resumable uploads over one store."""
 
-    def __init__(
-        self, settings: Settings, store: Store, row: metrics.CounterRow, now: Callable[[], float]
-    ) -> None:
-        """Keep unfinished uploads in `store`, count in `row`; `now` is the wall clock."""
-        self.store = store
-        self.sessions = store.sessions
-        self.now = now
+    def __init__(self, context: AppContext) -> None:
+        """Keep unfinished uploads in the store of `context`."""
+        settings = context.settings
+        self.store = context.store
+        self.sessions = context.store.sessions
+        self.now = context.now
         self.most = settings.server.max_upload_size
         """Bytes of a file at most."""
-        self._row = row
+        self._row = context.row
         performance = settings.performance
         rules = profiles.chunk_rules(
             intelligent=performance.intelligent_chunking,
@@ -141,64 +151,50 @@ class Engine:
                 await self.finish(ask, writing, target, None)
             found = found._replace(complete=True)
         state = self.state(found)
-        reply = resume.told(ask, state, self.limits(found.terms.most))
+        reply = resume.LANGUAGES[ask.protocol].told(ask, state, self.limits(found.terms.most))
         if found.complete:
             reply.fields += await self.digest(ask, target.slot(found.terms))
         return self.concluded(reply, state, target, found.terms)
 
-    async def create(  # noqa: PLR0913, PLR0917 - a request, and what it begins
-        self,
-        ask: UploadRequest,
-        head: Head,
-        link: UploadConnection,
-        target: UploadTarget,
-        terms: UploadInfo,
-        length: int | None,
-    ) -> Reply:
+    async def create(self, exchange: UploadExchange, terms: UploadInfo, length: int | None) -> Reply:
         """Begin an upload, in place of any of its name, and take what the request brings of it.
 
         Raises Refused as `append`, EXISTS, TOO_MANY_UPLOADS, BUSY.
         """
+        ask, head, target = exchange.ask, exchange.head, exchange.target
         self._check(ask, head, Found(terms, 0, length, complete=False, used_s=self.now()))
         if ask.act is Action.CREATE and not head.has_body and ask.ends is None and length != 0:
             found = await self.sessions.renew(target.name, terms, length)
-            link.authorize(ask.protocol)
-            return resume.created(ask, self.state(found), target.location, self.limits(terms.most))
+            exchange.link.authorize(ask.protocol)
+            return resume.LANGUAGES[ask.protocol].created(
+                ask, self.state(found), target.location, self.limits(terms.most)
+            )
         with await self.sessions.replace(target.name, terms, length, head.length or 0) as writing:
-            return await self._take(ask, head, link, target, writing, created=ask.act is Action.CREATE)
+            return await self._take(exchange, writing, created=ask.act is Action.CREATE)
 
-    async def append(
-        self, ask: UploadRequest, head: Head, link: UploadConnection, target: UploadTarget
-    ) -> Reply:
+    async def append(self, exchange: UploadExchange) -> Reply:
         """Take the body of a request and finish the file if it is whole with it.
 
         Raises Refused: what the languages say about offsets, lengths and digests, UPLOAD_TAKEN_OVER, and
         whatever breaks a body; what has come of that stays.
         """
+        ask, head, target = exchange.ask, exchange.head, exchange.target
         with await self.sessions.resume(
             target.name,
             target.allowed,
             lambda found: self._check(ask, head, found),
             IncomingRange(ask.offset, ask.length, head.length or 0),
         ) as writing:
-            return await self._take(ask, head, link, target, writing)
+            return await self._take(exchange, writing)
 
-    async def _take(  # noqa: PLR0913 - a request, and where its body goes
-        self,
-        ask: UploadRequest,
-        head: Head,
-        link: UploadConnection,
-        target: UploadTarget,
-        writing: WriteLease,
-        *,
-        created: bool = False,
-    ) -> Reply:
+    async def _take(self, exchange: UploadExchange, writing: WriteLease, *, created: bool = False) -> Reply:
+        ask, link, target = exchange.ask, exchange.link, exchange.target
         link.authorize(ask.protocol)
         limits = self.limits(writing.found.terms.most)
         if created and (interim := resume.interim(ask, target.location, None, limits)) is not None:
             link.send_interim(interim)
         try:
-            digest = await self._receive(ask, head, link, writing)
+            digest = await self._receive(ask, exchange.head, link, writing)
         except Refused as refused:
             await self.sessions.release_reservation(writing)
             if refused.refusal is errors.SIZE_MISMATCH and writing.found.length is not None:
@@ -214,15 +210,17 @@ class Engine:
         else:
             await self.finish(ask, writing, target, digest)
             state = self.state(writing.found, complete=True)
+        language = resume.LANGUAGES[ask.protocol]
         if created:
-            reply = resume.created(ask, state, target.location, limits)
+            reply = language.created(ask, state, target.location, limits)
         else:
-            reply = resume.appended(ask, state, limits)
+            reply = language.appended(ask, state, limits)
         return self.concluded(reply, state, target, writing.found.terms)
 
     async def digest(self, ask: UploadRequest, slot: Slot) -> list[tuple[str, str]]:
         """Return Repr-Digest of a file that stands, to whom wants it. Raises Refused BUSY."""
-        return structured.repr_digest(await self.store.sha256_of(slot.key)) if ask.wants_sha256 else []
+        sha256 = await self.store.sha256_of(slot.key) if ask.wants_sha256 else None
+        return [] if sha256 is None else [("Repr-Digest", digests.write(sha256))]
 
     @staticmethod
     def concluded(reply: Reply, state: UploadState, target: UploadTarget, terms: UploadInfo) -> Reply:
@@ -259,8 +257,8 @@ class Engine:
         await self.sessions.publish(
             writing, target.slot(found.terms), digest, None if sha256 is None else bytes.fromhex(sha256)
         )
-        self._row.observe(metrics.COMMIT_SECONDS, time.monotonic() - began)
-        self._row.add(metrics.UPLOADS[ask.protocol])
+        self._row.observe(catalogue.COMMIT_SECONDS, time.monotonic() - began)
+        self._row.add(catalogue.UPLOADS[ask.protocol])
 
     def _check(self, ask: UploadRequest, head: Head, found: Found) -> None:
         """Refuse a body that does not belong where the upload goes on."""
@@ -291,14 +289,14 @@ class Engine:
             return None
         sent = [checksum for checksum in ask.checksums if not checksum.whole]
         algorithms = {checksum.algorithm for checksum in sent}
-        digests: dict[str, Any] = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
+        running: dict[str, Any] = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
         if ask.trailer:
-            digests = {name: hashlib.new(name, usedforsecurity=False) for name in tus.ALGORITHMS}
+            running = {name: hashlib.new(name, usedforsecurity=False) for name in tus.ALGORITHMS}
         alone = found.offset == 0 and (ask.ends or head.length == found.length)
         if alone:
-            digests[_BLAKE3] = blake3()
+            running[_BLAKE3] = blake3()
         sink = transfer.SharedSink(
-            writing, _limit(ask, found), start=found.offset, digests=[*digests.values()]
+            writing, _limit(ask, found), start=found.offset, digests=[*running.values()]
         )
         checked = bool(sent) or ask.trailer
         if checked:  # of a body that breaks off nothing tells whether it is right
@@ -309,18 +307,18 @@ class Engine:
         if ask.trailer:
             sent.append(tus.checksum(link.trailer))
         for checksum in sent:
-            if not hmac.compare_digest(digests[checksum.algorithm].digest(), checksum.value):
+            if not hmac.compare_digest(running[checksum.algorithm].digest(), checksum.value):
                 await self.sessions.discard_unverified(writing)
                 raise resume.checksum_wrong(ask)
         if checked:
             await self.sessions.confirm(writing)
         self.count(sink.moved - found.offset)
         writing.found = found._replace(offset=sink.moved)
-        return digests[_BLAKE3].digest() if alone else None
+        return running[_BLAKE3].digest() if alone else None
 
     def count(self, size: int) -> None:
         """Count a request that has brought `size` bytes of an upload."""
-        self._row.observe(metrics.CHUNK_UPLOAD_SIZE, size)
+        self._row.observe(catalogue.CHUNK_UPLOAD_SIZE, size)
 
 
 _BLAKE3: Final = "blake3"

@@ -14,10 +14,11 @@ import hashlib
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from hmacfs import auth, errors, resume
-from hmacfs.app.resumable.engine import UploadTarget, whole_digests
+from hmacfs.app.resumable.engine import UploadExchange, UploadTarget, whole_digests
 from hmacfs.errors import Refused
+from hmacfs.http import digests
 from hmacfs.http import target as targets
-from hmacfs.resume import Action, UploadProtocol, UploadRequest, UploadState, metadata, structured
+from hmacfs.resume import Action, UploadProtocol, UploadRequest, UploadState, metadata
 from hmacfs.store.sessions import UploadInfo
 
 if TYPE_CHECKING:
@@ -53,25 +54,26 @@ class Slots:
 
     async def answer(self, protocol: UploadProtocol, head: Head, link: UploadConnection, slot: Slot) -> Reply:
         """Answer a request in one of the languages. Raises Refused."""
-        ask = resume.read(protocol, head)
+        ask = resume.LANGUAGES[protocol].read(head)
         head = await self._engine.settle(ask, head, link)
         target = self._target(head, slot)
+        exchange = UploadExchange(ask=ask, head=head, link=link, target=target)
         if ask.act is Action.CREATE or (
             ask.act is Action.APPEND and protocol is UploadProtocol.RANGE and ask.offset == 0
         ):
-            return await self._create(ask, head, link, slot, target)
+            return await self._create(exchange, slot)
         await self._take_over(head, slot, target)
         if ask.act is Action.STATUS:
             return await self._tell(ask, slot, target)
         if ask.act is Action.CANCEL:
             return await self._cancel(ask, link, slot, target)
         try:
-            return await self._engine.append(ask, head, link, target)
+            return await self._engine.append(exchange)
         except Refused as refused:
             if refused.refusal is not errors.NOT_FOUND or ask.offset:
                 raise
         # Nothing was begun, and this is the beginning: the token then says whether it may be.
-        return await self._create(ask, head, link, slot, target)
+        return await self._create(exchange, slot)
 
     def hold(self, head: Head, link: UploadConnection, slot: Slot, grant: Grant, part: Part) -> ActiveUpload:
         """Let the owner of a plain PUT that is coming take it over, until it is released."""
@@ -117,15 +119,14 @@ class Slots:
         if (size := await self._engine.store.size_of(slot.key)) is None:
             return await self._engine.status(ask, target)
         state = UploadState(offset=size, length=size, complete=True, expires=0)
-        reply = resume.told(ask, state, self._engine.limits())
+        reply = resume.LANGUAGES[ask.protocol].told(ask, state, self._engine.limits())
         reply.fields += await self._engine.digest(ask, slot)
         return reply
 
-    async def _create(
-        self, ask: UploadRequest, head: Head, link: UploadConnection, slot: Slot, target: UploadTarget
-    ) -> Reply:
+    async def _create(self, exchange: UploadExchange, slot: Slot) -> Reply:
         """Begin an upload, from its beginning even if one was under way."""
         engine, grant = self._engine, None
+        ask, head = exchange.ask, exchange.head
         try:
             grant = auth.upload(_as_put(head, ask), slot, now=engine.now())
         except Refused as refused:
@@ -134,25 +135,23 @@ class Slots:
         length = ask.length if grant is None or ask.length is not None else grant.size
         if grant is None or (length is None and head.chunked and ask.ends):
             # Nothing tells how long the file is but its end, so there is nothing to go on with before that.
-            return await self._put(ask, head, link, slot, grant)
+            return await self._put(exchange, slot, grant)
         if length is None:
             raise Refused(errors.LENGTH_REQUIRED)
         all_comes = ask.ends or length in {head.body_length, ask.body}
         if all_comes and await engine.store.size_of(slot.key) is not None:
-            return await self._put(ask, head, link, slot, grant)  # perhaps the same once more
+            return await self._put(exchange, slot, grant)  # perhaps the same once more
         if length > engine.most:
             raise resume.too_large(ask, engine.limits())
         terms = self._terms(head, slot, grant, ask, length)
-        return await engine.create(ask, head, link, target, terms, length)
+        return await engine.create(exchange, terms, length)
 
-    async def _put(
-        self, ask: UploadRequest, head: Head, link: UploadConnection, slot: Slot, grant: Grant | None
-    ) -> Reply:
+    async def _put(self, exchange: UploadExchange, slot: Slot, grant: Grant | None) -> Reply:
         """Store a whole file as a plain PUT does, and answer in the language of the request."""
-        reply = await self._whole(head, link, slot, grant)
+        reply = await self._whole(exchange.head, exchange.link, slot, grant)
         size = await self._engine.store.size_of(slot.key) or 0
-        reply.fields += resume.finished_fields(
-            ask, UploadState(offset=size, length=size, complete=True, expires=0)
+        reply.fields += resume.LANGUAGES[exchange.ask.protocol].finished_fields(
+            exchange.ask, UploadState(offset=size, length=size, complete=True, expires=0)
         )
         return reply
 
@@ -165,10 +164,10 @@ class Slots:
         if stands or (await engine.sessions.drop(target.name, target.allowed)).complete:
             raise Refused(errors.EXISTS, "the upload is complete, and its file stays")
         link.authorize(ask.protocol)
-        return resume.cancelled(ask)
+        return resume.LANGUAGES[ask.protocol].cancelled(ask)
 
     def _terms_of_put(self, head: Head, slot: Slot, grant: Grant, length: int) -> UploadInfo:
-        told = structured.digests(head.fields.get(b"repr-digest"), whole=True)
+        told = digests.read(head.fields.get(b"repr-digest"), whole=True)
         return self._terms(
             head,
             slot,

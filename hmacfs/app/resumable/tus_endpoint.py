@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 import secrets
 from typing import TYPE_CHECKING, Final
 
 from hmacfs import auth, errors, resume
 from hmacfs.app import routing
-from hmacfs.app.resumable.engine import UploadTarget, whole_digests
+from hmacfs.app.resumable.engine import UploadExchange, UploadTarget, whole_digests
 from hmacfs.app.resumable.slots import sent_type
 from hmacfs.errors import Refused
 from hmacfs.http import disposition
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 NAMELESS: Final = "upload"
 """Name of a file for which neither token nor client has one."""
-_ID: Final = re.compile(r"[0-9a-f]{32}")
 _ID_BYTES: Final = 16
 PARTS: Final = 256
 """Most uploads that are joined: each takes two descriptors meanwhile."""
@@ -39,27 +37,10 @@ PARTS: Final = 256
 class TusEndpoint:
     """The endpoints whose prefix takes uploads."""
 
-    def __init__(self, engine: Engine, endpoints: tuple[Endpoint, ...], *, joins: bool) -> None:
-        """Serve those of `endpoints`, ordered as by `places.by_length`, that name the protocol.
-
-        `joins`: partial uploads may be begun, and joined.
-        """
+    def __init__(self, engine: Engine, *, joins: bool) -> None:
+        """Let `engine` move the bytes; `joins`: partial uploads may be begun, and joined."""
         self._engine = engine
         self._joins = joins
-        self._endpoints = endpoints
-        self._serves = any(auth.TUS in endpoint.protocols for endpoint in endpoints)
-
-    def find(self, path: str) -> tuple[Endpoint, str] | None:
-        """Return endpoint and id ("" for the collection itself) of a path; None if it is neither."""
-        if not self._serves:
-            return None
-        for endpoint in self._endpoints:
-            if path.startswith(endpoint.prefix):
-                rest = path[len(endpoint.prefix) :]
-                if auth.TUS in endpoint.protocols and (not rest or _ID.fullmatch(rest)):
-                    return endpoint, rest
-                return None
-        return None
 
     async def answer(self, head: Head, link: UploadConnection, endpoint: Endpoint, name: str) -> Reply:
         """Answer any request but GET and OPTIONS. Raises Refused."""
@@ -68,7 +49,7 @@ class TusEndpoint:
             UploadProtocol.TUS if head.method == "POST" else UploadProtocol.IETF
         )
         held = auth.uploader(head, endpoint, now=self._engine.now())
-        ask = resume.read(protocol, head)
+        ask = resume.LANGUAGES[protocol].read(head)
         if (ask.act is Action.CREATE) == bool(name) or protocol in {
             UploadProtocol.RANGE,
             UploadProtocol.CHUNKED,
@@ -82,7 +63,7 @@ class TusEndpoint:
             return await self._engine.status(ask, target)
         if ask.act is Action.CANCEL:
             return await self._cancel(ask, link, target)
-        return await self._engine.append(ask, head, link, target)
+        return await self._engine.append(UploadExchange(ask=ask, head=head, link=link, target=target))
 
     async def lead(self, endpoint: Endpoint, name: str) -> Reply:
         """Answer GET of an upload: where its file is, if that is whole. Raises Refused NOT_FOUND."""
@@ -129,7 +110,8 @@ class TusEndpoint:
         target = self._target(head, endpoint, name, held)
         if names:
             return await self._join(ask, link, target, terms, names)
-        return await engine.create(ask, head, link, target, terms, ask.length)
+        exchange = UploadExchange(ask=ask, head=head, link=link, target=target)
+        return await engine.create(exchange, terms, ask.length)
 
     async def _join(
         self,
@@ -173,7 +155,9 @@ class TusEndpoint:
         for name in () if parts else names:
             with contextlib.suppress(Refused):
                 await sessions.drop(name, allowed)
-        reply = resume.created(ask, state, target.location, self._engine.limits(terms.most))
+        reply = resume.LANGUAGES[ask.protocol].created(
+            ask, state, target.location, self._engine.limits(terms.most)
+        )
         return self._engine.concluded(reply, state, target, terms)
 
     async def _hold(
@@ -210,7 +194,7 @@ class TusEndpoint:
         link.authorize(ask.protocol)
         if found.complete:
             await self._engine.store.remove(target.slot(found.terms))
-        return resume.cancelled(ask)
+        return resume.LANGUAGES[ask.protocol].cancelled(ask)
 
     def _target(self, head: Head, endpoint: Endpoint, name: str, held: Pass) -> UploadTarget:
         owner = _owner(endpoint, held)
@@ -244,7 +228,7 @@ def _part(part: str) -> str:
     What stands before it a proxy may have changed, and whose upload it is does not depend on that.
     """
     name = part.partition("?")[0].partition("#")[0].rpartition("/")[2]
-    if not _ID.fullmatch(name):
+    if not routing.UPLOAD_ID.fullmatch(name):
         raise Refused(errors.UPLOAD_PARTS)
     return name
 

@@ -1,4 +1,4 @@
-"""The reference of the log, made of its tables: `python -m hmacfs.log.reference >docs/logs.md`."""
+"""The page docs/logs.md, made of the tables of the log: `python -m tools.logs_reference >docs/logs.md`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 OPENING: Final = r"""# Logs
 
-Written by `python -m hmacfs.log.reference`; change `hmacfs/log/events.py`, not this file.
+Written by `python -m tools.logs_reference`; change `hmacfs/log/events.py`, not this file.
 
 One line per request and per event, on standard error or in the file that `[logging] file` names, in
 logfmt or, with `format = "json"`, one JSON object per line. Each line begins with `ts` (UTC,

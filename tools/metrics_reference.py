@@ -1,6 +1,6 @@
 """The reference of metrics, made of the table of columns.
 
-Written with `python -m hmacfs.metrics.reference >docs/metrics.md`.
+Written with `python -m tools.metrics_reference >docs/metrics.md`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 OPENING: Final = """# Metrics
 
-Written by `python -m hmacfs.metrics.reference`; change `hmacfs/metrics/catalogue.py`, not this file.
+Written by `python -m tools.metrics_reference`; change `hmacfs/metrics/catalogue.py`, not this file.
 
 `GET /metrics` on the address of `[metrics] listen_address` gives these in Prometheus' text format, or in
 OpenMetrics if the `Accept` field asks for it. Every number is the sum of all workers. Counters and histograms

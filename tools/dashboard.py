@@ -1,6 +1,6 @@
 """The dashboard for Grafana 10 and later, made of the table of columns.
 
-Written with `python -m hmacfs.metrics.dashboard >deploy/grafana/hmacfs.json`. A panel's words are the help
+Written with `python -m tools.dashboard >deploy/grafana/hmacfs.json`. A panel's words are the help
 texts of its metrics, and its unit is theirs. Knows Grafana's classic JSON model, and no server.
 """
 
@@ -254,7 +254,7 @@ def _dashboard() -> dict[str, Any]:
     return {
         "uid": "hmacfs",
         "title": "hmacfs",
-        "description": "Uploads and downloads of hmacfs. Made by python -m hmacfs.metrics.dashboard.",
+        "description": "Uploads and downloads of hmacfs. Made by python -m tools.dashboard.",
         "tags": ["hmacfs"],
         "schemaVersion": SCHEMA_VERSION,
         "editable": True,

@@ -11,7 +11,7 @@ from hmacfs.config.render import cell
 _PREAMBLE: Final = """\
 # Coming from the Go server: its configuration
 
-<!-- Made by: python -m hmacfs.config.go_reference > docs/go-server.md (a test compares) -->
+<!-- Made by: python -m tools.go_server_reference > docs/go-server.md (a test compares) -->
 
 `hmacfs serve --config THEIR.toml` runs with a configuration of the Go hmac-file-server as it is, also with
 one that began as one of its published templates; only the secret must be a real one. `hmacfs check-config

@@ -11,7 +11,7 @@ from hmacfs.client import options
 OPENING: Final = """\
 # The client
 
-<!-- Made by: python -m hmacfs.client.reference > docs/client.md (a test compares) -->
+<!-- Made by: python -m tools.client_reference > docs/client.md (a test compares) -->
 
 `hmacfs put` and `hmacfs get` move files to and from this server, or any other of its kind. Progress and what
 goes wrong are on standard error; on standard output are the URLs of what was uploaded, one a line, or JSON.
