@@ -143,7 +143,7 @@ class Workbench:
             most_age_s=3600,
         )
         connections: set[OpenConnection] = set()
-        self.slabs = transfer.Slabs(share, functools.partial(row.add, catalogue.LENT_BYTES))
+        self.slabs = transfer.Slabs(share, functools.partial(row.add, catalogue.BUFFER_POOL_BYTES))
         self.disk_threads = transfer.DiskThreads(self.loop, self.slabs)
         self.disk_threads._threads.shutdown()
         self.disk_threads._threads = self.threads  # type: ignore[assignment] # an executor in all that is used

@@ -91,8 +91,8 @@ class Performance:
     adaptive_buffers: bool = setting(
         ValueKind.FLAG,
         True,
-        "Whether the size of an upload's buffer is chosen, and changed while it runs, by what is "
-        "measured of its client and of the site; else it is min_buffer_size.",
+        "Whether uploads are read with the size of buffer that has cost the least processor time here, and "
+        "hold for a slow disk as much as their client has lately filled; else both are min_buffer_size.",
         fixed=True,
     )
     min_buffer_size: int = setting(
@@ -117,7 +117,7 @@ class Performance:
     initial_buffer_size: int = setting(
         ValueKind.SIZE,
         256 * KiB,
-        "Buffer for the first client, of which nothing is known; kept between the other two.",
+        "Held for a slow disk where the client has filled no buffer yet; kept between the other two.",
         fixed=True,
     )
     buffer_optimization_interval_s: float = setting(

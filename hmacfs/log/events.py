@@ -61,7 +61,7 @@ REQUEST_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         "target": "Path and query as sent; tokens redacted, at most 512 characters. Absent if none was read.",
         "status": "The answer's HTTP status.",
         "code": 'The answer\'s stable word: "ok", "created", or a refusal\'s code.',
-        "in": "Body bytes received.",
+        "in": "Bytes received: the head, and the body so far as it was read.",
         "out": "Bytes sent.",
         "ms": "Milliseconds from the request's first byte to the answer's last.",
         "dialect": "The token dialect that granted an upload. Absent otherwise.",

@@ -151,7 +151,7 @@ ACTIVE_UPLOADS: Final = _FAMILIES.gauge("hmacfs_active_uploads", "Uploads whose 
 ACTIVE_DOWNLOADS: Final = _FAMILIES.gauge(
     "hmacfs_active_downloads", "Downloads whose body is being sent now."
 )
-LENT_BYTES: Final = _FAMILIES.gauge(
+BUFFER_POOL_BYTES: Final = _FAMILIES.gauge(
     "hmacfs_buffer_pool_bytes", "Memory lent now to transfers that wait for a slow disk.", "bytes"
 )
 BUFFER_UTILIZATION: Final = _FAMILIES.histogram(
@@ -179,7 +179,7 @@ BUFFER_CHANGES: Final = _FAMILIES.by_value(
     ),
     CHANGES,
 )
-WEIGHED_BYTES: Final = _FAMILIES.by_value(
+BUFFER_TRIAL_BYTES: Final = _FAMILIES.by_value(
     Metric(
         "hmacfs_buffer_trial_bytes_total",
         MetricKind.COUNTER,
@@ -189,7 +189,7 @@ WEIGHED_BYTES: Final = _FAMILIES.by_value(
     ),
     BUFFER_CLASSES,
 )
-WEIGHED_SECONDS: Final = _FAMILIES.by_value(
+BUFFER_TRIAL_SECONDS: Final = _FAMILIES.by_value(
     Metric(
         "hmacfs_buffer_trial_seconds_total",
         MetricKind.COUNTER,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hmacfs.policy.buffer_classes import Classes
 
 # A look that found less says more of its own cost than of the class.
-WEIGHED_FROM_BYTES: Final = 1 * MiB
+TRIAL_FROM_BYTES: Final = 1 * MiB
 # A class is kept for so many bytes at a time: as many as the longest turn moves.
 SPELL_BYTES: Final = 8 * MiB
 # One spell of so many tries another class. With the costs that `config.settings` tells of, trying all of them

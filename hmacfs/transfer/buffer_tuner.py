@@ -64,9 +64,9 @@ class BufferTuner:
 
     def record_cost(self, size: int, moved: int, spent_ns: int) -> None:
         """Note what a look with the class `size` moved, and the processor time that it took."""
-        if moved >= buffer_ranking.WEIGHED_FROM_BYTES:
-            self._row.add(catalogue.WEIGHED_BYTES[size], moved)
-            self._row.add(catalogue.WEIGHED_SECONDS[size], spent_ns)
+        if moved >= buffer_ranking.TRIAL_FROM_BYTES:
+            self._row.add(catalogue.BUFFER_TRIAL_BYTES[size], moved)
+            self._row.add(catalogue.BUFFER_TRIAL_SECONDS[size], spent_ns)
         self._spell -= moved
         if self._spell <= 0:
             self._next_trial()

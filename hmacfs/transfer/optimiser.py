@@ -50,8 +50,8 @@ class Optimiser:
     def _count(self) -> dict[int, Weight]:
         return {
             size: Weight(
-                sum(row.read(catalogue.WEIGHED_BYTES[size]) for row in self._rows),
-                sum(row.read(catalogue.WEIGHED_SECONDS[size]) for row in self._rows) / NANOSECONDS,
+                sum(row.read(catalogue.BUFFER_TRIAL_BYTES[size]) for row in self._rows),
+                sum(row.read(catalogue.BUFFER_TRIAL_SECONDS[size]) for row in self._rows) / NANOSECONDS,
             )
             for size in self._classes.each()
         }

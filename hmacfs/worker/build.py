@@ -110,7 +110,7 @@ def build(loop: asyncio.AbstractEventLoop, boot: WorkerConfig, send: Callable[[B
     hot = _hot_cache(slab, store, row, journal)
     connections: set[OpenConnection] = set()
     disk_threads = transfer.DiskThreads(
-        loop, transfer.Slabs(share, functools.partial(row.add, catalogue.LENT_BYTES))
+        loop, transfer.Slabs(share, functools.partial(row.add, catalogue.BUFFER_POOL_BYTES))
     )
     tuner = transfer.BufferTuner(
         row, share.classes, initial=settings.performance.initial_buffer_size, first_tried=boot.slot

@@ -340,7 +340,7 @@ class Machine(RuleBasedStateMachine):
             catalogue.CONNECTIONS,
             catalogue.ACTIVE_UPLOADS,
             catalogue.ACTIVE_DOWNLOADS,
-            catalogue.LENT_BYTES,
+            catalogue.BUFFER_POOL_BYTES,
         )
         assert [bench.row.read(gauge) for gauge in gauges] == [0, 0, 0, 0]
         assert bench.errors() == []

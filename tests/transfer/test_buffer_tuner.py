@@ -47,8 +47,8 @@ def test_workers_try_different_classes_at_the_same_time() -> None:
 def test_a_look_that_found_little_says_nothing() -> None:
     (row,) = rows(1)
     tuner = transfer.BufferTuner(row, CLASSES, initial=MiB)
-    tuner.record_cost(MiB, buffer_ranking.WEIGHED_FROM_BYTES - 1, 1)
-    assert row.read(catalogue.WEIGHED_BYTES[MiB]) == 0
+    tuner.record_cost(MiB, buffer_ranking.TRIAL_FROM_BYTES - 1, 1)
+    assert row.read(catalogue.BUFFER_TRIAL_BYTES[MiB]) == 0
 
 
 def test_slow_clients_do_not_stay_with_a_class_that_is_tried() -> None:
