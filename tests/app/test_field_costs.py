@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 LOOPS = 60_000
 """Turns of an empty loop in a millisecond."""
-TRIES = 12
+TRIES = 40  # a machine with other work has emptied the caches in most of them
 FIELD_BYTES = 15_000
 TARGET_BYTES = 8_000
 DATE = b"Sun, 22 Nov 2026 12:00:00 GMT"
