@@ -141,6 +141,7 @@ class FakeTransport(asyncio.Transport):
 
     def _lost(self, error: Exception | None) -> None:
         self.http.connection_lost(error)
+        del self.http, self._protocol  # as uvloop's do
         self._sock.close()
 
 
@@ -162,6 +163,7 @@ class FakeClient:
         self.received = b""
         self.ended = False
         self.was_reset = False
+        self.is_gone = False
         self.holds_threads = False
         """Whether the disk's threads wait until the test runs them."""
         ours, self.sock = stages.tcp_pair()
@@ -266,8 +268,17 @@ class FakeClient:
             self.call(self.http.expire, self.loop.now)
         self.go()
 
+    def leave(self) -> None:
+        """Leave, and keep nothing of the server's."""
+        self.close()
+        self.bench.until(lambda: not self.bench.service.tasks, "the end of its answers")
+        self.is_gone = True
+        del self.http
+
     def close(self) -> None:
         """Leave, and wait until nothing of it is worked on."""
+        if self.is_gone:
+            return
         self.sock.close()
         self.call(self.transport.abort)
         self.bench.until(lambda: not self.is_open, "the end of the connection")

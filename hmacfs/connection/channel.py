@@ -147,7 +147,7 @@ class PlainChannel(Channel):
 
     def write(self, data: bytes) -> int:
         """Write what the socket takes of `data` now; 0 if it takes nothing, or is closed."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             return os.write(self._descriptor.fileno(), data)
         return 0
 

@@ -92,7 +92,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         if peer.forwards:
             self.vouch = context.client_resolver
         self.observer = TransferObserver(context.clients, channel.socket if peer.is_direct else None)
-        self.writer = ReplyWriter(context, channel, self.observer, self._on_sent)
+        self.writer = ReplyWriter(context, channel, self.observer, self)
         self._exchange = self._next_exchange()
         channel.open()
         self._from_memory = channel.is_plain and not (self.trusted and context.app.offloads)
@@ -179,7 +179,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         self._end_body(Refused(errors.BODY_INCOMPLETE))
         self._enter(Event.CLOSED)
         self.channel.ended = True
-        self.writer.abort("client_gone")
+        self.writer.release()
         self.observer.leave()
         self.channel.release()
         self.sock = transfer.NO_FILE
@@ -305,7 +305,7 @@ class HttpProtocol(_front.Front, asyncio.BufferedProtocol):
         self.deadline = self.context.loop.time() + self.context.timeouts.writetimeout_s
         self.writer.respond(self._exchange, reply, raw)
 
-    def _on_sent(self, reply: Reply, why: str) -> None:
+    def on_sent(self, reply: Reply, why: str) -> None:
         """Go on as the request asked: its reply is out, or `why` says why it never will be."""
         exchange = self._exchange
         if self._phase is Phase.CLOSED:

@@ -6,7 +6,7 @@ The protocol is told once that a reply is out, or why it never will be, and deci
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from hmacfs import errors, transfer
 from hmacfs.connection.observer import ADAPTED_FROM_BYTES
@@ -17,8 +17,6 @@ from hmacfs.model import Facts
 from hmacfs.policy import buffers, windows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from hmacfs.connection.channel import Channel
     from hmacfs.connection.context import WorkerContext
     from hmacfs.connection.exchange import Exchange
@@ -26,23 +24,30 @@ if TYPE_CHECKING:
     from hmacfs.model import Plan, Reply, Span
 
 
+class ReplyOwner(Protocol):
+    """The connection whose replies are written."""
+
+    def on_sent(self, reply: Reply, why: str) -> None:
+        """Go on: `reply` is out (""), or `why` says why it never will be."""
+
+
 class ReplyWriter:
     """Sends one reply after the other; each call takes the exchange that it is about."""
 
-    __slots__ = ("_channel", "_context", "_exchange", "_finished", "_observer", "_transfer", "_window")
+    __slots__ = ("_channel", "_context", "_exchange", "_observer", "_owner", "_transfer", "_window")
 
     def __init__(
         self,
         context: WorkerContext,
         channel: Channel,
         observer: TransferObserver,
-        finished: Callable[[Reply, str], None],
+        owner: ReplyOwner,
     ) -> None:
-        """Prepare to write to `channel`; `finished` is told of each reply: "", or why it is not out."""
+        """Prepare to write to `channel`; `owner` is told of each reply."""
         self._context = context
         self._channel = channel
         self._observer = observer
-        self._finished = finished
+        self._owner: ReplyOwner | None = owner
         self._exchange: Exchange | None = None  # whose reply is on its way
         self._transfer: transfer.ReplyTransfer | None = None
         self._window = 0  # bytes moved when the current timeout window began
@@ -124,10 +129,15 @@ class ReplyWriter:
         if self._transfer is not None:
             self._transfer.resume()
 
-    def abort(self, why: str) -> None:
-        """Give up the reply that is on its way."""
+    def release(self) -> None:
+        """Give up the reply that is on its way, and let go of the owner: the client is gone.
+
+        Later answers are still recorded. The two would else hold each other, and the transport's memory (20
+        KiB of OpenSSL's), until the garbage collector came by.
+        """
         if self._transfer is not None:
-            self._transfer.abort(why)
+            self._transfer.abort("client_gone")
+        self._owner = None
 
     def expire(self, now: float) -> float | None:
         """Give up the reply if its client takes too little; else return the next deadline."""
@@ -162,7 +172,8 @@ class ReplyWriter:
         sent = sending.moved
         arrived = 0 if sent < ADAPTED_FROM_BYTES else sending.arrived
         self._record(exchange, sending.reply, sent=sent, arrived=arrived, broken=why)
-        self._finished(sending.reply, why)
+        if self._owner is not None:
+            self._owner.on_sent(sending.reply, why)
 
     def _record(self, exchange: Exchange, reply: Reply, *, sent: int, arrived: int, broken: str) -> None:
         """Count and log an exchange, and note what it tells of the client."""

@@ -92,6 +92,7 @@ class RequestCycle:
             answer = context.app.answer(head, self)
         except Refused as refused:
             exchange.head = exchange.head or refused.head
+            refused.__traceback__ = None  # its frames hold it, and this connection
             connection.respond(context.app.refuse(refused, exchange.head, exchange.request_id), raw)
         except Exception as error:  # noqa: BLE001 - the border: a fault of ours must not end the worker
             connection.respond(self._fault(error))
@@ -111,6 +112,7 @@ class RequestCycle:
         context.tasks.discard(task)
         try:
             if isinstance(outcome, Refused):
+                outcome.__traceback__ = None  # its frames hold it, and this connection
                 outcome = context.app.refuse(outcome, exchange.head, exchange.request_id)
             elif isinstance(outcome, BaseException):
                 outcome = self._fault(outcome)
