@@ -78,11 +78,14 @@ def common_fields(head: Head) -> list[tuple[str, str]]:
 
     A page of another origin may see the fields of its language; which origins may is said by `http.cors`.
     """
+    is_page = b"origin" in head.fields
+    if not is_page and head.method == "PUT":
+        return []  # most uploads: only tus has fields for others than pages, and it has no PUT
     protocol = detect(head)
     if protocol is None:
         return []
     fields = [("Tus-Resumable", tus.VERSION)] if protocol is UploadProtocol.TUS else []
-    return [*fields, cors.RESUMABLE] if b"origin" in head.fields else fields
+    return [*fields, cors.RESUMABLE] if is_page else fields
 
 
 def options(limits: UploadLimits, *, joins: bool) -> list[tuple[str, str]]:

@@ -209,9 +209,9 @@ ROWS: dict[str, tuple[int, Made]] = {
     "delete where none is taken": (405, plain("DELETE", "/go/a")),
     "tus, begun": (201, plain("POST", "/files/", BEGIN)),
     "tus, begun and ended": (201, plain("POST", "/files/", {**BEGIN, **OCTETS}, b"hello")),
-    "tus, appended": (204, tus("PATCH", {"Upload-Offset": "0"}, b"abc")),
+    "tus, appended": (204, tus("PATCH", {"Upload-Offset": "0"}, b"he")),
     "tus, ended": (204, tus("PATCH", {"Upload-Offset": "0"}, b"hello")),
-    "tus, elsewhere": (409, tus("PATCH", {"Upload-Offset": "2"}, b"abc")),
+    "tus, elsewhere": (409, tus("PATCH", {"Upload-Offset": "2"}, b"he")),
     "tus, wrong sum": (
         460,
         tus("PATCH", {"Upload-Offset": "0", "Upload-Checksum": f"sha1 {'A' * 27}="}, b"hello"),

@@ -1,7 +1,7 @@
 """Resumable uploads: whose they are, where they go, and one way for their bytes whatever the language.
 
-`slots` are signed PUT URLs, `collection` is an endpoint of protocol "tus", `chunks` the Go server's doors;
-`engine` moves the bytes of all. `underway` are plain PUTs that have not become one of these yet.
+`slots` are signed PUT URLs, `tus_endpoint` an endpoint of protocol "tus", `chunks` the Go server's chunked
+uploads; `engine` moves the bytes of all. `active` are plain PUTs that have not become one of these yet.
 """
 
 from hmacfs.app.resumable.active import ActiveUpload, ActiveUploads
