@@ -17,7 +17,7 @@ from hmacfs.transfer import Unguarded
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hmacfs.model import Grant, Slot, StoredFile
+    from hmacfs.model import Slot, StoredFile
     from hmacfs.store import Store
 
 WITHIN_S: Final = 600.0
@@ -32,13 +32,8 @@ class Repeats:
         self._store = store
         self._now = now
 
-    async def find(
-        self, slot: Slot, grant: Grant, content_type: str | None, size: int | None
-    ) -> StoredFile | None:
-        """Return the record of the file at `slot`, if an upload of `size` bytes could be a repeat of its own.
-
-        `content_type` is what would be stored with it; a `size` of None is not known yet.
-        """
+    async def find(self, slot: Slot, stored: StoredFile) -> StoredFile | None:
+        """Return the record of the file at `slot`, if an upload of `stored` could repeat its own."""
         try:
             record = await self._store.record(slot)
         except Refused as refused:
@@ -47,17 +42,18 @@ class Repeats:
             raise
         if record is None or record.digest is None or not self._now() - record.created < WITHIN_S:
             return None
-        alike = (record.owner, record.content_type, record.expires) == (
-            grant.owner,
-            content_type,
-            grant.expires,
-        )
-        return record if alike and size in {None, record.size} else None
+        alike = _promised(record) == _promised(stored)
+        return record if alike else None
 
-    async def has(self, slot: Slot, grant: Grant, content_type: str | None, digest: bytes) -> bool:
-        """Whether the content with this BLAKE3 `digest` stands at `slot`, stored by the same token."""
-        record = await self.find(slot, grant, content_type, None)
-        return record is not None and record.digest == digest
+    async def has(self, slot: Slot, stored: StoredFile) -> bool:
+        """Whether the content with the BLAKE3 of `stored` stands at `slot`, stored by the same token."""
+        record = await self.find(slot, stored)
+        return record is not None and record.digest == stored.digest
+
+
+def _promised(stored: StoredFile) -> tuple[object, ...]:
+    """Return what a token and its request say of a file."""
+    return stored.owner, stored.content_type, stored.expires, stored.size
 
 
 class Comparison(Unguarded):

@@ -84,13 +84,13 @@ class SignedUploads:
 
     async def _measured(self, head: Head, link: ResumableLink, slot: Slot, grant: Grant, size: int) -> Reply:
         started = self._now()
-        content_type = grant.content_type or _sent_type(head)
+        stored = _granted(slot, grant, size, grant.content_type or _sent_type(head))
         if self._resumable.is_under_way(slot):  # one for each token: else each would hold space
             await self._resumable.make_way(head, slot)
         try:
             begun = await self._store.begin(slot, size)
         except Refused as refused:
-            record = await self._repeated(refused, slot, grant, content_type, size)
+            record = await self._repeated(refused, slot, stored)
             await self._compare(head, link, grant, record)
             return self._reply(slot, grant, size, started)
         with begun as part:
@@ -105,9 +105,9 @@ class SignedUploads:
             try:
                 if held is not None:
                     await self._resumable.outdo(held, head, slot)
-                digest = await sink.whole(poured)
-                sha256 = promise.kept() if promise else None
-                await self._commit(part, slot, grant, digest, content_type=content_type, sha256=sha256)
+                stored.digest = await sink.whole(poured)
+                stored.sha256 = promise.kept() if promise else None
+                await self._commit(part, slot, stored)
             except Refused as broken:
                 await self._resumable.salvage(broken, head, slot, grant, part)
                 raise
@@ -137,10 +137,9 @@ class SignedUploads:
             if grant is None:
                 grant = auth.upload(_of_length(head, size), slot, now=started)
                 link.authorize(grant.dialect, grant.owner)
-            content_type, sha256 = grant.content_type or _sent_type(head), promise.kept()
-            await self._commit(
-                part, slot, grant, sink.digest(), content_type=content_type, size=size, sha256=sha256
-            )
+            stored = _granted(slot, grant, size, grant.content_type or _sent_type(head))
+            stored.digest, stored.sha256 = sink.digest(), promise.kept()
+            await self._commit(part, slot, stored)
         await self._resumable.forget(slot)
         return self._reply(slot, grant, size, started)
 
@@ -158,13 +157,11 @@ class SignedUploads:
 
     # Repeats.
 
-    async def _repeated(
-        self, refused: Refused, slot: Slot, grant: Grant, content_type: str | None, size: int
-    ) -> StoredFile:
+    async def _repeated(self, refused: Refused, slot: Slot, stored: StoredFile) -> StoredFile:
         """Return the record that the `refused` upload may repeat. Raises `refused` if there is none."""
         record = None
         if refused.refusal is errors.EXISTS:
-            record = await self._repeats.find(slot, grant, content_type, size)
+            record = await self._repeats.find(slot, stored)
         if record is None:
             raise refused
         return record
@@ -191,7 +188,8 @@ class SignedUploads:
                 grant = auth.upload(_of_length(head, size), slot, now=self._now())
             except Refused:
                 raise refused from None
-        record = await self._repeated(refused, slot, grant, grant.content_type or _sent_type(head), size)
+        stored = _granted(slot, grant, size, grant.content_type or _sent_type(head))
+        record = await self._repeated(refused, slot, stored)
         await self._compare(head, link, grant, record)
         return grant, size
 
@@ -230,7 +228,9 @@ class SignedUploads:
                 grant = auth.form(_of_length(head, counted.size), form.endpoint, now=started)
                 link.authorize(grant.dialect, grant.owner)
             part.slot = slot = routing.form_slot(form.endpoint, name)
-            await self._commit(part, slot, grant, digest, size=size)
+            known = _granted(slot, grant, size, None)
+            known.digest = digest
+            await self._commit(part, slot, known)
         stored = go_server.GoUploadReply(
             path=routing.path_of(slot),
             name=slot.name,
@@ -240,37 +240,22 @@ class SignedUploads:
         )
         return go_server.form_reply(stored, client=link.peer, now=self._now())
 
-    async def _commit(  # noqa: PLR0913 - what is known of a file
-        self,
-        part: Part,
-        slot: Slot,
-        grant: Grant,
-        digest: bytes,
-        *,
-        content_type: str | None = None,
-        size: int | None = None,
-        sha256: bytes | None = None,
-    ) -> None:
+    async def _commit(self, part: Part, slot: Slot, stored: StoredFile) -> None:
         """Publish what has come, unless it repeats what stands there, and note how long that took."""
         ended = time.monotonic()
         try:
-            await part.commit(
-                StoredFile(
-                    key=slot.key,
-                    size=part.length if size is None else size,
-                    content_type=content_type,
-                    owner=grant.owner,
-                    expires=grant.expires,
-                    digest=digest,
-                    sha256=sha256,
-                )
-            )
+            await part.commit(stored)
         except Refused as refused:
-            if refused.refusal is not errors.EXISTS or not await self._repeats.has(
-                slot, grant, content_type, digest
-            ):
+            if refused.refusal is not errors.EXISTS or not await self._repeats.has(slot, stored):
                 raise
         self._row.observe(catalogue.COMMIT_SECONDS, time.monotonic() - ended)
+
+
+def _granted(slot: Slot, grant: Grant, size: int, content_type: str | None) -> StoredFile:
+    """Return what is known of a file before its content is."""
+    return StoredFile(
+        key=slot.key, size=size, content_type=content_type, owner=grant.owner, expires=grant.expires
+    )
 
 
 def _judged_later(refused: Refused, head: Head) -> bool:

@@ -87,21 +87,21 @@ class Exchange:
         head = self.head
         method = "other" if head is None else head.method
         body_bytes = 0 if self.body is None else self.body.received
-        finished = FinishedRequest(
-            request_id=self.request_id,
-            client=self.peer,
-            method=method,
-            target=b"" if head is None else head.target,
-            status=reply.status,
-            code=reply.code,
-            received=self.head_bytes + body_bytes,
-            sent=sent,
-            elapsed_s=time.monotonic() - self.started,
-            stored=body_bytes,
-            dialect=self.dialect,
-            broken=broken,
-            detail=reply.detail,
-        )
+        # Not by keywords, which take a class 700 instructions each (Python 3.11), and an attribute 100.
+        finished = FinishedRequest.__new__(FinishedRequest)
+        finished.request_id = self.request_id
+        finished.client = self.peer
+        finished.method = method
+        finished.target = b"" if head is None else head.target
+        finished.status = reply.status
+        finished.code = reply.code
+        finished.received = self.head_bytes + body_bytes
+        finished.sent = sent
+        finished.elapsed_s = time.monotonic() - self.started
+        finished.stored = body_bytes
+        finished.dialect = self.dialect
+        finished.broken = broken
+        finished.detail = reply.detail
         tally.request(row, finished)
         log.request(finished)
         if reply.code == errors.HTTP2_PREFACE.code:

@@ -14,38 +14,33 @@ from blake3 import blake3
 from hmacfs import errors
 from hmacfs.app.repeats import WITHIN_S, Comparison, Repeats
 from hmacfs.errors import Refused
-from hmacfs.model import Grant
+from hmacfs.model import StoredFile
 from hmacfs.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-GRANT = Grant(dialect="jwt", size=4, content_type="text/plain", owner="a@example.org")
+STORED = StoredFile(
+    key="upload/U/it", size=4, content_type="text/plain", owner="a@example.org", digest=b"d" * 32
+)
 SLOT = storage.slot("U/it")
 
 
 @pytest.mark.parametrize(
-    ("age_s", "changed", "content_type", "size", "want"),
+    ("age_s", "changed", "want"),
     [
-        (0.0, {}, "text/plain", 4, True),
-        (0.0, {}, "text/plain", None, True),
-        (WITHIN_S - 1, {}, "text/plain", 4, True),
-        (WITHIN_S + 1, {}, "text/plain", 4, False),
-        (0.0, {}, "text/html", 4, False),
-        (0.0, {}, None, 4, False),
-        (0.0, {}, "text/plain", 5, False),
-        (0.0, {"owner": ""}, "text/plain", 4, False),
-        (0.0, {"expires": 9e9}, "text/plain", 4, False),
+        (0.0, {}, True),
+        (WITHIN_S - 1, {}, True),
+        (WITHIN_S + 1, {}, False),
+        (0.0, {"content_type": "text/html"}, False),
+        (0.0, {"content_type": None}, False),
+        (0.0, {"size": 5}, False),
+        (0.0, {"owner": ""}, False),
+        (0.0, {"expires": 9e9}, False),
     ],
 )
-def test_a_repeat_would_store_what_stands(  # noqa: PLR0913 - the columns of a table
-    tmp_path: Path,
-    age_s: float,
-    changed: dict[str, Any],
-    content_type: str | None,
-    size: int | None,
-    *,
-    want: bool,
+def test_a_repeat_would_store_what_stands(
+    tmp_path: Path, age_s: float, changed: dict[str, Any], *, want: bool
 ) -> None:
     async def find() -> bool:
         with contextlib.closing(Store.open(str(tmp_path), storage.rules())) as store:
@@ -53,12 +48,10 @@ def test_a_repeat_would_store_what_stands(  # noqa: PLR0913 - the columns of a t
             record = await store.record(SLOT)
             assert record is not None
             repeats = Repeats(store, lambda: record.created + age_s)
-            grant = dataclasses.replace(GRANT, **changed)
-            found = await repeats.find(SLOT, grant, content_type, size)
-            if size is None:
-                assert await repeats.has(SLOT, grant, content_type, b"d" * 32)
-                assert not await repeats.has(SLOT, grant, content_type, b"e" * 32)
-            return found is not None
+            stored = dataclasses.replace(STORED, **changed)
+            assert await repeats.has(SLOT, stored) is want
+            assert not await repeats.has(SLOT, dataclasses.replace(stored, digest=b"e" * 32))
+            return await repeats.find(SLOT, stored) is not None
 
     assert asyncio.run(find()) is want
 
@@ -66,7 +59,7 @@ def test_a_repeat_would_store_what_stands(  # noqa: PLR0913 - the columns of a t
 def test_what_no_index_knows_is_no_repeat(tmp_path: Path) -> None:
     async def find(key: str) -> object:
         with contextlib.closing(Store.open(str(tmp_path), storage.rules())) as store:
-            return await Repeats(store, lambda: 0.0).find(storage.slot(key), GRANT, "text/plain", 4)
+            return await Repeats(store, lambda: 0.0).find(storage.slot(key), STORED)
 
     (tmp_path / "upload/U/folder").mkdir(parents=True)
     (tmp_path / "upload/U/file").write_bytes(b"body")
