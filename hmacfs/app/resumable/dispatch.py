@@ -10,7 +10,7 @@ from hmacfs.app.resumable.chunks import GoChunkedUploads
 from hmacfs.app.resumable.engine import Engine
 from hmacfs.app.resumable.slots import SALVAGED, Slots
 from hmacfs.app.resumable.tus_endpoint import TusEndpoint
-from hmacfs.app.routing import Resource
+from hmacfs.app.routing import CHUNKS, TUS
 from hmacfs.errors import Refused
 from hmacfs.resume import UploadProtocol
 
@@ -45,12 +45,12 @@ class Resumable:
 
     def answer(self, head: Head, link: UploadConnection, route: Route) -> Coroutine[None, None, Reply] | None:
         """Return a coroutine that answers, or None for an ordinary request. Raises Refused NOT_FOUND."""
-        if route.resource is Resource.TUS:
+        if route.resource is TUS:
             assert route.endpoint is not None
             if head.method == "GET":
                 return self._tus.lead(route.endpoint, route.upload)
             return self._tus.answer(head, link, route.endpoint, route.upload)
-        if route.resource is Resource.CHUNKS:
+        if route.resource is CHUNKS:
             return self._chunks.answer(head, link)
         if self._slots is not None and (protocol := resume.detect(head)) is not None:
             return self._slots.answer(protocol, head, link, route.file())
@@ -68,7 +68,7 @@ class Resumable:
 
     def options(self, route: Route) -> list[tuple[str, str]]:
         """Return what OPTIONS says of resumable uploads."""
-        if self._slots is None and route.resource is not Resource.TUS:
+        if self._slots is None and route.resource is not TUS:
             return []
         return resume.options(self._engine.limits(), joins=self._joins)
 
