@@ -447,7 +447,7 @@ def unread_bytes(Descriptor sock not None) -> int:
 def set_rcvlowat(Descriptor sock not None, int count) -> None:
     """Have a socket count as readable only once `count` bytes have come, or no more will (socket(7)).
 
-    If as many have come already, whoever watches it is woken. Raises OSError, and ValueError if the socket is
+    If as many have come already, what watches it is woken. Raises OSError, and ValueError if the socket is
     closed.
     """
     if setsockopt(sock.fileno(), SOL_SOCKET, SO_RCVLOWAT, &count, sizeof(count)) < 0:

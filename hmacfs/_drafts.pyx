@@ -118,7 +118,7 @@ def begin_file(int root, bytes path, bytes home not None, int mode) -> int:
 
 cdef int name_in(int parent, const char *name, int file) noexcept nogil:
     cdef char[32] source
-    # The short way is for whoever opened the file, as of Linux 6.10; else it takes a capability.
+    # The short way is for the process that opened the file, as of Linux 6.10; else it takes a capability.
     if linkat(file, b"", parent, name, AT_EMPTY_PATH) == 0:
         return 0
     if errno != ENOENT:

@@ -184,7 +184,7 @@ cdef class EpollReader:
     def poll(self) -> None:
         """Answer those who have asked; called by the loop.
 
-        Who asks meanwhile is answered too, until nobody does or others must have their turn: to look
+        What is asked meanwhile is answered too, until nothing is or others must have their turn: to look
         again costs a tenth of coming back.
         """
         cdef int left = TURN

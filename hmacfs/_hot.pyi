@@ -76,7 +76,7 @@ class Hot:
         """Return the id of the request before."""
 
     def flush(self) -> None:
-        """Give the log lines since the last time to whoever keeps them."""
+        """Give the log lines since the last time to what keeps them."""
 
     def serve(
         self, sock: int, size: int, client: bytes, vouch: Callable[[bytes | None, bytes | None], bytes] | None

@@ -328,7 +328,7 @@ cdef class Hot:
         return f"{self.id[:RUN_BYTES].decode()}{self.requests:08x}"
 
     def flush(self) -> None:
-        """Give the log lines since the last time to whoever keeps them."""
+        """Give the log lines since the last time to what keeps them."""
         cdef bytes lines
         if self.lines_size:
             lines = PyBytes_FromStringAndSize(self.lines, self.lines_size)
@@ -468,7 +468,7 @@ cdef class Hot:
         entry.used = True
         line.sent = self.send(sock, at, entry, start, stop)
         if line.sent < at - self.reply + stop - start:
-            # Whoever sends the rest counts and logs it.
+            # What sends the rest counts and logs it.
             status, _, code = KINDS[line.kind]
             self.rest = (self.missing, status, code.decode(), line.sent, received)
             self.missing = None

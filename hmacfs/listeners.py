@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Place: TypeAlias = tuple[int, tuple[Any, ...]]
 
 BACKLOG: Final = 4096
-"""Connections that the kernel queues for each socket; whoever has the loop accept must name it again."""
+"""Connections that the kernel queues for each socket; what has the loop accept must name it again."""
 # What a machine without IPv6 says of it.
 _NO_IPV6: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 # How often another port is asked for until both families have the same.

@@ -1,6 +1,6 @@
 """The nouns that every room shares; values only, no behaviour that needs a room.
 
-What is made for each request is not frozen, though nobody changes it: frozen, four small values took 14,000
+What is made for each request is not frozen, though nothing changes it: frozen, four small values took 14,000
 of the 620,000 instructions of an upload.
 All sizes are bytes, all durations seconds, all spans half-open.
 """

@@ -1,4 +1,4 @@
-"""The name of a unix socket: taken only if nobody listens there, given up only if it is still ours.
+"""The name of a unix socket: taken only if nothing listens there, given up only if it is still ours.
 
 Knows one path at a time and nothing of who listens or why.
 """
@@ -43,7 +43,7 @@ def bind(sock: socket.socket, path: str, mode: int, group: int = -1) -> Name:
 
 
 def clear(path: str) -> None:
-    """Remove a socket at `path` on which nobody listens. Raises OSError if anything else is there."""
+    """Remove a socket at `path` on which nothing listens. Raises OSError if anything else is there."""
     with contextlib.suppress(FileNotFoundError):
         if words := in_use(path):
             raise OSError(errno.EADDRINUSE, words)
@@ -51,7 +51,7 @@ def clear(path: str) -> None:
 
 
 def in_use(path: str) -> str:
-    """Say why the name `path` cannot be taken; "" if nobody listens there. Raises OSError if it is free."""
+    """Say why the name `path` cannot be taken; "" if nothing listens there. Raises OSError if it is free."""
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
         return f"the name is in use: {path} exists and is not a socket"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

@@ -112,7 +112,7 @@ class SignedUploads:
                 await self._resumable.salvage(broken, head, slot, grant, part)
                 raise
             finally:
-                if held is not None:  # until now: whoever asked during the commit is told of the whole file
+                if held is not None:  # until now: a request during the commit is told of the whole file
                     held.release()
         await self._resumable.forget(slot)
         return self._reply(slot, grant, size, started)

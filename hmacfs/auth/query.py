@@ -12,7 +12,7 @@ from urllib import parse
 from hmacfs.errors import QUERY_MALFORMED, Refused
 
 NAMES: Final = frozenset({"v", "v2", "token", "v3", "expires", "user", "expiry"})
-"""What any dialect reads; everything else in the query is nobody's business here."""
+"""What any dialect reads; everything else in the query is not looked at."""
 
 PARAMETERS_MOST: Final = 64
 ESCAPES_MOST: Final = 1024

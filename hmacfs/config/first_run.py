@@ -58,7 +58,7 @@ def _content(path: Path) -> bytes:
 
 
 def _make_secret(path: Path, content: bytes) -> None:
-    """Make the file so that whoever sees it sees all of it, and only one maker wins."""
+    """Write the file so that it is seen whole or not at all; of several writers one wins."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(8)}")
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:

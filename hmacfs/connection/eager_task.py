@@ -31,7 +31,7 @@ class EagerTask:
         self._finished = finished
         self._ended: asyncio.Future[None] | None = None
         self.late = False
-        """Whether it had to wait; for whoever ran it to set."""
+        """Whether it had to wait; for what ran it to set."""
 
     def run(self, _waited_for: object = None) -> None:
         """Take it as far as it comes now."""

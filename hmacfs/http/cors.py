@@ -61,7 +61,7 @@ def fields(origin: bytes | None, allow_origins: Sequence[str]) -> list[tuple[str
 
 
 def unmodified_fields(origin: bytes | None, allow_origins: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the fields of a 304: those of its 200, but where they matter to nobody.
+    """Return the fields of a 304: those of its 200, but where they do not matter.
 
     A browser weighs them only in answers to requests with an Origin (Fetch, "CORS check"), and what a
     cache holds keeps those that it came with (RFC 9111 3.2). Vary stays, as RFC 9110 15.4.5 wants it.

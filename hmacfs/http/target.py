@@ -112,7 +112,7 @@ def decode_path(raw: bytes) -> str:
     Refuses with BAD_PATH what could name another file than the token signed: control bytes, an encoded
     slash, any backslash (which browsers and Windows take for a slash), empty and dot segments, broken escapes
     and bytes that are not UTF-8 (overlong forms and surrogates included). A path may end in "/": such a path
-    names no file, and whoever makes a Slot of it must answer so.
+    names no file, and what makes a Slot of it must answer so.
     """
     if b"%" in raw:
         if _BAD_ESCAPE.search(raw):

@@ -236,7 +236,7 @@ class AdminServer(ThreadingMixIn, WSGIServer):
             self._end(request)
 
     def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
-        """End a connection, which nobody may cut from here on."""
+        """End a connection, which may not be cut from here on."""
         with self._lock:
             self._begun.pop(request, None)  # type: ignore[arg-type] # a socket, since this is TCP
         super().shutdown_request(request)
@@ -263,7 +263,7 @@ class AdminServer(ThreadingMixIn, WSGIServer):
 
 
 def _cut(request: socket.socket) -> None:
-    """Have whoever reads from a connection, or writes to it, find its end."""
+    """Have the thread that reads from a connection, or writes to it, find its end."""
     with contextlib.suppress(OSError):  # the client has done so
         request.shutdown(socket.SHUT_RDWR)
 

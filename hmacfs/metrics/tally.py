@@ -36,7 +36,7 @@ def request(row: CounterRow, finished: FinishedRequest) -> None:
         if status >= FIRST_ERROR:
             row.add(catalogue.UPLOAD_ERRORS[code])
         else:
-            if finished.dialect not in catalogue.RESUMABLE:  # whoever completes one of these counts it
+            if finished.dialect not in catalogue.RESUMABLE:  # what completes one of these counts it
                 row.add(catalogue.UPLOADS[finished.dialect])
             row.observe(catalogue.UPLOAD_LATENCY, finished.elapsed_s)
             row.observe(catalogue.UPLOAD_SIZE, finished.stored)

@@ -4,7 +4,7 @@ Knows neither clocks nor chance nor what it stands before: times are of one mono
 chances lie in [0, 1). Nygard, "Release It!" (2nd ed.), ch. 5.
 
     closed     all may pass; faults are counted
-    open       nobody may, until its time is over
+    open       nothing may, until its time is over
     half-open  one may, the probe: if it succeeds the breaker closes, if it fails that opens it for longer
 """
 
@@ -26,7 +26,7 @@ STORAGE_FAULTS: Final = frozenset(
         errno.EHOSTDOWN,
     }
 )
-"""What says that a storage is broken, whoever wants to write what. A full disk is not."""
+"""What says that a storage is broken, whatever is written. A full disk is not."""
 
 # So many faults one after another are no accident; a lone one is answered as it always was.
 IN_A_ROW: Final = 5
@@ -85,11 +85,11 @@ class Breaker:
         return self.closed and not self._outcomes
 
     def is_open(self, now: float) -> bool:
-        """Whether nobody may pass at `now`; half-open it is not, unless a probe is on its way."""
+        """Whether nothing may pass at `now`; half-open it is not, unless a probe is on its way."""
         return now < self._until
 
     def wait_s(self, now: float) -> float:
-        """Return the seconds until somebody may pass; 0 if that is now."""
+        """Return the seconds until something may pass; 0 if that is now."""
         return max(self._until - now, 0.0)
 
     def admit(self, now: float) -> bool:

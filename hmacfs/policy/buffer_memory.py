@@ -1,6 +1,6 @@
 """How the memory for buffers is shared: among workers, and among the transfers of one that must hold bytes.
 
-Nobody is refused. A buffer is as large as memory allows, each thread of `DiskThreads` can always have the
+Nothing is refused. A buffer is as large as memory allows, each thread of `DiskThreads` can always have the
 smallest one, and where not even those fit there are fewer threads, for which transfers wait.
 """
 
@@ -37,7 +37,7 @@ class Share:
 
 
 def share(limit: int, workers: int, wanted: Classes) -> Share:
-    """Divide `limit` bytes among `workers`; nobody's share is below LEAST_SHARE_BYTES."""
+    """Divide `limit` bytes among `workers`; no share is below LEAST_SHARE_BYTES."""
     own = max(limit // workers, LEAST_SHARE_BYTES)
     most = min(wanted.most, buffer_classes.floor(own // 2))
     fitting = Classes(least=min(wanted.least, most), most=most)
@@ -51,7 +51,7 @@ def share(limit: int, workers: int, wanted: Classes) -> Share:
 def to_lend(want: int, left: int, others: int, least: int) -> int:
     """Return the size to lend to who asks for `want` bytes, `least` times a power of two.
 
-    `left` bytes are not lent, and `others` may yet come, each of whom must find `least`.
+    `left` bytes are not lent, and `others` may yet come, each of which must find `least`.
     """
     size = max(want, least)
     while size > least and size + others * least > left:

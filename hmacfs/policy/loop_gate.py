@@ -12,7 +12,7 @@ from typing import Final
 from hmacfs.model import MiB
 
 # A wait of w is followed by a pause of w * w / this: ten waits of 0.1 ms (another process holds the lock of a
-# directory) harm nobody, while those of 3 ms may take a tenth of the loop's time and no more.
+# directory) do no harm, while those of 3 ms may take a tenth of the loop's time and no more.
 HARMLESS_S: Final = 0.0003
 
 # From here on a wait may be the storage's own pace, or that of another process which held a lock when the

@@ -21,7 +21,7 @@ Outcome: TypeAlias = tuple[int, int] | OSError | None
 class Directories:
     """Which directories must be synced so that a name survives a power cut.
 
-    All from the file's own up to its endpoint's, since any of them may be new, whoever made them;
+    All from the file's own up to its endpoint's, since any of them may be new, whatever made them;
     and what is above the endpoint's once, because that one is never removed by us.
     """
 

@@ -157,7 +157,7 @@ class Lookup:
         if expires is None and self.ttl_s is not None:
             expires = known.created + self.ttl_s
             known = known._replace(expires=expires)
-        # The sweeper may come later; nobody reads what must be gone.
+        # The sweeper may come later; what must be gone is not read.
         if expires is not None and expires <= self._clock_ns() / NANOSECONDS:
             raise Refused(errors.NOT_FOUND)
         return known

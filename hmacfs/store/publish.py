@@ -130,7 +130,7 @@ class Publisher:
             raise error
 
     def submit(self, upload: PendingPublication) -> None:
-        """Have threads publish `upload` and then tell whoever waits for it."""
+        """Have threads publish `upload` and then tell what waits for it."""
         self._syncs.submit(self._sync, upload)
 
     def drop(self, identities: Iterable[Identity]) -> Future[None]:
@@ -157,7 +157,7 @@ class Publisher:
         upload.seal(found.st_mtime_ns, found.st_ino)  # as coarse as this filesystem keeps it
 
     def publish_on_loop(self, batch: list[PendingPublication], is_quick: Callable[[float], bool]) -> None:
-        """Publish sealed files that need no sync, on the event loop, and tell whoever waits for them.
+        """Publish sealed files that need no sync, on the event loop, and tell what waits for them.
 
         Threads do it while another writer holds the index, since they may wait, and what is left of the
         batch as soon as `is_quick`, asked after each step, says no.
@@ -267,7 +267,7 @@ class Publisher:
     def _publish(
         self, batch: list[PendingPublication], added: list[bool] | None, *, full: bool = False
     ) -> None:
-        """Give a batch its rows, unless it has them, and its names, and tell whoever waits for them."""
+        """Give a batch its rows, unless it has them, and its names, and tell what waits for them."""
         left = _Left([], [])
         began = time.monotonic()
         with FailPending(batch):
@@ -280,7 +280,7 @@ class Publisher:
         for upload in left.misplaced:
             self._carry_soon(upload)
         if left.rows:
-            # Nobody waits for this. If it fails, rows without a file stay: `reconcile`.
+            # Nothing waits for this. If it fails, rows without a file stay: `reconcile`.
             with contextlib.suppress(sqlite3.Error):
                 self._index.drop(left.rows)
 
@@ -363,12 +363,12 @@ class Publisher:
         return True
 
     def _prune(self, slot: Slot) -> None:
-        with contextlib.suppress(OSError, Refused):  # an empty directory harms nobody
+        with contextlib.suppress(OSError, Refused):  # an empty directory does no harm
             self._tree.prune(slot.key, frozenset((slot.endpoint.directory,)))
 
 
 def _tell(batch: list[PendingPublication]) -> None:
-    """Tell whoever waits for these, from a thread."""
+    """Tell what waits for these, from a thread."""
     if not batch:
         return
     with contextlib.suppress(RuntimeError):  # the loop has ended, and with it who waited

@@ -133,7 +133,7 @@ class _Walk:
         self.unserved_names: list[str] = []
 
     def files(self, directory: str = "", depth: int = 0) -> Generator[StoredFile, None, None]:
-        """Return a record for each regular file; created is its mtime, since nobody knows better."""
+        """Return a record for each regular file; created is its mtime, since nothing better is known."""
         try:
             fd = self._tree.directory(os.fsencode(directory))
         except OSError:  # unreadable, too long a path, a link by now

@@ -1,6 +1,6 @@
 """What the store does about dependencies in trouble: leave them alone for a while, or try again.
 
-Belongs to the event loop, but for `delays`. Says what changes to whoever opened the store.
+Belongs to the event loop, but for `delays`. Tells what opened the store what changes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RETRY_AFTER_S: Final = "5"
 
 
 def untold(_dependency: Dependency, _opened: bool, _why: str) -> None:  # noqa: FBT001 - as Tell has it
-    """Tell nobody."""
+    """Tell nothing."""
 
 
 class Resilience:

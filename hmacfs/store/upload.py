@@ -87,7 +87,7 @@ class PendingPublication:
 
 
 class FailPending:
-    """Keeps anything that goes wrong for those who wait, so that nobody waits for ever."""
+    """Keeps anything that goes wrong for what waits, so that nothing waits for ever."""
 
     __slots__ = ("_uploads",)
 

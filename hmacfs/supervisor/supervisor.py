@@ -264,7 +264,7 @@ class Supervisor:
         seconds = self._settings.timeouts.shutdown_s
         self._log.event("info", "serve-stopping", patience_s=seconds)
         self._log.flush()
-        # First ours, then the workers' copies once they have accepted what is queued: whoever closes
+        # First ours, then the workers' copies once they have accepted what is queued: what closes
         # last resets what has come since.
         listeners.close_all(self._listeners)
         self._pool.drain(seconds)

@@ -40,7 +40,7 @@ class WorkerSlot:
     """One slot and the process that fills it now."""
 
     def __init__(self, slot: int) -> None:
-        """Nobody is in `slot` yet."""
+        """Begin without a process in `slot`."""
         self.slot = slot
         self.process: WorkerProcess | None = None
         self.pipe: Pipe | None = None

@@ -1,6 +1,6 @@
 """Plain PUTs whose bodies are still coming, each of which its owner may end from another connection.
 
-The bytes of a plain PUT have no name as long as it lasts. Its connection may be dead, and nobody knows yet,
+The bytes of a plain PUT have no name as long as it lasts. Its connection may be dead, and not known to be,
 when its owner asks how far the upload has come: then the PUT is ended as if it had broken off, at whichever
 worker it is, and what has come of it is a session. Knows no sockets: how the other workers are asked is an
 argument.
@@ -26,7 +26,7 @@ _CHANCE_BITS: Final = 16
 
 
 class Claimable(Protocol):
-    """A plain PUT under way, as whoever may want it sees it."""
+    """A plain PUT under way, as another request sees it."""
 
     @property
     def ticket(self) -> int:

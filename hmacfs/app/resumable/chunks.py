@@ -145,7 +145,7 @@ class GoChunkedUploads:
         found = await self._engine.sessions.status(ask.session, allowed)
         if not found.terms.chunk:
             raise Refused(errors.NOT_FOUND)
-        # Whoever brought the last chunk may have been killed, or the power been cut before that was noted.
+        # The process of the last chunk may have died, or the power been cut, before that was noted.
         found = await self._finish(ask, ask.session, found, allowed)
         return chunked.told(ask, self._state(found), self._limits(found))
 

@@ -48,7 +48,7 @@ class UploadConnection(transfer.BodySource, Protocol):
         """Send an interim answer."""
 
     def abort_body(self, refused: Refused) -> None:
-        """End the body that is being poured, if it is: whoever waits for it is `refused`."""
+        """End the body that is being poured, if it is: what waits for it is `refused`."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,7 +101,7 @@ class Engine:
             least=performance.min_chunk_size,
             most=performance.max_chunk_size,
         )
-        # Whoever the client is: in the languages that are told of this, nothing that arrived is lost.
+        # In the languages that are told of this, nothing that arrived is lost.
         largest = chunks.ChunkedUpload(size=self.most, left=self.most, keeps_partial=True)
         self._advised = profiles.advise(profiles.UNKNOWN, largest, rules)
 
@@ -145,7 +145,7 @@ class Engine:
         """Answer how far an upload has come. Raises Refused NOT_FOUND, UPLOAD_EXPIRED, UPLOAD_TAKEN_OVER."""
         found = await self.sessions.durable_status(target.name, target.allowed)
         if found.offset == found.length and found.terms.key and not found.complete:
-            # Whoever brought the last byte was killed, or has lost the right to finish to this very request.
+            # All bytes are here but no file: the process of the last byte died, or was fenced off just now.
             # A client that hears that all has come asks no more.
             with await self.sessions.take_over(target.name, target.allowed) as writing:
                 await self.finish(ask, writing, target, None)
@@ -251,7 +251,7 @@ class Engine:
                 raise Refused(errors.DIGEST_MISMATCH)
         sha256 = dict(told).get("sha256")
         if sha256 is None and ask.wants_sha256:
-            # Whoever brought the last byte may have told it, and was not there to compare: this client can.
+            # The request of the last byte may have told it, and was gone before it was compared.
             sha256 = await self.sessions.digest(writing, "sha256")
         began = time.monotonic()
         await self.sessions.publish(

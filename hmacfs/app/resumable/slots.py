@@ -95,7 +95,7 @@ class Slots:
     async def salvage(self, broken: Refused, head: Head, slot: Slot, grant: Grant, part: Part) -> None:
         """Keep what has come of a plain PUT that broke off. Raises Refused."""
         terms = self._terms_of_put(head, slot, grant, part.length)
-        # Whoever has taken it over is told of it, be there a byte or not.
+        # Create the session even without a byte: the request that took over waits for it.
         empty = broken.refusal is errors.UPLOAD_TAKEN_OVER
         await self._engine.sessions.salvage(part, name_of(slot), terms, empty=empty)
 

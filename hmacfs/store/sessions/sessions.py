@@ -52,7 +52,7 @@ class Sessions:
         """Keep them below `tree`; `owner` publishes a whole file, and drops one that has no name any more."""
         self._paced = Paced(pool)
         self.folder = Folder(tree)
-        """Where they lie; whoever looks after the storage opens it."""
+        """Where they lie; what looks after the storage opens it."""
         self._keeping = Keeping(self.folder, tree, clock_ns, paced=self._paced, drop_file=owner.drop)
         self._progress = Progress(self._keeping)
         self._completion = Completion(self._keeping)
@@ -108,7 +108,7 @@ class Sessions:
         return await self._patiently(self._registry.replace, name, terms, length, count)
 
     async def durable_status(self, name: str, allowed: Allowed) -> Found:
-        """Return how far an upload is; whoever was writing is through with that. Raises as `take_over`."""
+        """Return how far an upload is; what was writing is through with that. Raises as `take_over`."""
         return await self._run(self._registry.durable_status, name, allowed)
 
     async def status(self, name: str, allowed: Allowed) -> Found:
@@ -146,7 +146,7 @@ class Sessions:
         return await self._run(self._registry.take_chunk, name, allowed, number, alone=alone)
 
     async def declare_length(self, writing: WriteLease, length: int | None, count: int) -> None:
-        """Prepare for `count` bytes more, and note how long the file will be if nobody has said so before.
+        """Prepare for `count` bytes more, and note how long the file will be if that was not said before.
 
         Raises Refused UPLOAD_TAKEN_OVER.
         """
@@ -154,7 +154,7 @@ class Sessions:
 
     async def release_reservation(self, writing: WriteLease) -> None:
         """Give back what was reserved for bytes that do not come any more."""
-        with contextlib.suppress(Refused):  # somebody else has it, or the storage fails: a request says so
+        with contextlib.suppress(Refused):  # another request has it, or the storage fails: a request says so
             await self._run(self._progress.let_go, writing)
 
     async def keep(self, writing: WriteLease) -> Found:
@@ -194,9 +194,9 @@ class Sessions:
         return await self.keep(writing)
 
     async def hold(self, names: Sequence[str], allowed: Allowed) -> list[WriteLease]:
-        """Take several uploads over, and let nobody else join, publish or drop them; contexts.
+        """Take several uploads over, and let no other request join, publish or drop them; contexts.
 
-        Raises as `take_over`; BUSY while somebody else has one of them so.
+        Raises as `take_over`; BUSY while another request has one of them so.
         """
         return await self._patiently(self._registry.hold, names, allowed)
 
@@ -210,7 +210,7 @@ class Sessions:
     ) -> None:
         """Give a whole upload its name; nothing happens if a request before this one has done so.
 
-        `digest` is the BLAKE3 of all of it, None if nobody has computed that; so with `sha256`. Raises
+        `digest` is the BLAKE3 of all of it, None if that was not computed; so with `sha256`. Raises
         Refused EXISTS, UPLOAD_TAKEN_OVER, SIZE_MISMATCH; BUSY if such a request is still at it.
         """
         file = await self._patiently(self._completion.seal, writing, slot.key)
