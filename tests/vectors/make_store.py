@@ -4,7 +4,7 @@ Run with the code of the commit whose storage is to be kept, from the root of th
 
     PYTHONPATH=tests:. python tests/vectors/make_store.py tests/vectors/store-2026-11-30
 
-It writes NAME.tar.xz, the storage as a killed server has left it, and NAME.json, what was acknowledged: each
+It writes NAME.tar.gz, the storage as a killed server has left it, and NAME.json, what was acknowledged: each
 file with its type and expiry, each unfinished upload with how far it has come. store-2026-11-30 was made at
 commit 55fe4f1. Times are kept to the nanosecond, by GNU tar: they name a file's row in the index.
 """
@@ -279,7 +279,7 @@ def kill(server: Server) -> None:
 
 
 def main(name: str) -> None:
-    """Write NAME.tar.xz and NAME.json."""
+    """Write NAME.tar.gz and NAME.json."""
     with tempfile.TemporaryDirectory() as made:
         where = Path(made)
         with serving.start(where, serving.configuration(where / "store", rest=CONFIG)) as server:
@@ -295,9 +295,9 @@ def main(name: str) -> None:
             maker.tus_doubtful()
             kill(server)
         (where / "store/.hmacfs/buffers.json").write_bytes(buffer_ranking.write(RANKING))
-        archive = Path(f"{name}.tar.xz").absolute()
+        archive = Path(f"{name}.tar.gz").absolute()
         owner = ("--owner=0", "--group=0", "--numeric-owner")
-        tar = ["tar", "--format=posix", "--sort=name", *owner, "-C", made, "-cJf", str(archive), "store"]
+        tar = ["tar", "--format=posix", "--sort=name", *owner, "-C", made, "-czf", str(archive), "store"]
         subprocess.run(tar, check=True)
     known = {"files": maker.files, "unfinished": maker.unfinished}
     Path(f"{name}.json").write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
