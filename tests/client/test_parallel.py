@@ -247,7 +247,9 @@ def test_a_server_that_dies_is_given_up_and_the_upload_continued(run: Run, kind:
     if parts:
         run.go_on()
     assert run.is_stored_once(run())
-    assert run.server.methods().count("POST") == 1 + (PARTS - parts)
+    methods = run.server.methods()
+    later = methods[methods.index("OPTIONS") :]  # what the run before had under way may come first
+    assert later.count("POST") == 1 + (PARTS - parts)
 
 
 def test_a_part_that_is_gone_is_begun_anew_by_a_later_run(run: Run) -> None:
