@@ -16,9 +16,16 @@ import serving
 import tracing
 
 from hmacfs.model import KiB, MiB
+from hmacfs.store.directories import Directories
+from hmacfs.store.files import Tree
+from hmacfs.store.index import Index
+from hmacfs.store.publish import Publisher
+from hmacfs.store.sessions.completion import Completion
+from hmacfs.store.sessions.folder import Folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
 
 pytestmark = pytest.mark.slow
 
@@ -27,13 +34,13 @@ HALF = 100 * KiB
 LASTS_S = 3600
 # The steps of an upload's end, in their order.
 STEPS = (
-    "hmacfs.store.sessions.completion Completion.seal",
-    "hmacfs.store.publish Publisher.seal",
-    "hmacfs.store.index Index.add_rows",
-    "hmacfs.store.files Tree.link",
-    "hmacfs.store.directories Directories.settle",
-    "hmacfs.store.sessions.completion Completion.mark_stored",
-    "hmacfs.store.sessions.folder Folder.drop_bytes",
+    Completion.seal,
+    Publisher.seal,
+    Index.add,
+    Tree.link,
+    Directories.settle,
+    Completion.mark_stored,
+    Folder.drop_bytes,
 )
 # Read by every Python process at its start: a process that begins the step named in the file dies of it.
 DEADLY = """
@@ -115,7 +122,7 @@ def apart(where: Path) -> Iterator[None]:
 
 
 # Those of an upload whose parts lie on another file system.
-CARRYING = ("hmacfs.store.publish Publisher._carry", "hmacfs.store.files Tree.copy")
+CARRYING = (Publisher._carry, Tree.copy)
 
 
 def test_a_worker_is_killed_at_each_step(tmp_path: Path, figure: Callable[[str], None]) -> None:
@@ -130,8 +137,9 @@ def test_a_worker_is_killed_at_each_step_between_file_systems(
         kill_at((*STEPS, *CARRYING), tmp_path, figure)
 
 
-def kill_at(steps: tuple[str, ...], where: Path, figure: Callable[[str], None]) -> None:
-    """Kill a worker at each of these steps, and finish the upload that it was ending."""
+def kill_at(methods: Iterable[Callable[..., Any]], where: Path, figure: Callable[[str], None]) -> None:
+    """Kill a worker as it calls each of these, and finish the upload that it was ending."""
+    steps = [f"{method.__module__} {method.__qualname__}" for method in methods]
     body = resuming.body_of("steps", SIZE)
     deadly = where / "deadly"
     (where / "sitecustomize.py").write_text(DEADLY.format(deadly=str(deadly), steps=steps))
