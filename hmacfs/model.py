@@ -27,6 +27,8 @@ NANOSECONDS: Final = 1_000_000_000
 # (docs/decisions.md).
 METHODS: Final = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS")
 """The methods of HTTP that are implemented (RFC 9110 9.3, RFC 5789)."""
+READ_METHODS: Final = frozenset({"GET", "HEAD"})
+"""Those that ask for a representation."""
 BODY_METHODS: Final = frozenset({"PUT", "POST", "PATCH"})
 """Those that bring a body."""
 DIALECTS: Final = ("v2", "v", "token", "jwt", "v3", "bearer", "gojwt")

@@ -22,7 +22,7 @@ from hmacfs.errors import Refused
 from hmacfs.http import cors
 from hmacfs.http import reply as replies
 from hmacfs.metrics import catalogue
-from hmacfs.model import Reply
+from hmacfs.model import METHODS, READ_METHODS, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from hmacfs.model import Grant, Head, Slot
     from hmacfs.store import Store
 
-ALLOW: Final = "GET, HEAD, PUT, PATCH, POST, DELETE, OPTIONS"
+ALLOW: Final = ", ".join(METHODS)
 
 
 class ClientConnection(SignedUploadConnection, DownloadConnection, Protocol):
@@ -63,12 +63,12 @@ class App:
         """Bytes of a file at most."""
         self._router = router
         self._cors = settings.cors
-        self.any_origin = cors.same_for_all(settings.cors.allow_origins)
-        """Whether answers to downloads are the same whatever Origin asks."""
-        self._shared = cors.fields(None, settings.cors.allow_origins)
         self._resumable = Resumable(context, underway or ActiveUploads(), self._store_whole)
         self._uploads = SignedUploads(context, self._resumable)
         self._downloads = Downloads(context, self._resumable)
+        self.any_origin = self._downloads.any_origin
+        """Whether answers to downloads are the same whatever Origin asks."""
+        self._shared = self._downloads.shared
         self.ranges = self._downloads.ranges
         """Whether parts of files may be asked for."""
         self.offloads = self._downloads.offloads
@@ -81,7 +81,7 @@ class App:
             return Reply(status=200, code="ok", fields=[("Allow", ALLOW), *self._resumable.options(route)])
         if (resumed := self._resumable.answer(head, link, route)) is not None:
             return resumed
-        if method in ("GET", "HEAD"):
+        if method in READ_METHODS:
             return self._downloads.get(head, link, route)
         if method == "PUT":
             return self._uploads.put(head, link, route)

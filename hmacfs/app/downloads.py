@@ -48,8 +48,10 @@ class Downloads:
         """Whether parts of files may be asked for."""
         # An answer that is kept is given to requests for which these are right, whatever the first one was.
         allow_origins = settings.cors.allow_origins
-        self._any_origin = cors.same_for_all(allow_origins)
-        self._shared = cors.fields(None, allow_origins)
+        self.any_origin = cors.same_for_all(allow_origins)
+        """Whether an answer is the same whatever Origin asks."""
+        self.shared = cors.fields(None, allow_origins)
+        """What an answer carries to a request without an Origin."""
         self._shared_unmodified = cors.unmodified_fields(None, allow_origins)
 
     def get(self, head: Head, link: DownloadConnection, route: Route) -> Reply | Coroutine[None, None, Reply]:
@@ -119,12 +121,12 @@ class Downloads:
         except BaseException:
             file.descriptor.close()
             raise
-        if not offloaded and (self._any_origin or b"origin" not in head.fields):
+        if not offloaded and (self.any_origin or b"origin" not in head.fields):
             reply.kept = functools.partial(
                 files.kept,
                 representation,
                 slot.key,
-                shared=self._shared,
+                shared=self.shared,
                 shared_unmodified=self._shared_unmodified,
             )
         return reply

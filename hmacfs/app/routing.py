@@ -16,7 +16,7 @@ from hmacfs import auth, errors
 from hmacfs.app import go_server
 from hmacfs.errors import Refused
 from hmacfs.http import names, target
-from hmacfs.model import ANY_HOST, METHODS, Slot
+from hmacfs.model import ANY_HOST, METHODS, READ_METHODS, Slot
 from hmacfs.resume import chunked
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from hmacfs.model import Endpoint, Head
 
 
-_READING: Final = frozenset({"GET", "HEAD"})
 UPLOAD_ID: Final = re.compile(r"[0-9a-f]{32}")
 """What follows the prefix of an endpoint of protocol "tus" in the URL of an upload."""
 NAME_MOST: Final = names.ENCODED_MOST // 2
@@ -84,7 +83,7 @@ class Router:
         self._has_tus = any(auth.TUS in endpoint.protocols for endpoint in self.endpoints)
         takers = (e for e in self.endpoints if go_server.FORM_DIALECTS.intersection(e.protocols))
         self._form = next(takers, None)
-        self._fixed = {go_server.HEALTH: (_READING, Resource.HEALTH)}
+        self._fixed = {go_server.HEALTH: (READ_METHODS, Resource.HEALTH)}
         if self._form is not None:
             self._fixed[go_server.FORM] = (frozenset({"POST"}), Resource.FORM)
         if chunked_uploads:
@@ -96,7 +95,7 @@ class Router:
         endpoint, rel, slot = _match(path, self.endpoints)
         if self._has_tus and endpoint is not None and _names_upload(endpoint, rel):
             return Route(TUS, endpoint, None, rel)
-        if method in _READING and path.startswith(go_server.DOWNLOAD):
+        if method in READ_METHODS and path.startswith(go_server.DOWNLOAD):
             slot = _download(path[len(go_server.DOWNLOAD) :], self.endpoints)
             return Route(Resource.DOWNLOAD, slot.endpoint if slot else None, slot)
         if path not in self._fixed:

@@ -133,7 +133,6 @@ class BodyReceiver:
         """Give reading back to the transport."""
         if self._direct and not self._channel.closing:
             self._channel.resume_reading()
-        self._direct = False
 
     def expire(self, now: float) -> float | None:
         """Refuse the body if its client is too slow; else return the next deadline.

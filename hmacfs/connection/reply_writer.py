@@ -52,11 +52,6 @@ class ReplyWriter:
         self._transfer: transfer.ReplyTransfer | None = None
         self._window = 0  # bytes moved when the current timeout window began
 
-    @property
-    def busy(self) -> bool:
-        """Whether a reply is on its way."""
-        return self._transfer is not None
-
     def write_interim(self, exchange: Exchange, data: bytes) -> None:
         """Write an interim answer at once (RFC 9110 15.2), straight to the socket as the reply will be.
 

@@ -12,7 +12,7 @@ import functools
 import re
 from typing import TYPE_CHECKING, Final
 
-from hmacfs.model import NANOSECONDS
+from hmacfs.model import NANOSECONDS, READ_METHODS
 
 if TYPE_CHECKING:
     from hmacfs.model import Head
@@ -98,7 +98,7 @@ def verdict(head: Head, etag: str, mtime_ns: int) -> Verdict:
     tags only what stands before the fault counts.
     """
     fields = head.fields
-    reads = head.method in {"GET", "HEAD"}
+    reads = head.method in READ_METHODS
     if (tags := fields.get(b"if-match")) is not None:
         if not _lists(tags, etag, weakly=False):
             return Verdict.FAILED

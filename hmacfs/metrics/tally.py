@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from hmacfs.metrics import catalogue
-from hmacfs.model import BODY_METHODS, KiB
+from hmacfs.model import BODY_METHODS, READ_METHODS, KiB
 
 if TYPE_CHECKING:
     from hmacfs.metrics.columns import Histogram
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from hmacfs.model import FinishedRequest
 
 FIRST_ERROR: Final = 400
-SENDING: Final = frozenset({"GET", "HEAD"})
 # Below it a transfer's time is that of a round trip. `_hot`, which observes no rate, sends no more at once.
 RATED_FROM_BYTES: Final = 256 * KiB
 
@@ -24,7 +23,7 @@ def request(row: CounterRow, finished: FinishedRequest) -> None:
     row.add(catalogue.REQUESTS[finished.method, code])
     row.add(catalogue.RECEIVED_BYTES, finished.received)
     row.add(catalogue.SENT_BYTES, finished.sent)
-    if finished.method in SENDING:
+    if finished.method in READ_METHODS:
         if status >= FIRST_ERROR or finished.broken:
             row.add(catalogue.DOWNLOAD_ERRORS[finished.broken or code])
         else:
