@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import serving
 import stages
+from manual_loop import ManualLoop
 
 from hmacfs.connection import HttpProtocol
 from hmacfs.connection.channel import ChannelType, PlainChannel
@@ -31,21 +32,10 @@ MOST_ROUNDS = 400
 PATIENCE_S = 5.0
 
 
-class ClockLoop(asyncio.SelectorEventLoop):
-    """A loop whose time is what was set."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 1000.0
-
-    def time(self) -> float:
-        return self.now
-
-
 class FakeTransport(asyncio.Transport):
     """Reads when told to, and calls the protocol as uvloop's transports do."""
 
-    def __init__(self, loop: ClockLoop, protocol: HttpProtocol, sock: socket.socket, peer: object) -> None:
+    def __init__(self, loop: ManualLoop, protocol: HttpProtocol, sock: socket.socket, peer: object) -> None:
         super().__init__()
         self._loop = loop
         self._protocol: asyncio.BaseProtocol | None = protocol
@@ -153,12 +143,12 @@ class _Nothing:
 
 
 class FakeClient:
-    """One connection of a workbench whose loop is a `ClockLoop`, and the client at its other end."""
+    """One connection of a workbench whose loop is a `ManualLoop`, and the client at its other end."""
 
     def __init__(
         self, bench: Workbench, channel: ChannelType = PlainChannel, *, named: str = "", buffer: int = 0
     ) -> None:
-        assert isinstance(bench.loop, ClockLoop)
+        assert isinstance(bench.loop, ManualLoop)
         self.bench, self.loop = bench, bench.loop
         self.received = b""
         self.ended = False

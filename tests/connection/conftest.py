@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import workbench
-from fake_transport import ClockLoop
+from manual_loop import ManualLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ def make_bench(tmp_path: Path) -> Iterator[Callable[..., workbench.Workbench]]:
     def make(server: str = "") -> workbench.Workbench:
         where = tmp_path / str(len(made))
         where.mkdir()
-        bench = workbench.Workbench(where, rest=REST, server=server, loop=ClockLoop())
+        bench = workbench.Workbench(where, rest=REST, server=server, loop=ManualLoop())
         made.append(bench)
         return bench
 

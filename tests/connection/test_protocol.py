@@ -247,10 +247,10 @@ def test_a_reader_that_stalls_is_dropped(bench: Workbench, channel: ChannelType)
         pass
     bench.turn(50)
     assert bench.row.read(catalogue.ACTIVE_DOWNLOADS) == 1
-    bench.loop.now += 20.1  # type: ignore[attr-defined] # a ClockLoop
+    bench.loop.now += 20.1  # type: ignore[attr-defined] # a ManualLoop
     client.call(client.http.expire, bench.loop.time())
     if client.is_open and not client.transport.is_closing():  # what the kernel took counts once
-        bench.loop.now += 20.1  # type: ignore[attr-defined] # a ClockLoop
+        bench.loop.now += 20.1  # type: ignore[attr-defined] # a ManualLoop
         client.call(client.http.expire, bench.loop.time())
     bench.turn(8)
     assert client.transport.aborted
@@ -268,7 +268,7 @@ def test_a_reader_that_is_slow_is_served_to_its_end(bench: Workbench) -> None:
     for _ in range(10):
         bench.turn(10)
         client.take()
-        bench.loop.now += 19  # type: ignore[attr-defined] # a ClockLoop
+        bench.loop.now += 19  # type: ignore[attr-defined] # a ManualLoop
         if client.http.deadline <= bench.loop.time():
             client.call(client.http.expire, bench.loop.time())
     assert client.answers(1)[0].body == content

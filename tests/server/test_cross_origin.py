@@ -9,6 +9,7 @@ from urllib.parse import quote
 import languages
 import pytest
 import serving
+import upload_protocols
 import wire
 from languages import ALICE, OCTETS, PART, TUS
 from wire import Wire
@@ -23,24 +24,12 @@ if TYPE_CHECKING:
 
 OURS = "https://chat.example"
 OTHERS = "https://evil.example"
-DELETE_SECRET = "kT4vX9qLm2Wz7RbN8dYc3HfJ6sPaG5uE1oQi0MtC"
 CONFIG = """
 [timeouts]
 headertimeout = "1s"
 linger = "1s"
 [cors]
 allow_origins = {origins}
-[[endpoint]]
-prefix = "/upload/"
-protocols = ["v2", "v", "token"]
-delete_secret = "{secret}"
-[[endpoint]]
-prefix = "/go/"
-directory = "go/files"
-protocols = ["v3", "bearer", "gojwt"]
-[[endpoint]]
-prefix = "/files/"
-protocols = ["tus"]
 """
 CONTENT = bytes(range(100)) * 10
 INTEROP = {"Upload-Draft-Interop-Version": "8"}
@@ -123,7 +112,7 @@ def deleting(*, exists: bool) -> Made:
         rel = serving.fresh()
         if exists:
             assert server.put(rel, CONTENT).status == 201
-        message = metronome.message_delete(rel, Secret(DELETE_SECRET.encode()))
+        message = metronome.message_delete(rel, Secret(upload_protocols.DELETE_SECRET.encode()))
         mac = keyring.sign(Secret(serving.SECRET.encode()), message).hex()
         return Asked("DELETE", f"/upload/{quote(rel)}?token={mac}")
 
@@ -280,7 +269,7 @@ def allowed(request: pytest.FixtureRequest) -> list[str]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, allowed: list[str]) -> Iterator[Server]:
-    rest = CONFIG.format(origins=str(allowed).replace("'", '"'), secret=DELETE_SECRET)
+    rest = CONFIG.format(origins=str(allowed).replace("'", '"')) + upload_protocols.ENDPOINTS
     where = tmp_path_factory.mktemp("origins")
     with serving.running(where, rest=rest, server="max_upload_size = 1000000\n") as running:
         yield running
